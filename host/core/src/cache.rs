@@ -1,0 +1,353 @@
+//! What the host knows of the world: one view per object, which is the reflector's version or, where
+//! the host has written something newer, the answer to that write (rules A4, A10).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::Time;
+use crate::key::{Key, KeyId, Keys, Name, Source};
+use crate::object::{Object, version_reached};
+
+/// What is known of a kind in a cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum SourceState {
+    /// The first complete list has not come yet.
+    #[default]
+    Syncing,
+    /// Complete: what is not there is absent.
+    Synced,
+    /// The host cannot know at present, and why.
+    Unknown(String),
+}
+
+/// A difference in the view of one object.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The object.
+    pub key: KeyId,
+    /// As it was; none: it was not there.
+    pub old: Option<Arc<Object>>,
+    /// As it is; none: it is gone.
+    pub new: Option<Arc<Object>>,
+}
+
+/// What a read finds.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// The object.
+    Present(Arc<Object>),
+    /// Proven not to be there.
+    Absent,
+    /// Not known, and why.
+    Unknown(String),
+}
+
+type Place = (Option<Name>, Name);
+
+#[derive(Debug, Default)]
+struct SourceCache {
+    state: SourceState,
+    objects: BTreeMap<Place, KeyId>,
+    /// The newest version that the reflector has shown, by event or bookmark.
+    version: Box<str>,
+}
+
+/// The answer to a write that the reflector has not shown yet.
+#[derive(Debug)]
+struct Overlay {
+    /// Version of the answer; none for a tombstone.
+    version: Option<Box<str>>,
+    /// Uid of the object that was written or deleted.
+    uid: Box<str>,
+    /// What the reflector shows meanwhile.
+    reflected: Option<Arc<Object>>,
+    since: Time,
+}
+
+/// An overlay older than this forces a live read.
+pub const OVERLAY_MAX_AGE: u64 = 60_000;
+
+/// The cache of all clusters.
+#[derive(Debug, Default)]
+pub struct Cache {
+    keys: Keys,
+    views: Vec<Option<Arc<Object>>>,
+    sources: FxHashMap<Source, SourceCache>,
+    overlays: FxHashMap<KeyId, Overlay>,
+}
+
+impl Cache {
+    /// The interned keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The id of a key, made if it has none.
+    pub fn intern(&mut self, key: &Key) -> KeyId {
+        let id = self.keys.intern(key);
+        if self.views.len() <= id.index() {
+            self.views.resize(id.index() + 1, None);
+        }
+        id
+    }
+
+    /// Gives a key's id back. The caller promises that nothing refers to it; a key with an object
+    /// or an overlay keeps it.
+    pub fn release(&mut self, id: KeyId) -> bool {
+        let unused = self.views[id.index()].is_none() && !self.overlays.contains_key(&id);
+        if unused {
+            self.keys.release(id);
+        }
+        unused
+    }
+
+    /// The view of an object, whether or not its source is complete.
+    pub fn view(&self, id: KeyId) -> Option<&Arc<Object>> {
+        self.views.get(id.index())?.as_ref()
+    }
+
+    /// What a read of this key finds (rule A4).
+    pub fn seen(&self, id: KeyId) -> Seen {
+        if let Some(object) = self.view(id) {
+            let source = self.keys.key(id).source();
+            return match self.state(&source) {
+                SourceState::Unknown(why) => Seen::Unknown(why),
+                _ => Seen::Present(object.clone()),
+            };
+        }
+        match self.state(&self.keys.key(id).source()) {
+            SourceState::Synced => Seen::Absent,
+            SourceState::Syncing => Seen::Unknown(format!("{} is not synced yet", self.keys.key(id).source())),
+            SourceState::Unknown(why) => Seen::Unknown(why),
+        }
+    }
+
+    /// The state of a source; a source that was never heard of is unknown.
+    pub fn state(&self, source: &Source) -> SourceState {
+        match self.sources.get(source) {
+            Some(cache) => cache.state.clone(),
+            None => SourceState::Unknown(format!("the kind {source} is not installed")),
+        }
+    }
+
+    /// Sets the state of a source. Answers whether it differs from before.
+    pub fn set_state(&mut self, source: &Source, state: SourceState) -> bool {
+        let cache = self.sources.entry(source.clone()).or_default();
+        let differs = cache.state != state;
+        cache.state = state;
+        differs
+    }
+
+    /// All sources with their state and number of objects.
+    pub fn sources(&self) -> impl Iterator<Item = (&Source, &SourceState, usize)> {
+        self.sources.iter().map(|(source, cache)| (source, &cache.state, cache.objects.len()))
+    }
+
+    /// The objects of a source in order of namespace and name.
+    pub fn list(&self, source: &Source) -> impl Iterator<Item = (KeyId, &Arc<Object>)> {
+        self.sources
+            .get(source)
+            .into_iter()
+            .flat_map(|cache| cache.objects.values())
+            .filter_map(|id| Some((*id, self.view(*id)?)))
+    }
+
+    /// The objects of a source in one namespace, in order of name.
+    pub fn list_namespace<'a>(
+        &'a self,
+        source: &Source,
+        namespace: &Name,
+    ) -> impl Iterator<Item = (KeyId, &'a Arc<Object>)> {
+        let from = (Some(namespace.clone()), Name::from(""));
+        let namespace = namespace.clone();
+        self.sources
+            .get(source)
+            .into_iter()
+            .flat_map(move |cache| cache.objects.range(from.clone()..))
+            .take_while(move |((ns, _), _)| ns.as_ref() == Some(&namespace))
+            .filter_map(|(_, id)| Some((*id, self.view(*id)?)))
+    }
+
+    /// Number of objects.
+    pub fn len(&self) -> usize {
+        self.sources.values().map(|cache| cache.objects.len()).sum()
+    }
+
+    /// Whether there is no object.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The reflector shows a version of an object, or that it is gone.
+    pub fn observed(&mut self, key: &Key, object: Option<Arc<Object>>) -> Option<Change> {
+        let id = self.intern(key);
+        let source = key.source();
+        if let Some(object) = &object {
+            let cache = self.sources.entry(source).or_default();
+            if version_reached(object.resource_version(), &cache.version) != Some(false) {
+                cache.version = object.resource_version().into();
+            }
+        }
+        if let Some(overlay) = self.overlays.get_mut(&id) {
+            if !caught_up(overlay, object.as_deref()) {
+                overlay.reflected = object;
+                return None;
+            }
+            self.overlays.remove(&id);
+        }
+        self.set_view(id, object)
+    }
+
+    /// A bookmark: the reflector has seen everything up to this version.
+    pub fn bookmark(&mut self, source: &Source, version: &str) -> Vec<Change> {
+        let Some(cache) = self.sources.get_mut(source) else { return Vec::new() };
+        if version_reached(version, &cache.version) == Some(false) {
+            return Vec::new();
+        }
+        cache.version = version.into();
+        let behind: Vec<KeyId> = self
+            .overlays
+            .iter()
+            .filter(|(id, overlay)| {
+                overlay.version.as_deref().is_some_and(|wrote| version_reached(version, wrote) == Some(true))
+                    && self.keys.key(**id).source() == *source
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        behind.into_iter().filter_map(|id| self.drop_overlay(id)).collect()
+    }
+
+    /// A complete list: what is not in it is gone. Overlays written before it was asked for are
+    /// caught up by it, those written later stay.
+    pub fn listed(&mut self, source: &Source, asked: Time, objects: Vec<(Key, Arc<Object>)>) -> Vec<Change> {
+        let mut gone: FxHashSet<KeyId> =
+            self.sources.get(source).map(|cache| cache.objects.values().copied().collect()).unwrap_or_default();
+        let mut changes = Vec::new();
+        for (key, object) in objects {
+            let id = self.intern(&key);
+            gone.remove(&id);
+            if self.overlays.get(&id).is_some_and(|overlay| overlay.since < asked) {
+                self.overlays.remove(&id);
+            }
+            changes.extend(self.observed(&key, Some(object)));
+        }
+        for id in gone {
+            match self.overlays.get_mut(&id) {
+                Some(overlay) if overlay.since >= asked => overlay.reflected = None,
+                _ => {
+                    self.overlays.remove(&id);
+                    changes.extend(self.set_view(id, None));
+                }
+            }
+        }
+        changes
+    }
+
+    /// A write was answered with this object (rule A10). An answer whose version is the one that is
+    /// known makes no overlay.
+    pub fn wrote(&mut self, now: Time, key: &Key, object: Arc<Object>) -> Option<Change> {
+        let id = self.intern(key);
+        let known = match self.overlays.get(&id) {
+            Some(overlay) => overlay.reflected.clone(),
+            None => self.views[id.index()].clone(),
+        };
+        let behind = known.as_ref().is_none_or(|known| {
+            known.uid() != object.uid()
+                || known.resource_version() != object.resource_version()
+                    && version_reached(known.resource_version(), object.resource_version()) != Some(true)
+        });
+        if !behind {
+            return None;
+        }
+        self.overlays.insert(
+            id,
+            Overlay {
+                version: Some(object.resource_version().into()),
+                uid: object.uid().into(),
+                reflected: known,
+                since: now,
+            },
+        );
+        self.set_view(id, Some(object))
+    }
+
+    /// A delete was answered with "gone".
+    pub fn wrote_absence(&mut self, now: Time, key: &Key) -> Option<Change> {
+        let id = self.intern(key);
+        let known = self.views[id.index()].clone()?;
+        if !self.overlays.contains_key(&id) {
+            let uid = known.uid().into();
+            self.overlays.insert(id, Overlay { version: None, uid, reflected: Some(known), since: now });
+        } else if let Some(overlay) = self.overlays.get_mut(&id) {
+            overlay.version = None;
+            overlay.uid = known.uid().into();
+        }
+        self.set_view(id, None)
+    }
+
+    /// A live read is the truth of this moment: it replaces overlay and view.
+    pub fn read_live(&mut self, key: &Key, object: Option<Arc<Object>>) -> Option<Change> {
+        let id = self.intern(key);
+        self.overlays.remove(&id);
+        self.set_view(id, object)
+    }
+
+    /// Objects whose overlay is too old to be believed: they want a live read.
+    pub fn stale_overlays(&self, now: Time) -> Vec<Arc<Key>> {
+        self.overlays
+            .iter()
+            .filter(|(_, overlay)| overlay.since + OVERLAY_MAX_AGE <= now)
+            .map(|(id, _)| self.keys.key(*id).clone())
+            .collect()
+    }
+
+    /// Number of overlays.
+    pub fn overlays(&self) -> usize {
+        self.overlays.len()
+    }
+
+    fn drop_overlay(&mut self, id: KeyId) -> Option<Change> {
+        let overlay = self.overlays.remove(&id)?;
+        self.set_view(id, overlay.reflected)
+    }
+
+    fn set_view(&mut self, id: KeyId, new: Option<Arc<Object>>) -> Option<Change> {
+        let old = self.views[id.index()].clone();
+        let key = self.keys.key(id).clone();
+        let cache = self.sources.entry(key.source()).or_default();
+        match (&old, &new) {
+            (None, Some(_)) => {
+                cache.objects.insert((key.namespace.clone(), key.name.clone()), id);
+            }
+            (Some(_), None) => {
+                cache.objects.remove(&(key.namespace.clone(), key.name.clone()));
+            }
+            _ => {}
+        }
+        self.views[id.index()] = new.clone();
+        let same = match (&old, &new) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a.uid() == b.uid() && a.same_content(b),
+            _ => false,
+        };
+        (!same).then_some(Change { key: id, old, new })
+    }
+}
+
+fn caught_up(overlay: &Overlay, shown: Option<&Object>) -> bool {
+    match (&overlay.version, shown) {
+        (None, None) => true,
+        (None, Some(object)) => *object.uid() != *overlay.uid,
+        // The deletion of what was written comes after the write.
+        (Some(_), None) => overlay.reflected.is_some(),
+        (Some(wrote), Some(object)) => {
+            version_reached(object.resource_version(), wrote).unwrap_or(object.resource_version() == &**wrote)
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

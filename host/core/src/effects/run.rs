@@ -1,0 +1,529 @@
+//! The effects of one attempt, in order: places, children, prune, finalizer, status, events.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::child::{ChildResult, ChildStep, ChildTask, TRIES};
+use super::marks::Identity;
+use super::prune::{Prune, unwanted};
+use super::{DesiredChild, FINALIZER, World};
+use crate::contract::{Condition, Event, EventType, Readiness, Reason};
+use crate::key::{GroupKind, Key, Name};
+use crate::object::Object;
+use crate::op::{Answer, Op, Precondition, Refusal};
+use crate::sanitize::sanitize;
+use crate::status::{Verdict, desired_status, needs_status_write};
+
+/// What a run has to do.
+#[derive(Debug)]
+pub enum Work {
+    /// An outcome: bring the world there.
+    Outcome {
+        /// The plugin's status.
+        status: Option<Value>,
+        /// Its own conditions.
+        conditions: Vec<Condition>,
+        /// Its readiness.
+        readiness: Readiness,
+        /// All children that shall exist; none leaves them.
+        children: Option<Vec<DesiredChild>>,
+        /// Events.
+        events: Vec<Event>,
+        /// The plugin's clean-up is complete.
+        finalized: bool,
+        /// Whether children may be deleted now (rules A4, B3).
+        may_prune: bool,
+    },
+    /// No outcome: only the status tells it.
+    Failure {
+        /// What to show.
+        readiness: Readiness,
+    },
+    /// The object is being deleted and the plugin has no part in it: delete the children, then
+    /// take the finalizer off.
+    Finalize,
+    /// The object is gone: delete the children it left.
+    CleanUp,
+}
+
+/// What became of one child.
+#[derive(Clone, Debug)]
+pub struct ChildReport {
+    /// Its key, if it had one.
+    pub key: Option<Key>,
+    /// The document that was applied or compared.
+    pub document: Option<Arc<Value>>,
+    /// What happened.
+    pub result: ChildResult,
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Each child of the outcome; none if the outcome left the children.
+    pub children: Option<Vec<ChildReport>>,
+    /// Children that should go and whose deletion was not allowed now (rule B3).
+    pub deferred: Vec<Key>,
+    /// Children that were deleted.
+    pub deleted: Vec<Key>,
+    /// Children that are still there though they should go.
+    pub remaining: Vec<Key>,
+    /// Something that may work later, sanitised: the attempt has failed.
+    pub failed: Option<String>,
+    /// Something that is refused until it changes, sanitised.
+    pub refused: Option<String>,
+    /// Something that is waited for, sanitised.
+    pub waiting: Option<String>,
+    /// Fields were taken back from other managers (rule B6).
+    pub overruled: Vec<String>,
+    /// The readiness that was shown.
+    pub readiness: Option<Readiness>,
+    /// The object is gone, or its finalizer was taken off.
+    pub finished: bool,
+    /// The object is another one or gone, contrary to what the run began with: nothing more was done.
+    pub dropped: bool,
+    /// Writes that changed something.
+    pub writes: u32,
+    /// A write had no answer: the objects that it may have changed.
+    pub unsure: Vec<Key>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Places,
+    Children,
+    Prune(Prune),
+    Prove(VecDeque<(Name, GroupKind)>),
+    Finalizer,
+    Forget,
+    Status,
+    Events,
+    Done,
+}
+
+/// The effects of one attempt.
+#[derive(Debug)]
+pub struct EffectRun {
+    owner: Key,
+    /// The object as the attempt saw it.
+    object: Arc<Object>,
+    identity: Identity,
+    work: Work,
+    /// Where children of this owner may be, as recorded.
+    places: Vec<(Name, GroupKind)>,
+    phase: Phase,
+    tasks: VecDeque<ChildTask>,
+    done: Vec<ChildReport>,
+    pending: Option<Op>,
+    tries: u32,
+    live_owner: Option<Arc<Object>>,
+    events: Vec<Event>,
+    report: Report,
+    /// The place list as it has to be recorded before the first child.
+    new_places: Option<Vec<(Name, GroupKind)>>,
+}
+
+impl EffectRun {
+    /// A run for an owner. `places`: where its children may be, as recorded.
+    pub fn new(
+        owner: Key,
+        object: Arc<Object>,
+        identity: Identity,
+        mut work: Work,
+        places: Vec<(Name, GroupKind)>,
+    ) -> Self {
+        let mut tasks = VecDeque::new();
+        let mut events = Vec::new();
+        let mut new_places = None;
+        if let Work::Outcome { children, events: told, .. } = &mut work {
+            events = std::mem::take(told);
+            for child in children.iter_mut().flat_map(std::mem::take) {
+                tasks.push_back(ChildTask::new(child, &identity, &object));
+            }
+            let mut all = places.clone();
+            for key in tasks.iter().filter(|t| t.document().is_some()).filter_map(|t| t.key.as_ref()) {
+                let place = (key.cluster.clone(), key.group_kind());
+                if !all.contains(&place) {
+                    all.push(place);
+                }
+            }
+            if all.len() != places.len() {
+                new_places = Some(all);
+            }
+        }
+        let phase = if new_places.is_some() { Phase::Places } else { Phase::Children };
+        Self {
+            owner,
+            object,
+            identity,
+            work,
+            places,
+            phase,
+            tasks,
+            done: Vec::new(),
+            pending: None,
+            tries: 0,
+            live_owner: None,
+            events,
+            report: Report::default(),
+            new_places,
+        }
+    }
+
+    /// The owner.
+    pub fn owner(&self) -> &Key {
+        &self.owner
+    }
+
+    /// Where children may be, if this run has extended or emptied it.
+    pub fn places(&self) -> &[(Name, GroupKind)] {
+        &self.places
+    }
+
+    /// The next operation; none when the run is done.
+    pub fn step(&mut self, world: &World<'_>) -> Option<Op> {
+        if let Some(op) = self.pending.take() {
+            return Some(op);
+        }
+        loop {
+            match &mut self.phase {
+                Phase::Places => {
+                    let places = self.new_places.clone().unwrap_or_default();
+                    return Some(Op::SavePlaces { owner: self.owner.clone(), places });
+                }
+                Phase::Children => match self.tasks.front_mut() {
+                    Some(task) => match task.step(world, &self.identity) {
+                        ChildStep::Do(op) => return Some(op),
+                        ChildStep::End(result) => {
+                            let task = self.tasks.pop_front();
+                            let (key, document) =
+                                task.map_or((None, None), |t| (t.key.clone(), t.document().cloned()));
+                            self.note(&key, &result);
+                            self.done.push(ChildReport { key, document, result });
+                        }
+                    },
+                    None => self.phase = self.after_children(world),
+                },
+                Phase::Prune(prune) => match prune.step(world, &self.identity) {
+                    Some(op) => return Some(op),
+                    None => self.phase = self.after_prune(),
+                },
+                Phase::Prove(places) => match places.front() {
+                    Some((cluster, kind)) => {
+                        return Some(Op::ListOwned {
+                            cluster: cluster.clone(),
+                            kind: kind.clone(),
+                            owner: self.identity.mark().into(),
+                        });
+                    }
+                    None => {
+                        self.phase =
+                            if matches!(self.work, Work::CleanUp) { Phase::Forget } else { Phase::Finalizer };
+                    }
+                },
+                Phase::Finalizer => match self.current_owner(world) {
+                    Some(object) if object.has_finalizer(FINALIZER) => {
+                        return Some(Op::SetFinalizer {
+                            key: self.owner.clone(),
+                            present: false,
+                            precondition: Precondition::version_of(&object),
+                        });
+                    }
+                    _ => {
+                        self.report.finished = true;
+                        self.phase = Phase::Forget;
+                    }
+                },
+                Phase::Forget if self.places.is_empty() => {
+                    self.report.finished = true;
+                    self.phase = Phase::Events;
+                }
+                Phase::Forget => {
+                    return Some(Op::SavePlaces { owner: self.owner.clone(), places: Vec::new() });
+                }
+                Phase::Status => match self.status(world) {
+                    Some(op) => return Some(op),
+                    None => self.phase = Phase::Events,
+                },
+                Phase::Events if self.events.is_empty() => self.phase = Phase::Done,
+                Phase::Events => {
+                    let events = std::mem::take(&mut self.events);
+                    self.phase = Phase::Done;
+                    let clean = |mut event: Event| {
+                        event.reason.message = sanitize(&event.reason.message);
+                        event
+                    };
+                    let events = events.into_iter().map(clean).collect();
+                    return Some(Op::RecordEvents { about: self.owner.clone(), events });
+                }
+                Phase::Done => return None,
+            }
+        }
+    }
+
+    /// The answer to the operation that [`EffectRun::step`] gave last.
+    pub fn answered(&mut self, op: &Op, answer: Answer) {
+        if let (Some(key), Answer::Refused(Refusal::Unknown(_) | Refusal::Transient(_))) = (op.writes(), &answer) {
+            self.report.unsure.push(key.clone());
+        }
+        if op.writes().is_some() && matches!(answer, Answer::Applied { .. } | Answer::Absent) {
+            self.report.writes += 1;
+        }
+        match (&mut self.phase, op) {
+            (Phase::Places, _) => match answer {
+                Answer::Done => {
+                    self.places = self.new_places.take().unwrap_or_default();
+                    self.phase = Phase::Children;
+                }
+                other => {
+                    // Without the record of where to look no child may be made.
+                    self.fail(format!("the places of children could not be recorded: {}", text_of(&other)));
+                    self.tasks.clear();
+                    self.phase = Phase::Status;
+                }
+            },
+            (Phase::Children, _) => {
+                if let Some(task) = self.tasks.front_mut() {
+                    self.pending = task.answered(answer, &self.identity);
+                }
+            }
+            (Phase::Prune(prune), _) => self.pending = prune.answered(answer),
+            (Phase::Prove(places), _) => match answer {
+                Answer::Listed(found) if found.is_empty() => {
+                    places.pop_front();
+                }
+                Answer::Listed(found) => {
+                    self.report.remaining.extend(found.into_iter().map(|(key, _)| key));
+                    self.wait("ChildrenTerminating", "children are still there".into());
+                    self.phase = self.after_waiting();
+                }
+                other => {
+                    self.wait("ChildrenUnknown", format!("children cannot be listed: {}", text_of(&other)));
+                    self.phase = self.after_waiting();
+                }
+            },
+            (Phase::Finalizer, Op::Get(_)) => match answer {
+                Answer::Found(object) => self.live_owner = Some(object),
+                Answer::Absent => {
+                    self.report.finished = true;
+                    self.phase = Phase::Forget;
+                }
+                other => {
+                    self.fail(format!("the finalizer: {}", text_of(&other)));
+                    self.phase = Phase::Events;
+                }
+            },
+            (Phase::Finalizer, _) => match answer {
+                Answer::Applied { .. } | Answer::Absent => {
+                    self.report.finished = true;
+                    self.phase = Phase::Forget;
+                }
+                Answer::Refused(Refusal::VersionConflict(_)) if self.tries < TRIES => {
+                    self.tries += 1;
+                    self.pending = Some(Op::Get(self.owner.clone()));
+                }
+                other => {
+                    self.fail(format!("the finalizer: {}", text_of(&other)));
+                    self.phase = Phase::Events;
+                }
+            },
+            (Phase::Forget, _) => {
+                if matches!(answer, Answer::Done) {
+                    self.places.clear();
+                    self.report.finished = true;
+                } else {
+                    self.fail(format!("the places of children could not be forgotten: {}", text_of(&answer)));
+                }
+                self.phase = Phase::Events;
+            }
+            (Phase::Status, Op::Get(_)) => match answer {
+                Answer::Found(object) if object.uid() == self.object.uid() => self.live_owner = Some(object),
+                _ => {
+                    self.report.dropped = true;
+                    self.phase = Phase::Events;
+                }
+            },
+            (Phase::Status, _) => match answer {
+                Answer::Applied { .. } => self.phase = Phase::Events,
+                Answer::Absent => {
+                    self.report.dropped = true;
+                    self.phase = Phase::Events;
+                }
+                Answer::Refused(Refusal::VersionConflict(_)) if self.tries < TRIES => {
+                    self.tries += 1;
+                    self.pending = Some(Op::Get(self.owner.clone()));
+                }
+                Answer::Refused(Refusal::NoStatus) => self.phase = Phase::Events,
+                Answer::Refused(Refusal::Invalid(text)) => {
+                    self.report.refused.get_or_insert(sanitize(&format!("the status is refused: {text}")));
+                    self.phase = Phase::Events;
+                }
+                other => {
+                    self.fail(format!("the status: {}", text_of(&other)));
+                    self.phase = Phase::Events;
+                }
+            },
+            (Phase::Events | Phase::Done, _) => {}
+        }
+    }
+
+    /// What the run came to.
+    pub fn into_report(mut self) -> Report {
+        if matches!(&self.work, Work::Outcome { children: Some(_), .. }) {
+            self.report.children = Some(self.done);
+        }
+        self.report
+    }
+
+    fn fail(&mut self, text: String) {
+        self.report.failed.get_or_insert(sanitize(&text));
+    }
+
+    fn wait(&mut self, code: &str, text: String) {
+        let text = sanitize(&text);
+        self.report.readiness.get_or_insert(Readiness::Progressing(Reason::new(code, text.clone())));
+        self.report.waiting.get_or_insert(text);
+    }
+
+    /// Notes a child's result: what is told, and what it means for the attempt.
+    fn note(&mut self, key: &Option<Key>, result: &ChildResult) {
+        match result {
+            ChildResult::Unchanged => {}
+            ChildResult::Applied { overruled, not_as_applied, .. } => {
+                let key = key.as_ref().map(ToString::to_string).unwrap_or_default();
+                if !overruled.is_empty() {
+                    let message = format!("{key}: fields were taken back from {}", overruled.join(", "));
+                    self.tell(EventType::Warning, "FieldsTakenBack", message);
+                    self.report.overruled.extend(overruled.iter().cloned());
+                }
+                if !not_as_applied.is_empty() {
+                    let message = format!("{key}: the server made something else of {}", not_as_applied.join(", "));
+                    self.tell(EventType::Warning, "NotAsApplied", message);
+                }
+            }
+            ChildResult::Refused(reason) => {
+                if self.report.refused.is_none() {
+                    self.tell(EventType::Warning, &reason.code, reason.message.clone());
+                    self.report.refused = Some(sanitize(&reason.message));
+                    self.report.readiness = Some(Readiness::Stalled(reason.clone()));
+                }
+            }
+            ChildResult::Waiting(reason) => self.wait(&reason.code, reason.message.clone()),
+            ChildResult::Failed(text) => self.fail(text.clone()),
+        }
+    }
+
+    fn tell(&mut self, kind: EventType, code: &str, message: String) {
+        self.events.push(Event { kind, reason: Reason::new(code, message), regarding: None });
+    }
+
+    fn after_children(&mut self, world: &World<'_>) -> Phase {
+        match &self.work {
+            Work::Outcome { finalized: true, .. } | Work::Finalize | Work::CleanUp => {
+                Phase::Prune(Prune::new(unwanted(world, &self.identity, &[])))
+            }
+            Work::Outcome { children: Some(_), may_prune, .. } => {
+                let keep: Vec<Key> = self.done.iter().filter_map(|child| child.key.clone()).collect();
+                let gone = unwanted(world, &self.identity, &keep);
+                let applied =
+                    |c: &ChildReport| matches!(c.result, ChildResult::Applied { .. } | ChildResult::Unchanged);
+                // A child without a key, or one refused, might be what an existing one is called now.
+                if !self.done.iter().all(applied) {
+                    return Phase::Status;
+                }
+                if !*may_prune {
+                    self.report.deferred = gone;
+                    return Phase::Status;
+                }
+                Phase::Prune(Prune::new(gone))
+            }
+            Work::Outcome { .. } | Work::Failure { .. } => Phase::Status,
+        }
+    }
+
+    fn after_prune(&mut self) -> Phase {
+        let Phase::Prune(prune) = std::mem::replace(&mut self.phase, Phase::Done) else { return Phase::Done };
+        self.report.deleted.extend(prune.deleted);
+        if let Some(text) = prune.failed {
+            self.fail(text);
+        }
+        let remaining = prune.remaining;
+        self.report.remaining = remaining;
+        match &self.work {
+            Work::Outcome { finalized: true, .. } | Work::Finalize | Work::CleanUp => {
+                if self.report.remaining.is_empty() && self.report.failed.is_none() {
+                    return Phase::Prove(self.places.iter().cloned().collect());
+                }
+                let first = self.report.remaining.first().map(ToString::to_string).unwrap_or_default();
+                self.wait("ChildrenTerminating", format!("waits until {first} is gone"));
+                self.after_waiting()
+            }
+            _ => Phase::Status,
+        }
+    }
+
+    fn after_waiting(&self) -> Phase {
+        if matches!(self.work, Work::CleanUp) { Phase::Events } else { Phase::Status }
+    }
+
+    fn current_owner(&self, world: &World<'_>) -> Option<Arc<Object>> {
+        let object = self.live_owner.clone().or_else(|| world.view(&self.owner).cloned())?;
+        (object.uid() == self.object.uid()).then_some(object)
+    }
+
+    /// The status to write, if one has to be written.
+    fn status(&mut self, world: &World<'_>) -> Option<Op> {
+        let Some(current) = self.current_owner(world) else {
+            self.report.dropped = true;
+            return None;
+        };
+        let none = Vec::new();
+        let (status, conditions, readiness) = match &self.work {
+            Work::Outcome { status, conditions, readiness, .. } => (status.as_ref(), Some(conditions), readiness),
+            Work::Failure { readiness } => (None, None, readiness),
+            Work::Finalize | Work::CleanUp => (None, None, &Readiness::Ready),
+        };
+        let shown = match (&self.report.readiness, &self.report.failed) {
+            (Some(stalled @ Readiness::Stalled(_)), _) => stalled.clone(),
+            (_, Some(text)) => Readiness::Progressing(Reason::new("EffectFailed", text.clone())),
+            (Some(waiting), None) => waiting.clone(),
+            (None, None) => readiness.clone(),
+        };
+        let manager = self.identity.status_manager();
+        let verdict = Verdict {
+            status,
+            conditions: conditions.map(|c| c.as_slice()).or(if matches!(self.work, Work::Outcome { .. }) {
+                Some(&none)
+            } else {
+                None
+            }),
+            readiness: &shown,
+            generation: self.object.generation(),
+        };
+        let mut desired = serde_json::json!({
+            "apiVersion": current.api_version(), "kind": current.kind(),
+            "status": desired_status(&current, &manager, &verdict, world.wall),
+        });
+        self.report.readiness = Some(shown);
+        world.shapes.prune(&self.owner.cluster, &self.owner.group_kind(), &mut desired);
+        let desired = desired["status"].take();
+        if !needs_status_write(&current, &manager, &desired) {
+            return None;
+        }
+        Some(Op::ApplyStatus {
+            key: self.owner.clone(),
+            status: Arc::new(desired),
+            manager,
+            precondition: Precondition::version_of(&current),
+        })
+    }
+}
+
+fn text_of(answer: &Answer) -> String {
+    match answer {
+        Answer::Refused(refusal) => refusal.to_string(),
+        other => format!("unexpected answer {other:?}"),
+    }
+}

@@ -1,0 +1,461 @@
+//! One attempt, from the queue to its end: what has to be done before the call, the call, and its
+//! effects. The driver performs the steps; the engine never has two attempts of one key at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Engine;
+use super::finish::Ending;
+use super::state::{Hold, Phase};
+use crate::Time;
+use crate::contract::{Cause, Failure, Outcome, Readiness, Reason, Request};
+use crate::deps::ReadSet;
+use crate::effects::{EffectRun, FINALIZER, PAUSED, Work, World};
+use crate::key::{Key, KeyId, Name};
+use crate::object::Object;
+use crate::op::{Answer, Op, Precondition};
+use crate::queue::{Lane, Picked, PluginId};
+use crate::sanitize::sanitize;
+
+/// What a call came to.
+#[derive(Clone, Debug)]
+pub struct CallResult {
+    /// The plugin's answer. A trap, a timeout or an invalid answer is a `Retry`.
+    pub result: Result<Outcome, Failure>,
+    /// The call ended without an answer: its reads are kept beside those before (rule A5).
+    pub trapped: bool,
+    /// It may answer differently next time (rule A7).
+    pub impure: bool,
+}
+
+/// The next step of an attempt.
+#[derive(Debug)]
+pub enum Step {
+    /// Perform this, then [`Engine::answered`].
+    Perform(Op),
+    /// Call the plugin, then [`Engine::called`].
+    Call(Request),
+    /// The attempt has ended.
+    Done,
+}
+
+/// Which of the engine's limits an attempt counts against.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Slot {
+    Call,
+    Effects,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Live reads and the finalizer, before the call.
+    Before(VecDeque<Op>),
+    Calling,
+    Effects(Box<EffectRun>, Ending),
+    Done,
+}
+
+/// An attempt. It is the driver's until it is done; dropping it earlier is what a crash does.
+#[derive(Debug)]
+pub struct Attempt {
+    pub(super) id: KeyId,
+    pub(super) key: Arc<Key>,
+    pub(super) number: u64,
+    pub(super) plugin: PluginId,
+    pub(super) plugin_name: Name,
+    pub(super) version: super::plugins::PluginVersion,
+    pub(super) lane: Lane,
+    pub(super) since: Time,
+    pub(super) started: Time,
+    pub(super) causes: Vec<Cause>,
+    pub(super) object: Arc<Object>,
+    pub(super) deleting: bool,
+    pub(super) last_op: Option<Op>,
+    pub(super) trapped: bool,
+    pub(super) impure: bool,
+    /// The call was made and its result is here.
+    pub(super) answered: bool,
+    pub(super) slot: Slot,
+    stage: Stage,
+}
+
+impl Attempt {
+    /// The key.
+    pub fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// Its interned id, for reads.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// A number that no other attempt of this engine has.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Name of the plugin that is called.
+    pub fn plugin(&self) -> &Name {
+        &self.plugin_name
+    }
+
+    /// Digest of the plugin's version that is called.
+    pub fn digest(&self) -> &Name {
+        &self.version.digest
+    }
+
+    /// The lane it was taken from.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// How long it waited in the queue, in milliseconds.
+    pub fn waited(&self) -> u64 {
+        self.started.saturating_sub(self.since)
+    }
+
+    /// Why it runs.
+    pub fn causes(&self) -> &[Cause] {
+        &self.causes
+    }
+}
+
+impl Engine {
+    /// The next attempt to carry through; none if nothing may start now.
+    pub fn next(&mut self, now: Time) -> Option<Attempt> {
+        self.pump(now);
+        while self.calls < self.options.workers && self.effects < self.options.effects_at_a_time {
+            let picked = self.queue.pop()?;
+            match self.begin(now, picked) {
+                Some(attempt) => {
+                    self.calls += 1;
+                    self.counts.attempts += 1;
+                    return Some(attempt);
+                }
+                None => {
+                    self.queue.done(picked.key);
+                    if self.state(picked.key).is_none() {
+                        self.forget_if_unused(picked.key);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether attempts of this key are held back by a person.
+    pub(super) fn is_stopped(&self, id: KeyId) -> bool {
+        let key = self.cache.keys().key(id);
+        self.disabled.contains(&key.group_kind())
+            || self.cache.view(id).is_some_and(|object| object.mark(PAUSED) == Some("true"))
+    }
+
+    fn begin(&mut self, now: Time, picked: Picked) -> Option<Attempt> {
+        let id = picked.key;
+        let key = self.cache.keys().key(id).clone();
+        let view = self.cache.view(id).cloned();
+        let stopped = self.is_stopped(id);
+        let state = self.state(id)?;
+        let plugin = state.plugin;
+        if stopped {
+            // It stays dirty, with its causes, until it is enabled or resumed.
+            self.pass_done(id, plugin);
+            return None;
+        }
+        let info = self.plugins.get(plugin.0 as usize)?.info.clone()?;
+        let version = info.version();
+        let finalizer = info.owns(&key.group_kind()).is_some_and(|kind| kind.finalizer);
+        let state = self.state_mut(id)?;
+        if state.causes == [Cause::Resync] {
+            let memo = state.memo.as_ref().is_some_and(|memo| memo.version == version);
+            if memo && !state.impure && !info.resync_always && state.vanished.is_none() {
+                state.causes.clear();
+                state.any_foreign = false;
+                self.counts.memo_hits += 1;
+                return None;
+            }
+        }
+        let all_own = !state.any_foreign;
+        if all_own {
+            let ready = state.bucket.ready_at(now);
+            if ready > now {
+                state.damped = true;
+                self.counts.damped += 1;
+                self.timers.set(id, Some(ready));
+                return None;
+            }
+            if state.any_stale {
+                state.bucket.charge(now);
+            }
+        }
+        state.damped = false;
+        let (object, ghost) = match (&view, &state.vanished) {
+            (Some(object), _) => (object.clone(), false),
+            (None, Some(last)) => (last.clone(), true),
+            (None, None) => {
+                self.drop_state(id);
+                return None;
+            }
+        };
+        let ours = object.has_finalizer(FINALIZER);
+        if !ghost && object.terminating() && !ours {
+            // Somebody else's finalizers hold it; there is nothing for us to do.
+            state.causes.clear();
+            state.dirty = false;
+            return None;
+        }
+        let mut before: VecDeque<Op> = state.unsure.drain(..).map(Op::Get).collect();
+        let deleting = !ghost && object.terminating();
+        if finalizer && !ours && !deleting && !ghost {
+            before.push_back(Op::SetFinalizer {
+                key: (*key).clone(),
+                present: true,
+                precondition: Precondition::version_of(&object),
+            });
+        }
+        state.running = true;
+        state.phase = Phase::Reconciling;
+        state.dirty = false;
+        state.any_foreign = false;
+        state.any_stale = false;
+        state.marks.clear();
+        state.debounce.ran();
+        state.lane = Lane::Resync;
+        state.new_reads = Some(ReadSet::default());
+        state.unavailable = None;
+        let causes = std::mem::take(&mut state.causes);
+        self.timers.set(id, None);
+        self.attempts += 1;
+        let mut attempt = Attempt {
+            id,
+            key: key.clone(),
+            number: self.attempts,
+            plugin,
+            plugin_name: info.name.clone(),
+            version,
+            lane: picked.lane,
+            since: picked.since,
+            started: now,
+            causes,
+            object: object.clone(),
+            deleting,
+            last_op: None,
+            trapped: false,
+            impure: false,
+            answered: false,
+            slot: Slot::Call,
+            stage: Stage::Before(before),
+        };
+        if ghost || deleting && !finalizer {
+            let work = if ghost { Work::CleanUp } else { Work::Finalize };
+            let run = self.run_of(&attempt, work);
+            attempt.stage = Stage::Effects(Box::new(run), Ending::Deletion);
+        }
+        Some(attempt)
+    }
+
+    fn run_of(&self, attempt: &Attempt, work: Work) -> EffectRun {
+        let places = self.places.get(&*attempt.key).cloned().unwrap_or_default();
+        let identity = self.identity(&attempt.key);
+        EffectRun::new((*attempt.key).clone(), attempt.object.clone(), identity, work, places)
+    }
+
+    /// The next step of an attempt. `wall` is the time in RFC 3339, for transition times.
+    pub fn step(&mut self, now: Time, wall: &str, attempt: &mut Attempt) -> Step {
+        loop {
+            match &mut attempt.stage {
+                Stage::Before(ops) => match ops.pop_front() {
+                    Some(op) => return self.perform(attempt, op),
+                    None => match self.request(attempt) {
+                        Some(request) => {
+                            attempt.stage = Stage::Calling;
+                            return Step::Call(request);
+                        }
+                        None => self.end(now, attempt, Ending::Dropped),
+                    },
+                },
+                Stage::Calling => return Step::Done,
+                Stage::Effects(run, _) => {
+                    let world = World {
+                        cache: &self.cache,
+                        inventory: &self.inventory,
+                        settled: &self.settled,
+                        shapes: &*self.shapes,
+                        wall,
+                    };
+                    match run.step(&world) {
+                        Some(op) => return self.perform(attempt, op),
+                        None => {
+                            let Stage::Effects(run, ending) = std::mem::replace(&mut attempt.stage, Stage::Done)
+                            else {
+                                return Step::Done;
+                            };
+                            let places = run.places().to_vec();
+                            self.finish(now, attempt, ending, Some((run.into_report(), places)));
+                        }
+                    }
+                }
+                Stage::Done => return Step::Done,
+            }
+        }
+    }
+
+    fn perform(&mut self, attempt: &mut Attempt, op: Op) -> Step {
+        self.write_begins(&op);
+        attempt.last_op = Some(op.clone());
+        Step::Perform(op)
+    }
+
+    /// The answer to the operation that [`Engine::step`] gave last.
+    pub fn answered(&mut self, now: Time, attempt: &mut Attempt, answer: Answer) {
+        let Some(op) = attempt.last_op.take() else { return };
+        self.write_ends(now, attempt.id, &op, &answer);
+        if op.writes().is_some() && matches!(answer, Answer::Applied { .. } | Answer::Absent) {
+            self.counts.writes += 1;
+        }
+        match &mut attempt.stage {
+            Stage::Effects(run, _) => run.answered(&op, answer),
+            Stage::Before(_) => match (&op, &answer) {
+                (Op::SetFinalizer { .. }, Answer::Applied { .. }) | (Op::Get(_), Answer::Found(_) | Answer::Absent) => {}
+                (Op::SetFinalizer { .. }, Answer::Refused(crate::op::Refusal::VersionConflict(_))) => {
+                    // The object has moved on; the change that says so runs the key again.
+                    if let Some(state) = self.state_mut(attempt.id) {
+                        state.unsure.push((*attempt.key).clone());
+                    }
+                    self.end(now, attempt, Ending::Dropped);
+                }
+                (_, answer) => {
+                    let text = match answer {
+                        Answer::Refused(refusal) => refusal.to_string(),
+                        _ => "unexpected answer".to_owned(),
+                    };
+                    let text = format!("before the call: {} failed: {text}", op.verb());
+                    self.end(now, attempt, Ending::Failed(Failure::Retry(sanitize(&text))));
+                }
+            },
+            Stage::Calling | Stage::Done => {}
+        }
+    }
+
+    fn end(&mut self, now: Time, attempt: &mut Attempt, ending: Ending) {
+        attempt.stage = Stage::Done;
+        self.finish(now, attempt, ending, None);
+    }
+
+    /// The request of a call, with the object as it is now; none if there is nothing to call for.
+    fn request(&mut self, attempt: &mut Attempt) -> Option<Request> {
+        let object = self.cache.view(attempt.id)?.clone();
+        let info = self.plugins.get(attempt.plugin.0 as usize)?.info.clone()?;
+        attempt.deleting = object.terminating();
+        attempt.object = object.clone();
+        let state = self.state(attempt.id)?;
+        Some(Request {
+            key: attempt.key.clone(),
+            object: object.json().clone(),
+            deleting: attempt.deleting,
+            attempt: state.failures + 1,
+            last_error: state.last_error.clone(),
+            causes: attempt.causes.clone(),
+            config: info.config.clone(),
+        })
+    }
+
+    /// The call has ended. Its effects follow, unless the object is no longer the one it was made
+    /// for (rule B7).
+    pub fn called(&mut self, now: Time, attempt: &mut Attempt, call: CallResult) {
+        self.queue.free_slot(attempt.id);
+        self.calls -= 1;
+        self.effects += 1;
+        attempt.slot = Slot::Effects;
+        attempt.answered = true;
+        attempt.trapped = call.trapped;
+        attempt.impure = call.impure;
+        self.counts.calls += 1;
+        let same = self.cache.view(attempt.id).is_some_and(|object| {
+            object.uid() == attempt.object.uid() && (attempt.deleting || !object.terminating())
+        });
+        if !same || self.plugin_of(&attempt.key.source()) != Some(attempt.plugin) {
+            return self.end(now, attempt, Ending::Dropped);
+        }
+        let unavailable = self.state(attempt.id).and_then(|state| state.unavailable.clone());
+        let work = match call.result {
+            Err(_) if unavailable.is_some() && !call.trapped => {
+                let why = sanitize(&unavailable.unwrap_or_default());
+                return self.end(now, attempt, Ending::Unavailable(why));
+            }
+            Err(failure) => return self.failed(now, attempt, failure),
+            Ok(outcome) => self.work_of(attempt, outcome, unavailable.is_some()),
+        };
+        match work {
+            Ok((work, requeue_after)) => {
+                let run = self.run_of(attempt, work);
+                attempt.stage = Stage::Effects(Box::new(run), Ending::Success { requeue_after });
+            }
+            Err(invalid) => {
+                attempt.trapped = true;
+                self.failed(now, attempt, Failure::Retry(invalid.to_string()));
+            }
+        }
+    }
+
+    fn work_of(
+        &mut self,
+        attempt: &Attempt,
+        outcome: Outcome,
+        unavailable: bool,
+    ) -> Result<(Work, Option<u64>), crate::effects::InvalidOutcome> {
+        let Some(info) = self.plugins.get(attempt.plugin.0 as usize).and_then(|p| p.info.clone()) else {
+            return Err(crate::effects::InvalidOutcome("the plugin is gone".into()));
+        };
+        let (status, children) = crate::effects::validate(
+            &attempt.key,
+            attempt.deleting,
+            &outcome,
+            &info.description,
+            &info.grants,
+            &*self.shapes,
+        )?;
+        let work = Work::Outcome {
+            status,
+            conditions: outcome.conditions,
+            readiness: outcome.readiness,
+            children,
+            events: outcome.events,
+            finalized: outcome.finalized && !unavailable,
+            may_prune: !unavailable && self.may_prune(attempt.plugin),
+        };
+        Ok((work, outcome.requeue_after))
+    }
+
+    /// A call without an outcome: the status tells it, then the delay follows.
+    fn failed(&mut self, now: Time, attempt: &mut Attempt, failure: Failure) {
+        let text = sanitize(failure.message());
+        let failure = match failure {
+            Failure::Retry(_) => Failure::Retry(text.clone()),
+            Failure::RetryAfter(_, after) => Failure::RetryAfter(text.clone(), after),
+            Failure::Permanent(_) => Failure::Permanent(text.clone()),
+        };
+        let failures = self.state(attempt.id).map_or(0, |state| state.failures) + 1;
+        let last = self
+            .plugins
+            .get(attempt.plugin.0 as usize)
+            .and_then(|p| p.info.as_ref())
+            .is_some_and(|info| info.backoff.is_failed(failures));
+        let readiness = match &failure {
+            Failure::Permanent(_) => Readiness::Stalled(Reason::new("PermanentFailure", text)),
+            _ if last => Readiness::Stalled(Reason::new("ReconcileFailed", text)),
+            _ => Readiness::Progressing(Reason::new("ReconcileFailed", text)),
+        };
+        if attempt.deleting && self.cache.view(attempt.id).is_none() {
+            return self.end(now, attempt, Ending::Failed(failure));
+        }
+        let run = self.run_of(attempt, Work::Failure { readiness });
+        attempt.stage = Stage::Effects(Box::new(run), Ending::Failed(failure));
+    }
+
+    /// Whether a key's hold is a backoff, for tests and rows.
+    pub(super) fn in_backoff(&self, id: KeyId) -> bool {
+        self.state(id).is_some_and(|state| matches!(state.hold, Hold::Backoff { .. }))
+    }
+}

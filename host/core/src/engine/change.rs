@@ -1,0 +1,442 @@
+//! What a change of an object means: for the key itself, for those that read it, and for its owner
+//! (rules A1, A2, C1).
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::schedule::Touch;
+use super::state::{Class, KeyState};
+use super::{Engine, FanOut};
+use crate::Time;
+use crate::cache::{Change, SourceState};
+use crate::contract::Cause;
+use crate::deps::Concerned;
+use crate::fields::covers;
+use crate::key::{Key, KeyId, Source};
+use crate::object::{Object, version_reached};
+use crate::op::{Answer, Op, Refusal};
+use crate::queue::Lane;
+
+fn content_of(object: Option<&Object>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    object.map(|o| &**o.json()).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn without_status(object: &Object) -> Value {
+    let mut value = object.value();
+    if let Some(map) = value.as_object_mut() {
+        map.remove("status");
+    }
+    value
+}
+
+impl Engine {
+    /// A reflector shows a version of an object; none: it is gone. Ordered per object.
+    pub fn observed(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
+        if let Some(id) = self.cache.keys().find(key) {
+            if let Some(in_flight) = self.in_flight.get_mut(&id) {
+                in_flight.shown.push(object);
+                return;
+            }
+        }
+        if let Some(change) = self.cache.observed(key, object) {
+            self.apply(now, change, None);
+        }
+    }
+
+    /// A complete list of a source, asked for at `asked`: what is not in it is gone.
+    pub fn listed(&mut self, now: Time, source: &Source, asked: Time, objects: Vec<(Key, Arc<Object>)>) {
+        for change in self.cache.listed(source, asked, objects) {
+            self.apply(now, change, None);
+        }
+        self.source_synced(now, source);
+    }
+
+    /// A bookmark of a source.
+    pub fn bookmark(&mut self, now: Time, source: &Source, version: &str) {
+        for change in self.cache.bookmark(source, version) {
+            self.apply(now, change, None);
+        }
+    }
+
+    /// A source is complete: what was not shown of it is absent.
+    pub fn source_synced(&mut self, now: Time, source: &Source) {
+        if self.cache.set_state(source, SourceState::Synced) {
+            self.source_changed(now, source);
+            self.clean_up_orphans(now, source);
+        }
+    }
+
+    /// A source is being read for the first time.
+    pub fn source_syncing(&mut self, source: &Source) {
+        self.cache.set_state(source, SourceState::Syncing);
+    }
+
+    /// Nothing is known of a source any more. Nothing is deleted because of it (rules A4, D7).
+    pub fn source_unknown(&mut self, now: Time, source: &Source, why: &str) {
+        if self.cache.set_state(source, SourceState::Unknown(why.to_owned())) {
+            self.source_changed(now, source);
+        }
+    }
+
+    fn source_changed(&mut self, now: Time, source: &Source) {
+        for id in self.deps.waiting_for(source).to_vec() {
+            let cause = Cause::Changed;
+            self.touch(now, id, Touch { class: Class::Foreign, lane: Lane::Dependency, cause, debounce: false, read: true });
+        }
+    }
+
+    /// Owners that have children on record, whose kind is known completely, and that are not there.
+    pub(super) fn clean_up_orphans(&mut self, now: Time, source: &Source) {
+        let owners: Vec<Key> = self.places.keys().filter(|key| key.source() == *source).cloned().collect();
+        for owner in owners {
+            let id = self.cache.intern(&owner);
+            if self.cache.view(id).is_none() && self.state(id).is_none() {
+                let ghost = Object::new(
+                    serde_json::json!({"apiVersion": format!("{}/v0", owner.group), "kind": &*owner.kind,
+                        "metadata": {"name": &*owner.name, "namespace": owner.namespace.as_deref()}}),
+                    None,
+                );
+                self.vanish(now, id, Arc::new(ghost));
+            }
+        }
+    }
+
+    /// A write is about to be sent.
+    pub(super) fn write_begins(&mut self, op: &Op) {
+        if let Some(target) = op.writes() {
+            let id = self.cache.intern(target);
+            self.in_flight.insert(id, super::InFlight { shown: Vec::new() });
+        }
+    }
+
+    /// A write was answered. What the reflector showed of its target meanwhile is sorted around the
+    /// answer: older versions are foreign changes that the write came upon, the same version is the
+    /// echo, newer ones came after.
+    pub(super) fn write_ends(&mut self, now: Time, owner: KeyId, op: &Op, answer: &Answer) {
+        let Some(target) = op.writes().cloned() else {
+            if let (Op::Get(key), Answer::Found(object)) = (op, answer) {
+                self.read_live(now, key, Some(object.clone()), owner);
+            } else if let (Op::Get(key), Answer::Absent) = (op, answer) {
+                self.read_live(now, key, None, owner);
+            }
+            return;
+        };
+        let id = self.cache.intern(&target);
+        let shown = self.in_flight.remove(&id).map(|w| w.shown).unwrap_or_default();
+        match answer {
+            Answer::Applied { object, .. } => {
+                let older = |seen: &Option<Arc<Object>>| match seen {
+                    Some(seen) => {
+                        seen.uid() == object.uid()
+                            && seen.resource_version() != object.resource_version()
+                            && version_reached(object.resource_version(), seen.resource_version()) == Some(true)
+                    }
+                    None => false,
+                };
+                let (before, after): (Vec<_>, Vec<_>) = shown.into_iter().partition(older);
+                for seen in before {
+                    self.replay(now, &target, seen);
+                }
+                if let Some(change) = self.cache.wrote(now, &target, object.clone()) {
+                    self.apply(now, change, Some(owner));
+                }
+                for seen in after {
+                    self.replay(now, &target, seen);
+                }
+            }
+            Answer::Absent => {
+                if let Some(change) = self.cache.wrote_absence(now, &target) {
+                    self.apply(now, change, Some(owner));
+                }
+                for seen in shown {
+                    self.replay(now, &target, seen);
+                }
+            }
+            Answer::Refused(refusal) => {
+                for seen in shown {
+                    self.replay(now, &target, seen);
+                }
+                if matches!(refusal, Refusal::Unknown(_) | Refusal::Transient(_)) {
+                    if let Some(state) = self.state_mut(owner) {
+                        if !state.unsure.contains(&target) {
+                            state.unsure.push(target);
+                        }
+                    }
+                }
+            }
+            Answer::Found(_) | Answer::Listed(_) | Answer::Done => {
+                for seen in shown {
+                    self.replay(now, &target, seen);
+                }
+            }
+        }
+    }
+
+    fn replay(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
+        if let Some(change) = self.cache.observed(key, object) {
+            self.apply(now, change, None);
+        }
+    }
+
+    fn read_live(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>, reader: KeyId) {
+        if let Some(id) = self.cache.keys().find(key) {
+            if self.in_flight.contains_key(&id) {
+                return;
+            }
+        }
+        let newer = match (&object, self.cache.keys().find(key).and_then(|id| self.cache.view(id))) {
+            (Some(live), Some(view)) if live.uid() == view.uid() => {
+                version_reached(live.resource_version(), view.resource_version()) != Some(false)
+            }
+            _ => true,
+        };
+        if !newer {
+            return;
+        }
+        if let Some(change) = self.cache.read_live(key, object) {
+            let own = change.key == reader;
+            self.apply(now, change, if own { Some(reader) } else { None });
+        }
+    }
+
+    /// A change of a view: `origin` is the key whose effects made it.
+    pub(super) fn apply(&mut self, now: Time, change: Change, origin: Option<KeyId>) {
+        let Change { key: id, old, new } = change;
+        self.counts.changes += 1;
+        self.inventory.changed(id, old.as_deref(), new.as_deref());
+        let key = self.cache.keys().key(id).clone();
+        let source = key.source();
+        self.own_key_changed(now, id, &source, old.as_ref(), new.as_ref(), origin);
+        let content = content_of(new.as_deref());
+        let owner = self.documents.get(&id).map(|(owner, _)| *owner);
+        let mut owner_told = owner.is_some() && owner == origin;
+        for Concerned { readers, masks } in self.deps.concerned(id, &source, old.as_deref(), new.as_deref()) {
+            if let Some(owner) = owner {
+                owner_told |= readers
+                    .iter()
+                    .any(|(k, m)| *k == owner && masks.as_ref().is_none_or(|masks| masks.contains(m)));
+            }
+            let cause = Cause::Dependency(key.clone());
+            self.fan_outs.push_back(FanOut { readers, at: 0, masks, origin, target: id, content, cause });
+        }
+        if !owner_told {
+            self.child_changed(now, id, &key, old.as_deref(), new.as_deref(), origin, content);
+        }
+        if self.fan_outs.iter().map(|f| f.readers.len() - f.at).sum::<usize>() <= self.options.fan_out_step {
+            self.expand_fan_outs(now);
+        }
+        if new.is_none() {
+            self.settled.remove(&id);
+            self.forget_if_unused(id);
+        }
+    }
+
+    /// A child that its owner did not read counts only when it goes, starts terminating, or a field
+    /// that was applied differs (rule A1).
+    #[allow(clippy::too_many_arguments)]
+    fn child_changed(
+        &mut self,
+        now: Time,
+        id: KeyId,
+        key: &Arc<Key>,
+        old: Option<&Object>,
+        new: Option<&Object>,
+        origin: Option<KeyId>,
+        content: u64,
+    ) {
+        let (owner, drifted) = match self.documents.get(&id) {
+            Some((owner, document)) => {
+                let drifted = match (old, new) {
+                    (_, None) | (None, _) => true,
+                    (Some(old), Some(new)) => {
+                        old.uid() != new.uid()
+                            || old.terminating() != new.terminating()
+                            || !covers(&new.value(), document)
+                    }
+                };
+                (*owner, drifted)
+            }
+            None => {
+                // A child that is on its way out: its owner waits until it is gone.
+                let Some(owner) = old.or(new).and_then(|o| o.mark(crate::effects::OWNER_KEY)).and_then(Key::parse)
+                else {
+                    return;
+                };
+                let Some(owner) = self.cache.keys().find(&owner) else { return };
+                let waits = self.state(owner).is_some_and(|s| s.waiting.is_some() || s.vanished.is_some());
+                (owner, new.is_none() && waits)
+            }
+        };
+        if !drifted || origin == Some(owner) {
+            return;
+        }
+        let Some(state) = self.state_mut(owner) else { return };
+        let fresh = state.is_fresh(content);
+        let cause = Cause::Dependency(key.clone());
+        let class = Class::Own { fresh };
+        self.touch(now, owner, Touch { class, lane: Lane::Dependency, cause, debounce: false, read: true });
+    }
+
+    /// The reconciled object itself came, changed or went.
+    fn own_key_changed(
+        &mut self,
+        now: Time,
+        id: KeyId,
+        source: &Source,
+        old: Option<&Arc<Object>>,
+        new: Option<&Arc<Object>>,
+        origin: Option<KeyId>,
+    ) {
+        let Some(new) = new else {
+            if let (Some(old), true) = (old, self.state(id).is_some()) {
+                self.vanish(now, id, old.clone());
+            }
+            return;
+        };
+        let Some(plugin) = self.plugin_of(source) else { return };
+        if self.state(id).is_none() || self.state(id).is_some_and(|s| s.vanished.is_some()) {
+            if let Some(state) = self.state_mut(id) {
+                // It is there again, with children of its predecessor to be judged by the next outcome.
+                state.vanished = None;
+            } else {
+                self.new_state(now, id, plugin);
+            }
+            let first_list = self.cache.state(source) == SourceState::Syncing;
+            let lane = if first_list && !self.is_urgent(new) { Lane::First } else { Lane::User };
+            self.touch(now, id, Touch { class: Class::Hard, lane, cause: Cause::Created, debounce: false, read: true });
+            return;
+        }
+        let Some(old) = old else { return };
+        if origin == Some(id) {
+            return;
+        }
+        let touch = |class, lane, cause, debounce| Touch { class, lane, cause, debounce, read: true };
+        if old.uid() != new.uid() {
+            self.touch(now, id, touch(Class::Hard, Lane::User, Cause::Created, false));
+        } else if new.terminating() && !old.terminating() {
+            self.touch(now, id, touch(Class::Hard, Lane::User, Cause::Deleted, false));
+        } else if new.generation() != old.generation() {
+            self.touch(now, id, touch(Class::Hard, Lane::User, Cause::Changed, true));
+        } else if without_status(old) != without_status(new) {
+            self.touch(now, id, touch(Class::Foreign, Lane::User, Cause::Changed, true));
+        } else {
+            let content = content_of(Some(new));
+            let fresh = self.state_mut(id).is_none_or(|state| state.is_fresh(content));
+            self.touch(now, id, touch(Class::Own { fresh }, Lane::Dependency, Cause::Changed, false));
+        }
+    }
+
+    /// Deleting already, or reconciled at an older generation: urgent even on the first list (rule C10).
+    fn is_urgent(&self, object: &Object) -> bool {
+        if object.terminating() {
+            return true;
+        }
+        let value = object.value();
+        match value.pointer("/status/observedGeneration").and_then(Value::as_i64) {
+            Some(observed) => observed != object.generation(),
+            None => false,
+        }
+    }
+
+    pub(super) fn new_state(&mut self, now: Time, id: KeyId, plugin: crate::queue::PluginId) {
+        if self.states.len() <= id.index() {
+            self.states.resize_with(id.index() + 1, || None);
+        }
+        self.states[id.index()] = Some(Box::new(KeyState::new(plugin, now)));
+    }
+
+    /// An owned object is gone: its children are pruned and its bookkeeping goes (rule B12).
+    pub(super) fn vanish(&mut self, now: Time, id: KeyId, last: Arc<Object>) {
+        let key = self.cache.keys().key(id).clone();
+        let has_children = self.inventory.has(self.identity(&key).mark());
+        if !has_children && !self.places.contains_key(&*key) {
+            if self.state(id).is_some_and(|s| s.running) {
+                if let Some(state) = self.state_mut(id) {
+                    state.vanished = Some(last);
+                    state.dirty = true;
+                }
+            } else {
+                self.drop_state(id);
+            }
+            return;
+        }
+        if self.state(id).is_none() {
+            let Some(plugin) = self.plugin_of(&key.source()) else { return };
+            self.new_state(now, id, plugin);
+        }
+        if let Some(state) = self.state_mut(id) {
+            state.vanished = Some(last);
+        }
+        let cause = Cause::Deleted;
+        self.touch(now, id, Touch { class: Class::Hard, lane: Lane::User, cause, debounce: false, read: true });
+    }
+
+    /// Forgets a key: its edges, its timers, its place in the queue.
+    pub(super) fn drop_state(&mut self, id: KeyId) {
+        let Some(state) = self.states.get_mut(id.index()).and_then(Option::take) else { return };
+        self.deps.replace(id, &state.reads, &Default::default());
+        if let Some(new_reads) = &state.new_reads {
+            self.deps.replace(id, new_reads, &Default::default());
+        }
+        self.timers.set(id, None);
+        self.resyncs.set(id, None);
+        self.queue.remove(id);
+        for child in &state.children {
+            self.forget_document(id, *child);
+        }
+        self.pass_done(id, state.plugin);
+        self.forget_if_unused(id);
+    }
+
+    /// The owner no longer wants this child.
+    pub(super) fn forget_document(&mut self, owner: KeyId, child: KeyId) {
+        if self.documents.get(&child).is_some_and(|(known, _)| *known == owner) {
+            self.documents.remove(&child);
+            self.settled.remove(&child);
+            self.forget_if_unused(child);
+        }
+    }
+
+    pub(super) fn forget_if_unused(&mut self, id: KeyId) {
+        let used = self.state(id).is_some()
+            || self.deps.is_read(id)
+            || self.in_flight.contains_key(&id)
+            || self.documents.contains_key(&id)
+            || self.queue.is_running(id)
+            || self.fan_outs.iter().any(|f| f.target == id || f.readers.iter().any(|(k, _)| *k == id));
+        if !used {
+            self.cache.release(id);
+        }
+    }
+
+    /// Tells dependents of a change, at most so many per step (rule A9).
+    pub(super) fn expand_fan_outs(&mut self, now: Time) {
+        let mut budget = self.options.fan_out_step;
+        while budget > 0 {
+            let Some(fan_out) = self.fan_outs.front_mut() else { return };
+            let Some((reader, mask)) = fan_out.readers.get(fan_out.at).copied() else {
+                self.fan_outs.pop_front();
+                continue;
+            };
+            fan_out.at += 1;
+            budget -= 1;
+            if Some(reader) == fan_out.origin || fan_out.masks.as_ref().is_some_and(|m| !m.contains(&mask)) {
+                continue;
+            }
+            let (target, content, cause) = (fan_out.target, fan_out.content, fan_out.cause.clone());
+            let own = self.documents.get(&target).is_some_and(|(owner, _)| *owner == reader);
+            let Some(state) = self.state_mut(reader) else { continue };
+            if own {
+                let class = Class::Own { fresh: state.is_fresh(content) };
+                self.touch(now, reader, Touch { class, lane: Lane::Dependency, cause, debounce: false, read: true });
+            } else {
+                let class = Class::Foreign;
+                self.touch(now, reader, Touch { class, lane: Lane::Dependency, cause, debounce: true, read: true });
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The end of an attempt: the read set, the children's documents, and the one delay (rules A5, C2, C8).
+
+use std::sync::Arc;
+
+use super::attempt::{Attempt, Slot};
+use super::rows::RunRecord;
+use super::schedule::Touch;
+use super::state::{Class, Hold, Memo, Phase};
+use super::Engine;
+use crate::Time;
+use crate::contract::{Cause, Failure, Readiness};
+use crate::deps::MaskId;
+use crate::effects::{ChildReport, ChildResult, Report, Settled};
+use crate::key::{GroupKind, KeyId, Name};
+use crate::queue::Lane;
+
+/// How an attempt ended, before its effects are looked at.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The plugin answered.
+    Success { requeue_after: Option<u64> },
+    /// A read had no answer, and the plugin gave up because of it: no failure (rule A4).
+    Unavailable(String),
+    /// It failed.
+    Failed(Failure),
+    /// The object is no longer the one that the attempt was for; it runs again.
+    Dropped,
+    /// Children of a deleted object were to go.
+    Deletion,
+}
+
+const RUNS: usize = 3;
+
+impl Engine {
+    pub(super) fn finish(
+        &mut self,
+        now: Time,
+        attempt: &mut Attempt,
+        ending: Ending,
+        effects: Option<(Report, Vec<(Name, GroupKind)>)>,
+    ) {
+        let id = attempt.id;
+        self.queue.done(id);
+        match attempt.slot {
+            Slot::Call => self.calls -= 1,
+            Slot::Effects => self.effects -= 1,
+        }
+        let (report, places) = match effects {
+            Some((report, places)) => (report, Some(places)),
+            None => (Report::default(), None),
+        };
+        if let Some(places) = places {
+            if places.is_empty() {
+                self.places.remove(&*attempt.key);
+            } else {
+                self.places.insert((*attempt.key).clone(), places);
+            }
+        }
+        if self.plugin_of(&attempt.key.source()) != Some(attempt.plugin) && self.state(id).is_some() {
+            if let Some(state) = self.state_mut(id) {
+                state.running = false;
+            }
+            return self.drop_state(id);
+        }
+        if self.state(id).is_none() {
+            return self.forget_if_unused(id);
+        }
+        self.settle_reads(id, attempt, &report);
+        self.settle_children(id, &report);
+        self.record_run(now, attempt, &ending, &report);
+        self.counts.deletes += report.deleted.len() as u64;
+        let finished = report.finished && self.cache.view(id).is_none();
+        if finished || matches!(ending, Ending::Deletion) && report.finished {
+            if let Some(state) = self.state_mut(id) {
+                state.running = false;
+                state.vanished = None;
+            }
+            if self.cache.view(id).is_none() {
+                return self.drop_state(id);
+            }
+        }
+        self.settle_state(now, id, attempt, ending, report);
+        self.pass_attempted(now, id, attempt.plugin);
+    }
+
+    /// The read set is that of the latest attempt; a trap or a timeout keeps that of the one before
+    /// as well (rule A5).
+    fn settle_reads(&mut self, id: KeyId, attempt: &Attempt, report: &Report) {
+        let Some(state) = self.state_mut(id) else { return };
+        let old = std::mem::take(&mut state.reads);
+        let mut new = state.new_reads.take().unwrap_or_default();
+        new.gets.sort_unstable();
+        new.lists.sort_unstable();
+        if attempt.trapped || !attempt.answered {
+            let mut both = new.clone();
+            both.gets.extend(old.gets.iter().filter(|e| new.gets.binary_search(e).is_err()));
+            both.lists.extend(old.lists.iter().filter(|e| new.lists.binary_search(e).is_err()));
+            both.sources.extend(old.sources.iter().filter(|s| !new.sources.contains(s)).cloned());
+            both.gets.sort_unstable();
+            both.lists.sort_unstable();
+            new = both;
+        }
+        // A child that is refused or waited for is read by its owner: its change runs the owner again.
+        let blocked = report.children.iter().flatten().filter(|child| {
+            matches!(child.result, ChildResult::Refused(_) | ChildResult::Waiting(_) | ChildResult::Failed(_))
+        });
+        let blocked: Vec<_> = blocked.filter_map(|child| child.key.clone()).chain(report.remaining.clone()).collect();
+        for key in blocked {
+            let target = self.cache.intern(&key);
+            let edge = (target, MaskId::ALL);
+            if let Err(at) = new.gets.binary_search(&edge) {
+                if old.gets.binary_search(&edge).is_err() {
+                    self.deps.add_get(id, target, MaskId::ALL);
+                }
+                new.gets.insert(at, edge);
+            }
+            let source = key.source();
+            let known = self.cache.state(&source) == crate::cache::SourceState::Synced;
+            if !known && !new.sources.contains(&source) {
+                if !old.sources.contains(&source) {
+                    self.deps.add_source(id, &source);
+                }
+                new.sources.push(source);
+            }
+        }
+        self.deps.replace(id, &old, &new);
+        if let Some(state) = self.state_mut(id) {
+            state.reads = new;
+        }
+    }
+
+    fn settle_children(&mut self, id: KeyId, report: &Report) {
+        let Some(children) = &report.children else { return };
+        let mut now_owned = Vec::new();
+        for ChildReport { key, document, result } in children {
+            let (Some(key), Some(document)) = (key, document) else { continue };
+            let child = self.cache.intern(key);
+            match result {
+                ChildResult::Applied { not_as_applied, .. } => {
+                    self.documents.insert(child, (id, document.clone()));
+                    now_owned.push(child);
+                    match (not_as_applied.is_empty(), self.cache.view(child)) {
+                        (false, Some(view)) => {
+                            self.settled.insert(child, Settled::of(document, &view.value()));
+                        }
+                        _ => {
+                            self.settled.remove(&child);
+                        }
+                    }
+                }
+                ChildResult::Unchanged => {
+                    self.documents.insert(child, (id, document.clone()));
+                    now_owned.push(child);
+                }
+                ChildResult::Waiting(_) | ChildResult::Failed(_) => {
+                    if self.documents.get(&child).is_some_and(|(owner, _)| *owner == id) {
+                        now_owned.push(child);
+                    }
+                }
+                ChildResult::Refused(_) => {}
+            }
+        }
+        let Some(state) = self.state_mut(id) else { return };
+        let before = std::mem::replace(&mut state.children, now_owned.clone());
+        for child in before {
+            if !now_owned.contains(&child) {
+                self.forget_document(id, child);
+            }
+        }
+    }
+
+    fn record_run(&mut self, now: Time, attempt: &Attempt, ending: &Ending, report: &Report) {
+        let result: Arc<str> = match (ending, &report.failed, &report.refused) {
+            (Ending::Failed(failure), ..) => format!("failed: {}", failure.message()).into(),
+            (Ending::Unavailable(why), ..) => format!("unavailable: {why}").into(),
+            (Ending::Dropped, ..) => "dropped: the object had changed".into(),
+            (_, Some(text), _) => format!("failed: {text}").into(),
+            (_, _, Some(text)) => format!("refused: {text}").into(),
+            (Ending::Success { .. } | Ending::Deletion, None, None) => "done".into(),
+        };
+        let record = RunRecord {
+            number: attempt.number,
+            started: attempt.started,
+            ended: now,
+            waited: attempt.waited(),
+            lane: attempt.lane,
+            causes: attempt.causes.clone(),
+            result,
+            writes: report.writes,
+        };
+        if let Some(state) = self.state_mut(attempt.id) {
+            if state.runs.len() == RUNS {
+                state.runs.pop_front();
+            }
+            state.runs.push_back(record);
+        }
+    }
+
+    fn settle_state(&mut self, now: Time, id: KeyId, attempt: &Attempt, ending: Ending, report: Report) {
+        let version = attempt.version.clone();
+        let backoff = self.plugins[attempt.plugin.0 as usize].info.as_ref().map(|i| i.backoff).unwrap_or_default();
+        let Some(state) = self.state_mut(id) else { return };
+        state.running = false;
+        state.attempted = true;
+        state.last_run = Some(now);
+        state.impure = attempt.impure;
+        state.deferred = report.deferred;
+        state.waiting = None;
+        if report.readiness.is_some() {
+            state.readiness = report.readiness;
+        }
+        for key in report.unsure {
+            if !state.unsure.contains(&key) {
+                state.unsure.push(key);
+            }
+        }
+        if !report.overruled.is_empty() {
+            state.bucket.charge(now);
+        }
+        let ending = match (ending, report.dropped, report.failed) {
+            (Ending::Success { .. } | Ending::Deletion, true, _) => Ending::Dropped,
+            (Ending::Success { .. } | Ending::Deletion, _, Some(text)) => Ending::Failed(Failure::Retry(text)),
+            (ending, ..) => ending,
+        };
+        // What ended drops all older delays; its result sets the one delay (rule C2).
+        let mut delay = None;
+        match ending {
+            Ending::Success { requeue_after } => {
+                state.hold = Hold::None;
+                state.failures = 0;
+                if let Some(text) = report.refused {
+                    state.phase = Phase::Error;
+                    state.last_error = Some(text.into());
+                    state.hold = Hold::Permanent { last_own: Some(now) };
+                } else if let Some(text) = report.waiting {
+                    state.phase = Phase::Pending;
+                    state.last_error = None;
+                    state.waiting = Some(text.into());
+                } else {
+                    state.phase = Phase::Synced;
+                    state.last_error = None;
+                    state.memo = Some(Memo { version });
+                }
+                delay = requeue_after;
+            }
+            Ending::Deletion => {
+                state.hold = Hold::None;
+                state.failures = 0;
+                state.phase = Phase::Pending;
+                state.waiting = Some(report.waiting.unwrap_or_else(|| "is being deleted".into()).into());
+            }
+            Ending::Unavailable(why) => {
+                state.hold = Hold::None;
+                state.phase = Phase::Pending;
+                state.waiting = Some(why.into());
+                if let Some(Readiness::Ready) = state.readiness {
+                    state.readiness = None;
+                }
+            }
+            Ending::Failed(failure) => {
+                state.failures += 1;
+                state.last_error = Some(failure.message().into());
+                let failed = backoff.is_failed(state.failures);
+                state.phase = if failed { Phase::Failed } else { Phase::Error };
+                match failure {
+                    Failure::Permanent(_) => state.hold = Hold::Permanent { last_own: None },
+                    Failure::RetryAfter(_, after) => {
+                        state.hold = Hold::Backoff { shortened: false };
+                        delay = Some(after.max(backoff.first));
+                    }
+                    Failure::Retry(_) => {
+                        state.hold = Hold::Backoff { shortened: false };
+                        let failures = state.failures;
+                        delay = Some(backoff.delay(failures, &mut self.rng));
+                    }
+                }
+            }
+            Ending::Dropped => {
+                state.phase = Phase::Pending;
+                let cause = Cause::Changed;
+                let touch = Touch { class: Class::Foreign, lane: Lane::User, cause, debounce: false, read: true };
+                self.timers.set(id, None);
+                self.touch(now, id, touch);
+            }
+        }
+        if let Some(delay) = delay {
+            self.timers.set(id, Some(now + delay.max(1)));
+        }
+        let Some(state) = self.state_mut(id) else { return };
+        let marks = std::mem::take(&mut state.marks);
+        if !marks.is_empty() {
+            state.memo = None;
+        }
+        if state.vanished.is_some() && state.dirty && marks.is_empty() {
+            self.enqueue(now, id);
+        }
+        for mark in marks {
+            self.schedule(now, id, mark);
+        }
+        if self.resyncs.get(id).is_none() {
+            self.set_resync(now, id);
+        }
+    }
+}

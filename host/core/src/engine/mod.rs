@@ -1,0 +1,215 @@
+//! The engine: when is a key called, and what became of it. A deterministic state machine; events
+//! and times in, attempts and operations out. The same seed and the same inputs give the same run.
+//!
+//! Its driver does five things, in any interleaving:
+//!
+//! 1. tells it what changes: [`Engine::observed`], [`Engine::source_synced`], [`Engine::plugin_started`] …
+//! 2. takes attempts with [`Engine::next`] and wakes up at [`Engine::next_wakeup`];
+//! 3. carries an attempt through [`Engine::step`]: performs its operations, makes its call;
+//! 4. answers the call's reads with [`Engine::read_get`] and [`Engine::read_list`];
+//! 5. drops the attempt when [`Step::Done`] comes.
+
+mod attempt;
+mod change;
+mod finish;
+mod plugins;
+mod read;
+mod rows;
+mod schedule;
+mod state;
+
+pub use attempt::{Attempt, CallResult, Step};
+pub use plugins::{Held, PluginInfo};
+pub use read::Answered;
+pub use rows::{Counts, Row, RunRecord};
+pub use state::Phase;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde_json::Value;
+
+use crate::Time;
+use crate::cache::Cache;
+use crate::contract::Cause;
+use crate::delay::{Rng, Timers};
+use crate::deps::{Deps, MaskId, Readers};
+use crate::effects::{Identity, Inventory, Settled, Shapes};
+use crate::key::{Key, KeyId, Name, Source};
+use crate::object::Object;
+use crate::queue::{ClusterId, PluginId, Queue};
+
+use plugins::PluginState;
+use state::KeyState;
+
+/// How the engine is set up. Times in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Installation id: in owner marks and field managers (rule D9).
+    pub installation: String,
+    /// Identity of each cluster by its name: never a display name. Clusters not named here use
+    /// their name.
+    pub cluster_identities: FxHashMap<Name, String>,
+    /// Calls at a time over all plugins. Default: 8.
+    pub workers: u32,
+    /// Attempts that perform effects at a time, over all plugins. Default: 1 024.
+    pub effects_at_a_time: u32,
+    /// Read set per key; beyond it the attempt fails. Default 10 000 (rule A9).
+    pub read_set_limit: usize,
+    /// Keys of a fan-out expanded per step. Default 1 000 (rule A9).
+    pub fan_out_step: usize,
+    /// Deletions held above this many children … Default 10 (rule B3).
+    pub hold_above: usize,
+    /// … and above this percentage of the plugin's own. Default 20; 100 disables the hold.
+    pub hold_percent: usize,
+    /// Seed of jitter.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            installation: "local".into(),
+            cluster_identities: FxHashMap::default(),
+            workers: 8,
+            effects_at_a_time: 1_024,
+            read_set_limit: 10_000,
+            fan_out_step: 1_000,
+            hold_above: 10,
+            hold_percent: 20,
+            seed: 0,
+        }
+    }
+}
+
+/// Dependents of a change that are still to be told (rule A9).
+#[derive(Debug)]
+struct FanOut {
+    readers: Readers,
+    at: usize,
+    masks: Option<Vec<MaskId>>,
+    origin: Option<KeyId>,
+    target: KeyId,
+    /// Hash of the content that was seen, for the hot-loop bucket.
+    content: u64,
+    cause: Cause,
+}
+
+/// A write on its way: what the reflector shows of its target meanwhile is kept until the answer is
+/// here, so that the echo is told apart from foreign changes.
+#[derive(Debug)]
+struct InFlight {
+    shown: Vec<Option<Arc<Object>>>,
+}
+
+/// The state machine. See the module's text.
+pub struct Engine {
+    options: Options,
+    shapes: Arc<dyn Shapes>,
+    cache: Cache,
+    deps: Deps,
+    queue: Queue,
+    timers: Timers,
+    resyncs: Timers,
+    rng: Rng,
+    states: Vec<Option<Box<KeyState>>>,
+    inventory: Inventory,
+    /// Documents that were applied to children, to tell drift (rule A1), and who applied them.
+    documents: FxHashMap<KeyId, (KeyId, Arc<Value>)>,
+    settled: FxHashMap<KeyId, Settled>,
+    places: FxHashMap<Key, Vec<(Name, crate::key::GroupKind)>>,
+    in_flight: FxHashMap<KeyId, InFlight>,
+    fan_outs: VecDeque<FanOut>,
+    plugins: Vec<PluginState>,
+    kinds: FxHashMap<Source, PluginId>,
+    clusters: Vec<Name>,
+    disabled: FxHashSet<crate::key::GroupKind>,
+    calls: u32,
+    effects: u32,
+    attempts: u64,
+    counts: Counts,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet.
+    pub fn new(options: Options, shapes: Arc<dyn Shapes>) -> Self {
+        Self {
+            rng: Rng::new(options.seed),
+            options,
+            shapes,
+            cache: Cache::default(),
+            deps: Deps::default(),
+            queue: Queue::default(),
+            timers: Timers::default(),
+            resyncs: Timers::default(),
+            states: Vec::new(),
+            inventory: Inventory::default(),
+            documents: FxHashMap::default(),
+            settled: FxHashMap::default(),
+            places: FxHashMap::default(),
+            in_flight: FxHashMap::default(),
+            fan_outs: VecDeque::new(),
+            plugins: Vec::new(),
+            kinds: FxHashMap::default(),
+            clusters: Vec::new(),
+            disabled: FxHashSet::default(),
+            calls: 0,
+            effects: 0,
+            attempts: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// A cluster takes part. Its sources are unknown until they are synced.
+    pub fn add_cluster(&mut self, name: &Name) {
+        if !self.clusters.contains(name) {
+            self.clusters.push(name.clone());
+        }
+    }
+
+    /// The cache, for reads that are not a plugin's.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// When something is due next, if nothing comes from outside; none if nothing is.
+    pub fn next_wakeup(&mut self) -> Option<Time> {
+        if !self.fan_outs.is_empty() {
+            return Some(0);
+        }
+        [self.timers.next(), self.resyncs.next()].into_iter().flatten().min()
+    }
+
+    /// Where children of owners may be, as recorded before the last stop (rule B2). Owners that
+    /// are proven gone are cleaned up after.
+    pub fn restore_places(&mut self, places: impl IntoIterator<Item = (Key, Vec<(Name, crate::key::GroupKind)>)>) {
+        self.places.extend(places);
+    }
+
+    /// Kinds for which no attempts are started (rule C9), as recorded before the last stop.
+    pub fn restore_disabled(&mut self, kinds: impl IntoIterator<Item = crate::key::GroupKind>) {
+        self.disabled.extend(kinds);
+    }
+
+    fn identity(&self, owner: &Key) -> Identity {
+        let cluster = self.options.cluster_identities.get(&owner.cluster).map_or(&*owner.cluster, String::as_str);
+        Identity::new(&self.options.installation, cluster, owner)
+    }
+
+    fn cluster_id(&self, name: &Name) -> ClusterId {
+        ClusterId(self.clusters.iter().position(|c| c == name).unwrap_or(0) as u32)
+    }
+
+    fn state(&self, id: KeyId) -> Option<&KeyState> {
+        self.states.get(id.index())?.as_deref()
+    }
+
+    fn state_mut(&mut self, id: KeyId) -> Option<&mut KeyState> {
+        self.states.get_mut(id.index())?.as_deref_mut()
+    }
+
+    fn plugin_of(&self, source: &Source) -> Option<PluginId> {
+        self.kinds.get(source).copied()
+    }
+}

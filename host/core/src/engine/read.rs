@@ -1,0 +1,202 @@
+//! Tracked reads: a read registers its dependency before it is answered (rules A3, A4, A8, A9).
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::plugins::PluginInfo;
+use crate::cache::{Seen, SourceState};
+use crate::contract::{ListQuery, ReadError, ReadScope};
+use crate::deps::{List, MaskId};
+use crate::key::{GroupKind, Key, KeyId, Source};
+
+/// An answer to a read, or the advice to wait for a source that is being synced.
+#[derive(Debug)]
+pub enum Answered<T> {
+    /// The answer.
+    Now(Result<T, ReadError>),
+    /// The source is still syncing: ask again when it is synced, at the latest after 1 s with
+    /// `wait` false, which answers `unavailable` (rule A4).
+    Syncing(Source),
+}
+
+impl Engine {
+    /// Reads one object for the running attempt of `reader`. None is proven absence.
+    pub fn read_get(&mut self, reader: KeyId, key: &Key, wait: bool) -> Answered<Option<Arc<str>>> {
+        let mask = match self.admit(reader, &key.group_kind(), &key.cluster, Some(key.namespace.as_deref()), false) {
+            Ok((mask, _)) => mask,
+            Err(error) => return Answered::Now(Err(error)),
+        };
+        let target = self.cache.intern(key);
+        if let Err(error) = self.add_edge(reader, target, mask) {
+            return Answered::Now(Err(error));
+        }
+        match self.cache.seen(target) {
+            Seen::Present(object) => Answered::Now(Ok(Some(self.deps.mask(mask).view(&object)))),
+            Seen::Absent => Answered::Now(Ok(None)),
+            Seen::Unknown(why) => self.unknown(reader, key.source(), why, wait),
+        }
+    }
+
+    /// Reads a whole list for the running attempt of `reader`, in order of namespace and name.
+    pub fn read_list(&mut self, reader: KeyId, query: &ListQuery, wait: bool) -> Answered<Vec<Arc<str>>> {
+        let namespace = query.namespace.as_deref();
+        let admitted = self.admit(reader, &query.kind, &query.cluster, namespace.map(Some), true);
+        let (mask, info) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => return Answered::Now(Err(error)),
+        };
+        let index = match &query.index {
+            None => None,
+            Some((name, value)) => match info.index(&query.kind, name) {
+                Some(path) => Some((path.clone(), value.clone())),
+                None => {
+                    let text = format!("{} has no index {name:?}", query.kind);
+                    return Answered::Now(Err(ReadError::NotDescribed(text)));
+                }
+            },
+        };
+        let list = match List::of(query, index, mask) {
+            Ok(list) => list,
+            Err(error) => return Answered::Now(Err(ReadError::Invalid(error.to_string()))),
+        };
+        if let Err(error) = self.add_list_edge(reader, &list) {
+            return Answered::Now(Err(error));
+        }
+        match self.cache.state(&list.source) {
+            SourceState::Synced => {}
+            SourceState::Syncing => {
+                let why = format!("{} is not synced yet", list.source);
+                return self.unknown(reader, list.source, why, wait);
+            }
+            SourceState::Unknown(why) => return self.unknown(reader, list.source, why, wait),
+        }
+        let mask = self.deps.mask(mask);
+        let items: Vec<Arc<str>> = match &list.namespace {
+            Some(namespace) => self
+                .cache
+                .list_namespace(&list.source, namespace)
+                .filter(|(_, object)| list.matches(object))
+                .map(|(_, object)| mask.view(object))
+                .collect(),
+            None => self
+                .cache
+                .list(&list.source)
+                .filter(|(_, object)| list.matches(object))
+                .map(|(_, object)| mask.view(object))
+                .collect(),
+        };
+        Answered::Now(Ok(items))
+    }
+
+    fn unknown<T>(&mut self, reader: KeyId, source: Source, why: String, wait: bool) -> Answered<T> {
+        let syncing = self.cache.state(&source) == SourceState::Syncing;
+        if let Some(state) = self.state(reader) {
+            let old = state.reads.sources.contains(&source);
+            let new = state.new_reads.as_ref().is_some_and(|r| r.sources.contains(&source));
+            if !new && !old {
+                self.deps.add_source(reader, &source);
+            }
+        }
+        if let Some(reads) = self.state_mut(reader).and_then(|s| s.new_reads.as_mut()) {
+            if !reads.sources.contains(&source) {
+                reads.sources.push(source.clone());
+            }
+        }
+        if wait && syncing {
+            return Answered::Syncing(source);
+        }
+        if let Some(state) = self.state_mut(reader) {
+            state.unavailable.get_or_insert_with(|| why.clone());
+        }
+        Answered::Now(Err(ReadError::Unavailable(why)))
+    }
+
+    /// Whether the plugin of `reader` described this kind and was granted it. `namespace`: of one
+    /// object, `Some(None)` for a cluster-scoped one; none for all namespaces.
+    fn admit(
+        &mut self,
+        reader: KeyId,
+        kind: &GroupKind,
+        cluster: &str,
+        namespace: Option<Option<&str>>,
+        list: bool,
+    ) -> Result<(MaskId, Arc<PluginInfo>), ReadError> {
+        let info = self
+            .state(reader)
+            .and_then(|state| self.plugins.get(state.plugin.0 as usize))
+            .and_then(|plugin| plugin.info.clone())
+            .ok_or_else(|| ReadError::Unavailable("the plugin is being removed".into()))?;
+        let Some(read) = info.description.reads.iter().find(|r| r.kind.group_kind() == *kind) else {
+            return Err(ReadError::NotDescribed(format!("the plugin does not describe that it reads {kind}")));
+        };
+        if list && read.scope == ReadScope::Named {
+            let text = format!("{kind} is described with scope `named`; `list` needs scope `all`");
+            return Err(ReadError::NotDescribed(text));
+        }
+        match (self.shapes.namespaced(cluster, kind), namespace) {
+            (Some(true), Some(None)) => {
+                return Err(ReadError::Invalid(format!("{kind} is namespaced: the key has no namespace")));
+            }
+            (Some(false), Some(Some(namespace))) => {
+                let text = format!("{kind} is cluster-scoped: the key has the namespace {namespace}");
+                return Err(ReadError::Invalid(text));
+            }
+            _ => {}
+        }
+        if !info.grants.may_read(kind, cluster, namespace.flatten()) {
+            let group = if kind.group.is_empty() { "core" } else { &kind.group };
+            return Err(ReadError::NotGranted(format!("grant it with read:{group}/{}@{cluster}", kind.kind)));
+        }
+        let mask = info.mask(kind).clone();
+        Ok((self.deps.intern_mask(&mask), info))
+    }
+
+    fn room(&self, reader: KeyId) -> Result<(), ReadError> {
+        let len = self.state(reader).and_then(|s| s.new_reads.as_ref()).map_or(0, |reads| reads.len());
+        if len < self.options.read_set_limit {
+            return Ok(());
+        }
+        let text = format!("one call may read {} objects and lists", self.options.read_set_limit);
+        Err(ReadError::LimitExceeded(text))
+    }
+
+    fn add_edge(&mut self, reader: KeyId, target: KeyId, mask: MaskId) -> Result<(), ReadError> {
+        let edge = (target, mask);
+        let Some(state) = self.state(reader) else { return Ok(()) };
+        if state.new_reads.as_ref().is_some_and(|reads| reads.gets.contains(&edge)) {
+            return Ok(());
+        }
+        self.room(reader)?;
+        let known = self.state(reader).is_some_and(|s| s.reads.gets.binary_search(&edge).is_ok());
+        if !known {
+            self.deps.add_get(reader, target, mask);
+        }
+        if let Some(reads) = self.state_mut(reader).and_then(|s| s.new_reads.as_mut()) {
+            reads.gets.push(edge);
+        }
+        Ok(())
+    }
+
+    fn add_list_edge(&mut self, reader: KeyId, list: &List) -> Result<(), ReadError> {
+        let found = self.deps.find_list(list);
+        let (old, new) = match (found, self.state(reader)) {
+            (Some(id), Some(state)) => (
+                state.reads.lists.binary_search(&id).is_ok(),
+                state.new_reads.as_ref().is_some_and(|reads| reads.lists.contains(&id)),
+            ),
+            _ => (false, false),
+        };
+        if new {
+            return Ok(());
+        }
+        self.room(reader)?;
+        let id = match found {
+            Some(id) if old => id,
+            _ => self.deps.add_list(reader, list.clone()),
+        };
+        if let Some(reads) = self.state_mut(reader).and_then(|s| s.new_reads.as_mut()) {
+            reads.lists.push(id);
+        }
+        Ok(())
+    }
+}

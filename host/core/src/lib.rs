@@ -1,0 +1,47 @@
+//! The rules of Setpoint, and nothing else.
+//!
+//! This crate has no I/O, no async, no clock and no randomness of its own: times come in as
+//! [`Time`], objects as [`Object`]s, and what has to be done goes out as [`op::Op`]s. The host
+//! performs them; the simulation in `tests/sim` performs them over a fake cluster. There is no
+//! second model of any rule.
+//!
+//! | question | module |
+//! |---|---|
+//! | what is an object called | [`key`] |
+//! | what is an object | [`object`], [`mask`], [`selector`], [`fields`] |
+//! | what do plugins and the host say to each other | [`contract`] |
+//! | what does a cluster do for the host | [`op`] |
+//! | which key is next | [`queue`], [`delay`] |
+//! | what depends on what | [`cache`], [`deps`] |
+//! | when is a key called, and what became of it | [`engine`] |
+//! | what is written, deleted, left alone | [`effects`], [`status`] |
+//! | is a file really gone | [`file_proof`] |
+//! | what may a plugin do | [`grants`] |
+//! | what may be shown | [`sanitize`] |
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod cache;
+pub mod contract;
+pub mod delay;
+pub mod deps;
+pub mod effects;
+pub mod engine;
+pub mod fields;
+pub mod file_proof;
+pub mod grants;
+pub mod key;
+pub mod mask;
+pub mod object;
+pub mod op;
+pub mod queue;
+pub mod sanitize;
+pub mod selector;
+pub mod status;
+
+pub use key::{GroupKind, GroupVersionKind, Key, Name};
+pub use object::Object;
+
+/// A moment, in milliseconds since an origin that the caller chooses. Only differences count.
+pub type Time = u64;

@@ -1,0 +1,256 @@
+//! What the HTTP API answers and the command line shows: plain serialisable rows. Times are
+//! RFC 3339 in UTC; texts are sanitised.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// `GET /v1/overview`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Overview {
+    /// Whether the host runs (false while it stops).
+    pub running: bool,
+    /// `files` or `kubernetes`.
+    pub mode: String,
+    /// Version of the host.
+    pub version: String,
+    /// When it started.
+    pub started: String,
+    /// Keys that wait in the queue.
+    pub queue_length: usize,
+    /// Kinds with a plugin, enabled, as `Kind.group`.
+    pub enabled_resource_types: Vec<String>,
+    /// Kinds that a person disabled.
+    pub disabled_resource_types: Vec<String>,
+    /// Objects by state.
+    pub status_summary: StatusSummary,
+    /// Whether the host can do its job here, and why not (rule C6).
+    pub ready: Readiness,
+}
+
+/// Objects by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusSummary {
+    /// All of them.
+    pub total: usize,
+    /// Wait for something.
+    pub pending: usize,
+    /// An attempt is running.
+    pub reconciling: usize,
+    /// The last attempt succeeded.
+    pub synced: usize,
+    /// The last attempt failed, or something was refused.
+    pub error: usize,
+    /// Failed for good so far.
+    pub failed: usize,
+}
+
+/// `GET /readyz`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether the host can do its job here.
+    pub ready: bool,
+    /// Why not; warnings if it can.
+    pub reasons: Vec<String>,
+}
+
+/// One row of `GET /v1/reconciles`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReconcileRow {
+    /// Cluster.
+    pub cluster: String,
+    /// API group, empty for core.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace; none for cluster-scoped kinds.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// `Pending`, `Reconciling`, `Synced`, `Error`, `Failed`.
+    pub state: String,
+    /// `ready`, `progressing`, `stalled`, as shown last.
+    pub readiness: Option<String>,
+    /// Why it is not ready, or what it waits for.
+    pub reason: Option<String>,
+    /// Failures in a row.
+    pub attempt: u32,
+    /// Last error, until success.
+    pub last_error: Option<String>,
+    /// When the last attempt ended.
+    pub last_reconcile_time: Option<String>,
+    /// When the next one is due.
+    pub next_reconcile_time: Option<String>,
+    /// Why it runs or ran last.
+    pub causes: Vec<String>,
+    /// The plugin; none if no plugin reconciles the kind now.
+    pub plugin: Option<String>,
+    /// Held back by the hot-loop bucket.
+    pub damped: bool,
+    /// Held back by a person (paused object or disabled kind).
+    pub paused: bool,
+    /// Problems of the source: the last good content is in use.
+    pub problems: Vec<String>,
+    /// Values of the kind's printer columns: name, value.
+    pub columns: Vec<(String, Value)>,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<String>,
+    /// Keys of children, as `cluster/group/kind/namespace/name`.
+    pub children: Vec<String>,
+    /// Number of reads of the last attempt.
+    pub reads: usize,
+    /// The last runs, oldest first.
+    pub runs: Vec<RunRow>,
+}
+
+/// One run of an object.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunRow {
+    /// When it began.
+    pub started: String,
+    /// Wait in the queue, milliseconds.
+    pub waited_ms: u64,
+    /// From start to end, milliseconds.
+    pub took_ms: u64,
+    /// Lane of the queue.
+    pub lane: String,
+    /// Why it ran.
+    pub causes: Vec<String>,
+    /// What it came to.
+    pub result: String,
+    /// Writes.
+    pub writes: u32,
+}
+
+/// `GET /v1/objects/{cluster}/{group}/{kind}/{namespace}/{name}`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ObjectView {
+    /// The object. Values of Secrets are not in it.
+    pub object: Value,
+    /// How it is reconciled, if a plugin does.
+    pub reconcile: Option<ReconcileRow>,
+    /// Its events, oldest first.
+    pub events: Vec<EventRow>,
+    /// The file that defines it, relative to its root.
+    pub file: Option<String>,
+}
+
+/// An event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventRow {
+    /// `Normal` or `Warning`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// CamelCase.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// What it is about, as `cluster/group/kind/namespace/name`.
+    pub regarding: String,
+    /// First of the series.
+    pub first: String,
+    /// Last of the series.
+    pub last: String,
+    /// Number in the series.
+    pub count: u64,
+}
+
+/// One row of `GET /v1/plugins`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PluginRow {
+    /// Name that the plugin gives itself; the file's stem while it could not be read.
+    pub name: String,
+    /// Its version.
+    pub version: Option<String>,
+    /// `Running`, `Refused`, `Loading`, `Removed`.
+    pub state: String,
+    /// Why it is refused. What ran before keeps running.
+    pub problem: Option<String>,
+    /// File, relative to the plugins directory.
+    pub file: String,
+    /// Digest of the component that runs.
+    pub digest: Option<String>,
+    /// Kinds that it reconciles, as `Kind.group/version`.
+    pub kinds: Vec<String>,
+    /// Grants that it has.
+    pub grants: Vec<String>,
+    /// Grants that it asks for and lacks, as they would be written.
+    pub missing_grants: Vec<String>,
+    /// Objects of its kinds.
+    pub objects: usize,
+    /// Calls since the host started.
+    pub calls: u64,
+    /// Calls that ended in a trap, a timeout or a limit.
+    pub traps: u64,
+}
+
+/// A kind that is known: one row of `GET /v1/kinds`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KindRow {
+    /// API group, empty for core.
+    pub group: String,
+    /// Version.
+    pub version: String,
+    /// Kind.
+    pub kind: String,
+    /// Plural name, lower case.
+    pub plural: String,
+    /// Singular name, lower case.
+    pub singular: String,
+    /// Short names.
+    pub short_names: Vec<String>,
+    /// Whether it is namespaced.
+    pub namespaced: bool,
+    /// Printer columns: name, JSON path, type, priority.
+    pub columns: Vec<(String, String, String, i64)>,
+    /// The plugin that reconciles it.
+    pub plugin: Option<String>,
+    /// A person disabled it.
+    pub disabled: bool,
+}
+
+/// A document of a file that is no object (unclaimed or wrong): part of `GET /v1/files`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileRow {
+    /// File, relative to its root.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// `Unclaimed`, `Invalid`, `Notice`, `Suspicious`.
+    pub state: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// Which rows of `GET /v1/reconciles` are wanted: query parameters, all optional.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Filter {
+    /// Cluster.
+    pub cluster: Option<String>,
+    /// API group (`core` for the core group).
+    pub group: Option<String>,
+    /// Kind, plural, singular or short name; any case.
+    pub kind: Option<String>,
+    /// Namespace.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: Option<String>,
+    /// State.
+    pub state: Option<String>,
+    /// Plugin.
+    pub plugin: Option<String>,
+}
+
+/// What `GET /v1/events` streams.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum StreamItem {
+    /// An event was recorded.
+    Event(EventRow),
+    /// A row changed: read it anew. None of `key`: the receiver fell behind, read everything anew.
+    Row {
+        /// `cluster/group/kind/namespace/name`
+        key: Option<String>,
+    },
+}
