@@ -1,0 +1,45 @@
+//! What the host asks of a cluster, and the embedded cluster `local` (design §3).
+//!
+//! | question | module |
+//! |---|---|
+//! | what is a cluster, and who hears of its objects | here: [`Cluster`], [`Sink`] |
+//! | how does the embedded cluster keep objects | [`local`] |
+//! | how do files become desired state | [`source`] |
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+use std::sync::Arc;
+
+use setpoint_core::key::{Key, Name, Source};
+use setpoint_core::object::Object;
+use setpoint_core::op::{Answer, Op};
+
+pub mod local;
+pub mod source;
+
+pub use futures_util::future::BoxFuture;
+
+/// One cluster: it performs the operations that the rules ask for.
+pub trait Cluster: Send + Sync {
+    /// Its name, as it stands in keys.
+    fn name(&self) -> &Name;
+
+    /// Performs one operation. A write is answered once it will not be lost; what could not be
+    /// done is an [`Answer::Refused`], never a panic.
+    fn perform<'a>(&'a self, op: Op) -> BoxFuture<'a, Answer>;
+}
+
+/// Who hears what a cluster sees. Called with the cluster's locks held: an implementation queues
+/// what it hears and returns, and does not call the cluster back.
+pub trait Sink: Send + Sync {
+    /// The newest version of an object, in order for each key; none: it is gone.
+    fn observed(&self, key: &Key, object: Option<Arc<Object>>);
+
+    /// All objects of this source have been told; from now on what was not told is absent.
+    fn source_known(&self, source: &Source);
+
+    /// Nothing is known of this source at present: what was told stays, absence proves nothing
+    /// (rule A4). The reason is for people.
+    fn source_unknown(&self, source: &Source, reason: &str);
+}

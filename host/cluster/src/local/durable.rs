@@ -1,0 +1,71 @@
+//! The answer to a write: whether it is on disk.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+/// The store does not keep anything any more. What was acknowledged before is kept.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "the state store cannot be written: {0}; free space or repair the disk, then start the host again"
+)]
+pub struct StoreError(Arc<str>);
+
+impl StoreError {
+    pub(crate) fn new(reason: &dyn std::fmt::Display) -> Self {
+        StoreError(reason.to_string().into())
+    }
+
+    pub(crate) fn stopped() -> Self {
+        StoreError("it is closed".into())
+    }
+}
+
+/// The answer to a commit: ready once it is on disk, or will never be.
+#[derive(Debug)]
+#[must_use = "a write is done only when this says so"]
+pub struct Durable(State);
+
+#[derive(Debug)]
+enum State {
+    Known(Result<(), StoreError>),
+    Waiting(oneshot::Receiver<Result<(), StoreError>>),
+}
+
+impl Durable {
+    pub(crate) fn known(result: Result<(), StoreError>) -> Self {
+        Durable(State::Known(result))
+    }
+
+    pub(crate) fn waiting(answer: oneshot::Receiver<Result<(), StoreError>>) -> Self {
+        Durable(State::Waiting(answer))
+    }
+
+    /// Waits on this thread, which must not be one of an async runtime.
+    ///
+    /// # Errors
+    /// The store failed: the write is not kept.
+    pub fn wait(self) -> Result<(), StoreError> {
+        match self.0 {
+            State::Known(result) => result,
+            State::Waiting(receiver) => receiver
+                .blocking_recv()
+                .unwrap_or_else(|_| Err(StoreError::stopped())),
+        }
+    }
+}
+
+impl Future for Durable {
+    type Output = Result<(), StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Known(result) => Poll::Ready(result.clone()),
+            State::Waiting(receiver) => Pin::new(receiver)
+                .poll(context)
+                .map(|answer| answer.unwrap_or_else(|_| Err(StoreError::stopped()))),
+        }
+    }
+}
