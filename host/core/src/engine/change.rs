@@ -84,6 +84,10 @@ impl Engine {
 
     fn source_changed(&mut self, now: Time, source: &Source) {
         for id in self.deps.waiting_for(source).to_vec() {
+            // A read of a running attempt that still waits for the source is answered by what it is now.
+            if self.state(id).is_some_and(|state| state.running && state.unavailable.is_none()) {
+                continue;
+            }
             let cause = Cause::Changed;
             self.touch(now, id, Touch { class: Class::Foreign, lane: Lane::Dependency, cause, debounce: false, read: true });
         }
@@ -382,6 +386,7 @@ impl Engine {
         if let Some(new_reads) = &state.new_reads {
             self.deps.replace(id, new_reads, &Default::default());
         }
+        self.forget_targets(&state.reads);
         self.timers.set(id, None);
         self.resyncs.set(id, None);
         self.queue.remove(id);
@@ -390,6 +395,15 @@ impl Engine {
         }
         self.pass_done(id, state.plugin);
         self.forget_if_unused(id);
+    }
+
+    /// Gives back the ids of objects that were read and that nothing refers to any more.
+    pub(super) fn forget_targets(&mut self, reads: &crate::deps::ReadSet) {
+        for (target, _) in &reads.gets {
+            if self.cache.view(*target).is_none() {
+                self.forget_if_unused(*target);
+            }
+        }
     }
 
     /// The owner no longer wants this child.

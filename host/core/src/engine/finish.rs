@@ -127,6 +127,7 @@ impl Engine {
         if let Some(state) = self.state_mut(id) {
             state.reads = new;
         }
+        self.forget_targets(&old);
     }
 
     fn settle_children(&mut self, id: KeyId, report: &Report) {

@@ -1,0 +1,361 @@
+//! Carries attempts through: asks the engine what is next, calls plugins, performs effects.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use setpoint_cluster::{Cluster, Sink};
+use setpoint_core::Time;
+use setpoint_core::contract::Failure;
+use setpoint_core::engine::{Attempt, CallResult, Engine, Step};
+use setpoint_core::key::{Key, Name, Source};
+use setpoint_core::object::Object;
+use setpoint_core::op::{Answer, Op, Refusal};
+use setpoint_plugin::{Call, CallFailure, Limits, LogLevel, Logs, Plugin};
+use tokio::sync::{Notify, broadcast};
+use tracing::Instrument;
+
+use crate::clock::{Clock, rfc3339};
+use crate::metrics::Metrics;
+use crate::reads::EngineReads;
+use crate::views::{EventRow, StreamItem};
+
+/// An effect has so long (rule C7).
+const OP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The effects of one attempt have so long together.
+const EFFECTS_TIMEOUT: Duration = Duration::from_secs(60);
+/// A subscriber that is so many items behind is told to read everything anew.
+const STREAM: usize = 1_024;
+
+/// A loaded component with the limits of its calls.
+#[derive(Clone)]
+pub struct Component {
+    /// The component.
+    pub plugin: Arc<Plugin>,
+    /// Limits of its calls.
+    pub limits: Limits,
+}
+
+struct Inner {
+    engine: Engine,
+    components: HashMap<Name, Component>,
+}
+
+/// The engine with everything it takes to run it.
+pub struct Driver {
+    inner: Mutex<Inner>,
+    clusters: Mutex<HashMap<Name, Arc<dyn Cluster>>>,
+    wake: Notify,
+    /// A source became known, or unknown.
+    pub(crate) synced: Notify,
+    idle: Notify,
+    stopping: AtomicBool,
+    /// The clocks.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+    stream: broadcast::Sender<StreamItem>,
+}
+
+impl Driver {
+    /// A driver for an engine.
+    pub fn new(engine: Engine, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::new(Inner { engine, components: HashMap::new() }),
+            clusters: Mutex::new(HashMap::new()),
+            wake: Notify::new(),
+            synced: Notify::new(),
+            idle: Notify::new(),
+            stopping: AtomicBool::new(false),
+            clock,
+            metrics: Metrics::default(),
+            stream: broadcast::channel(STREAM).0,
+        })
+    }
+
+    /// Works with the engine, and wakes the loop up.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Engine, Time) -> T) -> T {
+        let result = {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut inner.engine, self.clock.now())
+        };
+        self.wake.notify_one();
+        result
+    }
+
+    /// Looks at the engine.
+    pub fn look<T>(&self, look: impl FnOnce(&Engine) -> T) -> T {
+        look(&self.inner.lock().unwrap_or_else(PoisonError::into_inner).engine)
+    }
+
+    /// A cluster performs operations from now on.
+    pub fn add_cluster(&self, cluster: Arc<dyn Cluster>) {
+        let name = cluster.name().clone();
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), cluster);
+        self.with(|engine, _| engine.add_cluster(&name));
+    }
+
+    /// A component is called for its digest from now on.
+    pub fn add_component(&self, component: Component) {
+        let digest: Name = component.plugin.digest().to_string().into();
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.insert(digest, component);
+    }
+
+    /// A component is no longer called; calls that run hold on to it.
+    pub fn remove_component(&self, digest: &str) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.remove(digest);
+    }
+
+    /// Every event that is recorded and every row that changes.
+    pub fn subscribe(&self) -> broadcast::Receiver<StreamItem> {
+        self.stream.subscribe()
+    }
+
+    /// Runs until [`Driver::stop`].
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            let woken = self.wake.notified();
+            let next = if self.stopping.load(Ordering::Acquire) { return } else { self.start_due() };
+            match next {
+                Some(time) => {
+                    tokio::select! {
+                        () = woken => {}
+                        () = tokio::time::sleep(self.clock.until(time)) => {}
+                    }
+                }
+                None => woken.await,
+            }
+        }
+    }
+
+    /// Starts what may run now; answers when something is due next.
+    fn start_due(self: &Arc<Self>) -> Option<Time> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        while let Some(attempt) = inner.engine.next(now) {
+            let component = inner.components.get(attempt.digest()).cloned();
+            let span = tracing::info_span!(
+                "reconcile",
+                key = %attempt.key(),
+                plugin = %attempt.plugin(),
+                attempt = attempt.number(),
+                lane = attempt.lane().word(),
+            );
+            tokio::spawn(self.clone().carry(attempt, component).instrument(span));
+        }
+        inner.engine.next_wakeup()
+    }
+
+    async fn carry(self: Arc<Self>, mut attempt: Attempt, component: Option<Component>) {
+        let began = Instant::now();
+        let mut effects_until = None;
+        let mut result = "success";
+        let wall = self.clock.wall();
+        loop {
+            let step = self.with(|engine, now| engine.step(now, &wall, &mut attempt));
+            match step {
+                Step::Done => break,
+                Step::Perform(op) => {
+                    let until = *effects_until.get_or_insert_with(|| tokio::time::Instant::now() + EFFECTS_TIMEOUT);
+                    let answer = self.perform(op, until).await;
+                    self.with(|engine, now| engine.answered(now, &mut attempt, answer));
+                }
+                Step::Call(request) => {
+                    let call = match &component {
+                        Some(component) => self.call(&attempt, component, &request).await,
+                        None => CallResult {
+                            result: Err(Failure::Retry("the component is not loaded".into())),
+                            trapped: true,
+                            impure: false,
+                        },
+                    };
+                    if let Err(failure) = &call.result {
+                        result = "error";
+                        tracing::debug!(reason = %setpoint_core::sanitize::sanitize(failure.message()), "the call failed");
+                    }
+                    effects_until = None;
+                    self.with(|engine, now| engine.called(now, &mut attempt, call));
+                }
+            }
+        }
+        let row = self.look(|engine| engine.row(attempt.key()));
+        if let Some(row) = &row {
+            if row.last_error.is_some() {
+                result = "error";
+            } else if row.waiting.is_some() {
+                result = "requeue";
+            }
+            self.log_end(row);
+        }
+        self.metrics.record_attempt(
+            attempt.plugin(),
+            result,
+            Duration::from_millis(attempt.waited()),
+            began.elapsed(),
+        );
+        // No subscriber is no error.
+        let _ = self.stream.send(StreamItem::Row { key: Some(attempt.key().to_string()) });
+        if self.stopping.load(Ordering::Acquire) && self.look(Engine::running) == 0 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    fn log_end(&self, row: &setpoint_core::engine::Row) {
+        match &row.last_error {
+            Some(error) if setpoint_core::sanitize::worth_logging(u64::from(row.failures), 0) => {
+                let next = row.next_run.map(|at| self.clock.wall_of(at));
+                tracing::warn!(state = row.phase.word(), failures = row.failures, next, "{error}");
+            }
+            Some(_) => {}
+            None => tracing::debug!(state = row.phase.word(), waiting = row.waiting.as_deref(), "reconciled"),
+        }
+    }
+
+    async fn call(
+        self: &Arc<Self>,
+        attempt: &Attempt,
+        component: &Component,
+        request: &setpoint_core::contract::Request,
+    ) -> CallResult {
+        let reads = Arc::new(EngineReads { driver: self.clone(), reader: attempt.id() });
+        let logs = Arc::new(PluginLogs);
+        let Call { result, impure, stats } = component.plugin.reconcile(request, reads, &component.limits, logs).await;
+        let (result, trapped) = match result {
+            Ok(outcome) => (Ok(outcome), false),
+            Err(CallFailure::Plugin(failure)) => (Err(failure), false),
+            Err(failure) => (Err(Failure::Retry(failure.to_string())), true),
+        };
+        self.metrics.record_call(attempt.plugin(), stats.wall, trapped);
+        CallResult { result, trapped, impure }
+    }
+
+    async fn perform(&self, op: Op, until: tokio::time::Instant) -> Answer {
+        let verb = op.verb();
+        let cluster = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(op.cluster()).cloned();
+        let Some(cluster) = cluster else {
+            let text = format!("the cluster {} is not engaged", op.cluster());
+            return Answer::Refused(Refusal::Unknown(text));
+        };
+        let told = match &op {
+            Op::RecordEvents { about, events } => Some((about.clone(), events.clone())),
+            _ => None,
+        };
+        let until = until.min(tokio::time::Instant::now() + OP_TIMEOUT);
+        let answer = match tokio::time::timeout_at(until, cluster.perform(op)).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::Refused(Refusal::Transient(format!("{verb} had no answer in time"))),
+        };
+        let outcome = match &answer {
+            Answer::Refused(refusal) => {
+                tracing::debug!(verb, %refusal, "refused");
+                refusal_word(refusal)
+            }
+            _ => "done",
+        };
+        self.metrics.record_op(verb, outcome);
+        if let (Some((about, events)), Answer::Done) = (told, &answer) {
+            self.tell(&about, &events);
+        }
+        answer
+    }
+
+    /// Tells subscribers of events.
+    pub(crate) fn tell(&self, about: &Key, events: &[setpoint_core::contract::Event]) {
+        let now = rfc3339(unix_now());
+        for event in events {
+            let row = EventRow {
+                kind: event.kind.as_str().into(),
+                reason: event.reason.code.clone(),
+                message: event.reason.message.clone(),
+                regarding: event.regarding.as_ref().unwrap_or(about).to_string(),
+                first: now.clone(),
+                last: now.clone(),
+                count: 1,
+            };
+            let _ = self.stream.send(StreamItem::Event(row));
+        }
+    }
+
+    /// Starts nothing more, and waits for what runs, at most so long. Answers whether all ended.
+    pub async fn stop(&self, at_most: Duration) -> bool {
+        self.stopping.store(true, Ordering::Release);
+        self.wake.notify_one();
+        let all_ended = async {
+            loop {
+                let idle = self.idle.notified();
+                if self.look(Engine::running) == 0 {
+                    return;
+                }
+                let _ = tokio::time::timeout(Duration::from_millis(20), idle).await;
+            }
+        };
+        tokio::time::timeout(at_most, all_ended).await.is_ok()
+    }
+}
+
+fn refusal_word(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::VersionConflict(_) | Refusal::ManagerConflict { .. } => "conflict",
+        Refusal::Invalid(_) | Refusal::Immutable(_) | Refusal::NoStatus => "invalid",
+        Refusal::Forbidden(_) => "forbidden",
+        Refusal::UnknownKind(_) => "unknown_kind",
+        Refusal::Unknown(_) => "unknown",
+        Refusal::Transient(_) => "transient",
+    }
+}
+
+/// Unix milliseconds.
+pub(crate) fn unix_now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_millis() as u64)
+}
+
+/// A plugin's log lines, within the span of its attempt.
+struct PluginLogs;
+
+impl Logs for PluginLogs {
+    fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
+        let fields = fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
+        match level {
+            LogLevel::Trace => tracing::trace!(target: "plugin", fields, "{message}"),
+            LogLevel::Debug => tracing::debug!(target: "plugin", fields, "{message}"),
+            LogLevel::Info => tracing::info!(target: "plugin", fields, "{message}"),
+            LogLevel::Warn => tracing::warn!(target: "plugin", fields, "{message}"),
+            LogLevel::Error => tracing::error!(target: "plugin", fields, "{message}"),
+        }
+    }
+}
+
+/// Hands what a cluster sees to the engine. It refers to the driver weakly: clusters outlive it only
+/// while the host stops.
+pub struct EngineSink(Weak<Driver>);
+
+impl EngineSink {
+    /// A sink of this driver.
+    pub fn new(driver: &Arc<Driver>) -> Arc<Self> {
+        Arc::new(Self(Arc::downgrade(driver)))
+    }
+}
+
+impl Sink for EngineSink {
+    fn observed(&self, key: &Key, object: Option<Arc<Object>>) {
+        if let Some(driver) = self.0.upgrade() {
+            driver.with(|engine, now| engine.observed(now, key, object));
+        }
+    }
+
+    fn source_known(&self, source: &Source) {
+        if let Some(driver) = self.0.upgrade() {
+            driver.with(|engine, now| engine.source_synced(now, source));
+            driver.synced.notify_waiters();
+        }
+    }
+
+    fn source_unknown(&self, source: &Source, reason: &str) {
+        if let Some(driver) = self.0.upgrade() {
+            driver.with(|engine, now| engine.source_unknown(now, source, reason));
+            driver.synced.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! From files to the embedded cluster: what the file source decides is written there, and what is
+//! wrong is kept for people with file:line:column.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use setpoint_cluster::local::{FileRefusal, Local, Problem};
+use setpoint_cluster::source::{Desired, FileReport, SourceEvent};
+use setpoint_core::contract::{Event, EventType, Reason};
+use setpoint_core::file_proof::RootIdentity;
+use setpoint_core::key::{GroupKind, Key};
+use setpoint_core::sanitize::sanitize;
+
+use crate::driver::Driver;
+use crate::views::FileRow;
+
+/// Bookkeeping: the identity of the resources directory (rule D1).
+pub const ROOT_IDENTITY: &str = "root-identity";
+
+/// What the files of one root say, beside their objects.
+pub struct Files {
+    local: Arc<Local>,
+    driver: Arc<Driver>,
+    reports: Mutex<BTreeMap<String, FileReport>>,
+    invalid: Mutex<BTreeMap<Key, Vec<FileRow>>>,
+    suspicion: Mutex<Option<String>>,
+    scanned: AtomicBool,
+    /// Kinds that came while documents were still being looked at anew.
+    pending: Mutex<Vec<GroupKind>>,
+}
+
+impl Files {
+    /// Nothing was read yet.
+    pub fn new(local: Arc<Local>, driver: Arc<Driver>) -> Arc<Self> {
+        Arc::new(Self {
+            local,
+            driver,
+            reports: Mutex::default(),
+            invalid: Mutex::default(),
+            suspicion: Mutex::default(),
+            scanned: AtomicBool::new(false),
+            pending: Mutex::default(),
+        })
+    }
+
+    /// The recorded identity of the root.
+    pub fn recorded_identity(local: &Local) -> Option<RootIdentity> {
+        let bytes = local.bookkeeping_get(ROOT_IDENTITY)?;
+        let (dev, ino) = serde_json::from_slice(&bytes).ok()?;
+        Some(RootIdentity { dev, ino })
+    }
+
+    /// A kind is served from now on; absence is proven once its files have been looked at.
+    pub fn kind_served(&self, kind: &GroupKind) {
+        lock(&self.pending).push(kind.clone());
+    }
+
+    /// Takes what the source tells.
+    pub fn take(&self, event: SourceEvent) {
+        match event {
+            SourceEvent::Desired(desired) => self.desired(*desired),
+            SourceEvent::Deleted { key, file } => {
+                lock(&self.invalid).remove(&key);
+                tracing::info!(%key, %file, "the file is gone: the object is deleted");
+                drop(self.local.undesired(&key));
+            }
+            SourceEvent::Report(report) => self.report(report),
+            SourceEvent::Identity(identity) => {
+                let text = serde_json::json!([identity.dev, identity.ino]).to_string();
+                drop(self.local.bookkeeping_put(ROOT_IDENTITY, Some(text.as_bytes())));
+            }
+            SourceEvent::Suspicious(suspicion) => {
+                let text = suspicion.to_string();
+                tracing::warn!("{text}");
+                *lock(&self.suspicion) = Some(text);
+            }
+            SourceEvent::Trusted => {
+                tracing::info!("the resources are there again");
+                *lock(&self.suspicion) = None;
+            }
+            SourceEvent::RootCreated => tracing::info!("the resources directory was missing and was made"),
+            SourceEvent::Polling { reason } => {
+                tracing::warn!(reason, "changes of files are not reported by the system; polling");
+            }
+            SourceEvent::Watching => tracing::info!("changes of files are reported by the system again"),
+            SourceEvent::InitialScanDone => {
+                self.scanned.store(true, Ordering::Release);
+                self.announce();
+            }
+            SourceEvent::Reclassified => self.announce(),
+        }
+    }
+
+    fn announce(&self) {
+        if !self.scanned.load(Ordering::Acquire) {
+            return;
+        }
+        let kinds = std::mem::take(&mut *lock(&self.pending));
+        self.local.announce(&kinds);
+    }
+
+    fn desired(&self, desired: Desired) {
+        let Desired { object, file, spans, .. } = desired;
+        let key = object.key.clone();
+        match self.local.desired(&key, object.value, &file) {
+            Ok((unknown, durable)) => {
+                // The file itself is the record of its content: it is read again after a crash.
+                drop(durable);
+                lock(&self.invalid).remove(&key);
+                self.local.invalid(&key, Vec::new());
+                for path in unknown {
+                    let at = spans.locate_key(&path.pointer());
+                    tracing::warn!("{file}:{}:{}: unknown field {path}: it is left out", at.line, at.column);
+                }
+            }
+            Err(FileRefusal::Invalid(errors)) => {
+                let mut rows = Vec::new();
+                let mut problems = Vec::new();
+                for error in errors {
+                    let at = spans.locate(&error.path.pointer());
+                    let message = error.to_string();
+                    tracing::warn!(%key, "{file}:{}:{}: {message}", at.line, at.column);
+                    problems.push(Problem {
+                        file: Some(format!("{file}:{}:{}", at.line, at.column).into()),
+                        field: error.path.to_string(),
+                        message: error.message,
+                    });
+                    rows.push(FileRow {
+                        file: file.to_string(),
+                        line: at.line as usize,
+                        column: at.column as usize,
+                        state: "Invalid".into(),
+                        message: sanitize(&message),
+                    });
+                }
+                self.tell_invalid(&key, &rows);
+                self.local.invalid(&key, problems);
+                lock(&self.invalid).insert(key, rows);
+            }
+            Err(refusal) => {
+                tracing::error!(%key, "{file}: {refusal}");
+                let row = FileRow {
+                    file: file.to_string(),
+                    line: desired.line as usize,
+                    column: 1,
+                    state: "Invalid".into(),
+                    message: refusal.to_string(),
+                };
+                lock(&self.invalid).insert(key, vec![row]);
+            }
+        }
+    }
+
+    /// The mistakes of a file as an event of the object that keeps its last good content.
+    fn tell_invalid(&self, key: &Key, rows: &[FileRow]) {
+        let Some(first) = rows.first() else { return };
+        let reason = Reason::new("InvalidFile", format!("{}:{}:{}: {}", first.file, first.line, first.column, first.message));
+        let event = Event { kind: EventType::Warning, reason, regarding: None };
+        self.driver.tell(key, std::slice::from_ref(&event));
+        let op = setpoint_core::op::Op::RecordEvents { about: key.clone(), events: vec![event] };
+        self.local.record(op);
+    }
+
+    fn report(&self, report: FileReport) {
+        for error in &report.errors {
+            tracing::warn!("{}:{}:{}: {}", report.file, error.position.line, error.position.column, error.message);
+        }
+        for notice in &report.notices {
+            tracing::info!("{}:{}:{}: {}", report.file, notice.position.line, notice.position.column, notice.message);
+        }
+        for key in &report.held {
+            let problems = report
+                .errors
+                .iter()
+                .map(|error| Problem {
+                    file: Some(format!("{}:{}:{}", report.file, error.position.line, error.position.column).into()),
+                    field: String::new(),
+                    message: error.message.clone(),
+                })
+                .collect();
+            self.local.invalid(key, problems);
+        }
+        let mut reports = lock(&self.reports);
+        let before = reports.remove(&*report.file);
+        for key in before.iter().flat_map(|before| &before.held) {
+            if !report.held.contains(key) && !lock(&self.invalid).contains_key(key) {
+                self.local.invalid(key, Vec::new());
+            }
+        }
+        if !report.is_empty() {
+            reports.insert(report.file.to_string(), report);
+        }
+    }
+
+    /// Why the source cannot be trusted at present, if it cannot (rule D1).
+    pub fn suspicion(&self) -> Option<String> {
+        lock(&self.suspicion).clone()
+    }
+
+    /// Whether every file was read once.
+    pub fn scanned(&self) -> bool {
+        self.scanned.load(Ordering::Acquire)
+    }
+
+    /// Everything that is wrong or worth knowing, in order of files.
+    pub fn rows(&self) -> Vec<FileRow> {
+        let mut rows: Vec<FileRow> = lock(&self.invalid).values().flatten().cloned().collect();
+        for report in lock(&self.reports).values() {
+            let row = |line: u32, column: u32, state: &str, message: String| FileRow {
+                file: report.file.to_string(),
+                line: line as usize,
+                column: column as usize,
+                state: state.into(),
+                message,
+            };
+            rows.extend(
+                report.errors.iter().map(|e| row(e.position.line, e.position.column, "Invalid", sanitize(&e.message))),
+            );
+            rows.extend(report.unclaimed.iter().map(|u| {
+                let message = format!("no plugin brings the kind {}; put its plugin into the plugins directory", kind_name(&u.document));
+                row(u.line, 1, "Unclaimed", message)
+            }));
+            rows.extend(
+                report.notices.iter().map(|n| row(n.position.line, n.position.column, "Notice", n.message.clone())),
+            );
+        }
+        rows.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        rows
+    }
+}
+
+fn kind_name(document: &setpoint_cluster::source::identity::Unclaimed) -> GroupKind {
+    GroupKind::new(&document.group, &document.kind)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

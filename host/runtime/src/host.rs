@@ -1,0 +1,355 @@
+//! Starting and stopping a host.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+use setpoint_cluster::local::{Local, LocalOptions, OpenError, STORE_ID};
+use setpoint_cluster::source::{FileSource, Scope, SourceOptions};
+use setpoint_core::engine::{Engine, Options};
+use setpoint_core::grants::Grant;
+use setpoint_cluster::Sink;
+use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
+use setpoint_core::object::Object;
+use setpoint_plugin::{PluginError, PluginHost};
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::driver::{Driver, EngineSink};
+use crate::files::Files;
+use crate::handle::{DISABLED, Handle, Inner};
+use crate::kinds::Kinds;
+use crate::plugins::{Parts, Plugins};
+
+/// Where and how a host runs. What is `None` comes from the configuration file, else the default.
+#[derive(Clone, Debug, Default)]
+pub struct HostOptions {
+    /// Directory of plugins. Default `./plugins`.
+    pub plugins: Option<PathBuf>,
+    /// Directory of resources. Default `./resources`.
+    pub resources: Option<PathBuf>,
+    /// Directory of the state. Default `./.setpoint`.
+    pub state: Option<PathBuf>,
+    /// Configuration file. Default: none.
+    pub config: Option<PathBuf>,
+    /// Address of the HTTP API. Default 127.0.0.1:8474; port 0 takes a free one.
+    pub listen: Option<SocketAddr>,
+    /// Address that serves only health and metrics. Default: none.
+    pub health_listen: Option<SocketAddr>,
+    /// Grants: plugin (or `*`) and grant, beside those of the configuration.
+    pub grants: Vec<(String, Grant)>,
+    /// Calls at a time over all plugins. Default: cores × 4.
+    pub workers: Option<u32>,
+}
+
+/// Why a host cannot start. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has a mistake.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state cannot be opened.
+    #[error(transparent)]
+    State(#[from] OpenError),
+    /// WebAssembly cannot be run.
+    #[error(transparent)]
+    Plugins(#[from] PluginError),
+    /// The resources directory cannot be used.
+    #[error("the resources directory {}: {source}", path.display())]
+    Resources {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: setpoint_cluster::source::StartError,
+    },
+    /// The address cannot be listened on.
+    #[error("{address} cannot be listened on: {source}; give another one with {flag}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address may not be listened on.
+    #[error("{0}")]
+    Refused(String),
+    /// A file of the state cannot be written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8474);
+/// What runs when the host stops has so long to end.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+/// Between looks at the configuration file.
+const CONFIG_POLL: Duration = Duration::from_secs(2);
+
+/// A running host.
+pub struct Host {
+    handle: Handle,
+    driver: Arc<Driver>,
+    local: Arc<Local>,
+    source: SharedSource,
+    tasks: Vec<JoinHandle<()>>,
+    address: SocketAddr,
+    host_file: PathBuf,
+}
+
+impl Host {
+    /// Starts everything: the state, the plugins that are there, the files, the listeners. It
+    /// returns when it listens; see [`Handle::readiness`] for whether it has caught up.
+    ///
+    /// # Errors
+    /// What is wrong and what to do.
+    pub async fn start(options: HostOptions) -> Result<Self, StartError> {
+        let config = match &options.config {
+            Some(path) => Config::load(path)?,
+            None => Config::default(),
+        };
+        let or = |given: &Option<PathBuf>, said: &Option<PathBuf>, usual: &str| {
+            given.clone().or_else(|| said.clone()).unwrap_or_else(|| PathBuf::from(usual))
+        };
+        let plugins_dir = or(&options.plugins, &config.plugins_dir, "plugins");
+        let resources = or(&options.resources, &config.resources_dir, "resources");
+        let state_dir = or(&options.state, &config.state_dir, ".setpoint");
+        let listen = options.listen.or(config.listen).unwrap_or(DEFAULT_LISTEN);
+        crate::http::check_listen(listen, None).map_err(StartError::Refused)?;
+        let listener = bind(listen, "--listen").await?;
+        let address = listener.local_addr().unwrap_or(listen);
+        let health = match options.health_listen.or(config.health_listen) {
+            Some(address) => Some(bind(address, "--health-listen").await?),
+            None => None,
+        };
+
+        let clock = Clock::default();
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) as u32;
+        let kinds = Arc::new(Kinds::default());
+        let sink = Arc::new(LateSink::default());
+        let local = Local::open(LocalOptions::new(&state_dir), sink.clone())?;
+        let store_id = local
+            .bookkeeping_get(STORE_ID)
+            .map(|id| String::from_utf8_lossy(&id).into_owned())
+            .unwrap_or_else(|| LOCAL.to_owned());
+        let engine = Engine::new(
+            Options {
+                installation: format!("local-{store_id}"),
+                cluster_identities: FxHashMap::from_iter([(Name::from(LOCAL), store_id.clone())]),
+                workers: options.workers.or(config.workers).unwrap_or(cores * 4),
+                seed: store_id.bytes().fold(crate::driver::unix_now(), |seed, b| seed.rotate_left(5) ^ u64::from(b)),
+                ..Options::default()
+            },
+            kinds.clone(),
+        );
+        let driver = Driver::new(engine, clock);
+        sink.set(EngineSink::new(&driver));
+        driver.add_cluster(local.clone());
+        let files = Files::new(local.clone(), driver.clone());
+        let disabled: Vec<(String, String)> =
+            local.bookkeeping_get(DISABLED).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        // The cluster's lock is taken before the engine's, everywhere.
+        let (places, built_in) = local.read(|model| (model.places(), model.kinds()));
+        driver.with(|engine, _| {
+            engine.restore_places(places);
+            engine.restore_disabled(disabled.iter().map(|(group, kind)| GroupKind::new(group, kind)));
+            for crd in &built_in {
+                engine.source_syncing(&Source::new(LOCAL, &crd.group, &crd.kind));
+            }
+        });
+        for crd in built_in {
+            files.kind_served(&GroupKind::new(&crd.group, &crd.kind));
+            kinds.insert(crd);
+        }
+        local.snapshot();
+
+        let plugin_host = {
+            let options = setpoint_plugin::HostOptions {
+                cache_dir: Some(state_dir.join("code-cache")),
+                ..setpoint_plugin::HostOptions::default()
+            };
+            tokio::task::spawn_blocking(move || PluginHost::new(options))
+                .await
+                .unwrap_or_else(|error| Err(PluginError::Engine(error.to_string())))?
+        };
+        if let Err(source) = std::fs::create_dir_all(&plugins_dir) {
+            return Err(StartError::Io { path: plugins_dir, source });
+        }
+        let config_path = options.config.clone();
+        let config = Arc::new(RwLock::new(config));
+        let plugins = Plugins::new(Parts {
+            dir: plugins_dir,
+            host: plugin_host,
+            driver: driver.clone(),
+            kinds: kinds.clone(),
+            local: local.clone(),
+            files: files.clone(),
+            config: config.clone(),
+            beside: options.grants.clone(),
+        });
+        plugins.scan().await;
+
+        let lookup = kinds.clone();
+        let source = SourceOptions {
+            known: local.read(|model| model.files()),
+            identity: Files::recorded_identity(&local),
+            ..SourceOptions::new(
+                &resources,
+                Arc::new(move |group: &str, kind: &str| {
+                    lookup.get(&GroupKind::new(group, kind)).map(|crd| Scope { namespaced: crd.namespaced })
+                }),
+            )
+        };
+        let take = files.clone();
+        let source = source
+            .start(move |event| take.take(event))
+            .map_err(|source| StartError::Resources { path: resources.clone(), source })?;
+        let source = SharedSource(Arc::new(Mutex::new(Some(source))));
+        let reclassify = source.clone();
+        plugins.on_kinds(Box::new(move || reclassify.with(FileSource::reclassify)));
+        let confirm = source.clone();
+        let handle = Handle::new(Inner {
+            driver: driver.clone(),
+            local: local.clone(),
+            files,
+            kinds,
+            plugins: plugins.clone(),
+            started: Instant::now(),
+            confirm: Box::new(move || confirm.with(FileSource::confirm)),
+        });
+        let mut tasks = vec![
+            tokio::spawn(driver.clone().run()),
+            tokio::spawn(plugins.clone().watch()),
+            tokio::spawn(crate::http::serve(listener, handle.clone())),
+        ];
+        if let Some(listener) = health {
+            tasks.push(tokio::spawn(crate::http::serve_health(listener, handle.clone())));
+        }
+        if let Some(path) = config_path {
+            tasks.push(tokio::spawn(watch_config(path, config, plugins)));
+        }
+        let host_file = state_dir.join("host.json");
+        let text = serde_json::json!({"server": format!("http://{address}"), "pid": std::process::id()}).to_string();
+        write_atomically(&host_file, &text).map_err(|source| StartError::Io { path: host_file.clone(), source })?;
+        Ok(Self { handle, driver, local, source, tasks, address, host_file })
+    }
+
+    /// What can be asked of it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The address of its HTTP API.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes nothing in any more, lets running attempts end within 10 s, and writes what is
+    /// queued. What was cut off is done anew after the next start.
+    pub async fn shutdown(self) {
+        self.handle.stopping();
+        if let Some(source) = self.source.take() {
+            let _ = tokio::task::spawn_blocking(move || source.stop()).await;
+        }
+        if !self.driver.stop(SHUTDOWN).await {
+            tracing::warn!("attempts did not end in time and were cut off; they are made anew after the next start");
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        let local = self.local.clone();
+        let _ = tokio::task::spawn_blocking(move || local.close()).await;
+        let _ = std::fs::remove_file(&self.host_file);
+    }
+}
+
+/// The file source, until the host stops.
+#[derive(Clone)]
+struct SharedSource(Arc<Mutex<Option<FileSource>>>);
+
+impl SharedSource {
+    fn with(&self, work: impl FnOnce(&FileSource)) {
+        if let Some(source) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            work(source);
+        }
+    }
+
+    fn take(&self) -> Option<FileSource> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The sink of the embedded cluster, which is opened before there is an engine: its store's id goes
+/// into the engine's marks. Nothing is told before [`Local::snapshot`].
+#[derive(Default)]
+struct LateSink(OnceLock<Arc<EngineSink>>);
+
+impl LateSink {
+    fn set(&self, sink: Arc<EngineSink>) {
+        // Set once, right after the engine was made.
+        let _ = self.0.set(sink);
+    }
+}
+
+impl Sink for LateSink {
+    fn observed(&self, key: &Key, object: Option<Arc<Object>>) {
+        if let Some(sink) = self.0.get() {
+            sink.observed(key, object);
+        }
+    }
+
+    fn source_known(&self, source: &Source) {
+        if let Some(sink) = self.0.get() {
+            sink.source_known(source);
+        }
+    }
+
+    fn source_unknown(&self, source: &Source, reason: &str) {
+        if let Some(sink) = self.0.get() {
+            sink.source_unknown(source, reason);
+        }
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &'static str) -> Result<tokio::net::TcpListener, StartError> {
+    tokio::net::TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, flag, source })
+}
+
+fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("json.new");
+    std::fs::write(&new, text)?;
+    std::fs::rename(&new, path)
+}
+
+/// Reads the configuration anew when the file changes; a bad version keeps the last good one.
+async fn watch_config(path: PathBuf, config: Arc<RwLock<Config>>, plugins: Arc<Plugins>) {
+    let stamp = || std::fs::metadata(&path).ok().map(|m| (m.len(), m.modified().ok()));
+    let mut seen = stamp();
+    loop {
+        tokio::time::sleep(CONFIG_POLL).await;
+        let now = stamp();
+        if now == seen || now.is_none() {
+            continue;
+        }
+        seen = now;
+        match Config::load(&path) {
+            Ok(new) => {
+                let differs = *config.read().unwrap_or_else(PoisonError::into_inner) != new;
+                if differs {
+                    *config.write().unwrap_or_else(PoisonError::into_inner) = new;
+                    tracing::info!("the configuration has changed");
+                    plugins.reconfigure();
+                }
+            }
+            Err(error) => tracing::error!("{error}; the last good configuration stays in force"),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Requests that change something. What they answer with success is durable, or done at once.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use setpoint_core::key::{GroupKind, Key};
+
+use super::App;
+use super::error::ApiError;
+use super::params::{KeyPath, KindPath};
+use super::read::{not_reconciled, object_of, unknown_kind};
+
+/// What was done to what.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// `triggered`, `paused`, `resumed`, `deleted`, `enabled`, `disabled` or `confirmed`.
+    pub done: String,
+    /// A key as `cluster/group/kind/namespace/name`, a kind as `Kind.group`, or a plugin.
+    pub subject: String,
+}
+
+fn done(word: &str, subject: impl ToString) -> Json<Done> {
+    Json(Done { done: word.to_owned(), subject: subject.to_string() })
+}
+
+type Answer = Result<Json<Done>, ApiError>;
+
+pub(super) async fn trigger(
+    State(app): State<App>,
+    KeyPath(key): KeyPath,
+) -> Result<(StatusCode, Json<Done>), ApiError> {
+    object_of(&app.handle, &key)?;
+    if !app.handle.trigger(&key) {
+        return Err(not_reconciled(&key));
+    }
+    Ok((StatusCode::ACCEPTED, done("triggered", key)))
+}
+
+pub(super) async fn pause(State(app): State<App>, KeyPath(key): KeyPath) -> Answer {
+    set_paused(&app, &key, true).await
+}
+
+pub(super) async fn resume(State(app): State<App>, KeyPath(key): KeyPath) -> Answer {
+    set_paused(&app, &key, false).await
+}
+
+async fn set_paused(app: &App, key: &Key, paused: bool) -> Answer {
+    object_of(&app.handle, key)?;
+    app.handle.set_paused(key, paused).await.map_err(|text| ApiError::conflict("refused", text))?;
+    Ok(done(if paused { "paused" } else { "resumed" }, key))
+}
+
+pub(super) async fn delete(State(app): State<App>, KeyPath(key): KeyPath) -> Answer {
+    let view = object_of(&app.handle, &key)?;
+    if let Some(file) = view.file {
+        let message = format!("{key} is defined by the file {file} and would come back");
+        return Err(ApiError::conflict("defined_by_file", message).hint(format!("delete it from {file}")));
+    }
+    app.handle.delete(&key).await.map_err(|text| ApiError::conflict("refused", text))?;
+    Ok(done("deleted", key))
+}
+
+pub(super) async fn enable(State(app): State<App>, KindPath(kind): KindPath) -> Answer {
+    set_enabled(&app, &kind, true).await
+}
+
+pub(super) async fn disable(State(app): State<App>, KindPath(kind): KindPath) -> Answer {
+    set_enabled(&app, &kind, false).await
+}
+
+async fn set_enabled(app: &App, kind: &GroupKind, enabled: bool) -> Answer {
+    let kinds = app.handle.kinds();
+    if !kinds.iter().any(|row| row.group == *kind.group && row.kind == *kind.kind) {
+        return Err(unknown_kind(&kind.to_string(), &kinds));
+    }
+    app.handle.set_enabled(kind, enabled).await.map_err(ApiError::internal)?;
+    Ok(done(if enabled { "enabled" } else { "disabled" }, kind))
+}
+
+pub(super) async fn confirm_held(State(app): State<App>, Path(plugin): Path<String>) -> Answer {
+    if !app.handle.confirm(&plugin) {
+        return Err(ApiError::not_found(format!("no deletions of a plugin {plugin:?} are held"))
+            .hint("`setpoint get held` shows what is"));
+    }
+    Ok(done("confirmed", plugin))
+}
+
+pub(super) async fn confirm_resources(State(app): State<App>) -> Answer {
+    app.handle.confirm_resources().await.map_err(|text| ApiError::conflict("nothing_to_confirm", text))?;
+    Ok(done("confirmed", "resources"))
+}
