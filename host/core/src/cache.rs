@@ -1,7 +1,7 @@
 //! What the host knows of the world: one view per object, which is the reflector's version or, where
 //! the host has written something newer, the answer to that write (rules A4, A10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -76,6 +76,8 @@ pub struct Cache {
     views: Vec<Option<Arc<Object>>>,
     sources: FxHashMap<Source, SourceCache>,
     overlays: FxHashMap<KeyId, Overlay>,
+    /// When overlays were made, oldest first; entries whose overlay is gone or newer do not count.
+    ages: VecDeque<(Time, KeyId)>,
 }
 
 impl Cache {
@@ -261,15 +263,9 @@ impl Cache {
         if !behind {
             return None;
         }
-        self.overlays.insert(
-            id,
-            Overlay {
-                version: Some(object.resource_version().into()),
-                uid: object.uid().into(),
-                reflected: known,
-                since: now,
-            },
-        );
+        let version = Some(object.resource_version().into());
+        let uid = object.uid().into();
+        self.cover(id, Overlay { version, uid, reflected: known, since: now });
         self.set_view(id, Some(object))
     }
 
@@ -279,7 +275,7 @@ impl Cache {
         let known = self.views[id.index()].clone()?;
         if !self.overlays.contains_key(&id) {
             let uid = known.uid().into();
-            self.overlays.insert(id, Overlay { version: None, uid, reflected: Some(known), since: now });
+            self.cover(id, Overlay { version: None, uid, reflected: Some(known), since: now });
         } else if let Some(overlay) = self.overlays.get_mut(&id) {
             overlay.version = None;
             overlay.uid = known.uid().into();
@@ -287,20 +283,65 @@ impl Cache {
         self.set_view(id, None)
     }
 
-    /// A live read is the truth of this moment: it replaces overlay and view.
-    pub fn read_live(&mut self, key: &Key, object: Option<Arc<Object>>) -> Option<Change> {
+    /// A live read is the truth of this moment: what it answers replaces overlay and view, until the
+    /// reflector has caught up with it.
+    pub fn read_live(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) -> Option<Change> {
         let id = self.intern(key);
-        self.overlays.remove(&id);
+        let reflected = match self.overlays.remove(&id) {
+            Some(overlay) => overlay.reflected,
+            None => self.views[id.index()].clone(),
+        };
+        match (&object, &reflected) {
+            (Some(live), reflected) => {
+                let caught_up = reflected.as_ref().is_some_and(|seen| {
+                    let (seen_version, live_version) = (seen.resource_version(), live.resource_version());
+                    let reached = version_reached(seen_version, live_version).unwrap_or(seen_version == live_version);
+                    seen.uid() == live.uid() && reached
+                });
+                if !caught_up {
+                    let version = Some(live.resource_version().into());
+                    let (uid, reflected) = (live.uid().into(), reflected.clone());
+                    self.cover(id, Overlay { version, uid, reflected, since: now });
+                }
+            }
+            (None, Some(seen)) => {
+                let (uid, reflected) = (seen.uid().into(), Some(seen.clone()));
+                self.cover(id, Overlay { version: None, uid, reflected, since: now });
+            }
+            (None, None) => {}
+        }
         self.set_view(id, object)
     }
 
-    /// Objects whose overlay is too old to be believed: they want a live read.
-    pub fn stale_overlays(&self, now: Time) -> Vec<Arc<Key>> {
-        self.overlays
-            .iter()
-            .filter(|(_, overlay)| overlay.since + OVERLAY_MAX_AGE <= now)
-            .map(|(id, _)| self.keys.key(*id).clone())
-            .collect()
+    fn cover(&mut self, id: KeyId, overlay: Overlay) {
+        self.ages.push_back((overlay.since, id));
+        self.overlays.insert(id, overlay);
+    }
+
+    /// When the oldest overlay is too old to be believed.
+    pub fn stale_at(&mut self) -> Option<Time> {
+        while let Some((since, id)) = self.ages.front() {
+            if self.overlays.get(id).is_some_and(|overlay| overlay.since == *since) {
+                return Some(since + OVERLAY_MAX_AGE);
+            }
+            self.ages.pop_front();
+        }
+        None
+    }
+
+    /// Objects whose overlay is too old to be believed: they want a live read. Each is named once
+    /// per [`OVERLAY_MAX_AGE`].
+    pub fn stale_overlays(&mut self, now: Time) -> Vec<Arc<Key>> {
+        let mut stale = Vec::new();
+        while self.stale_at().is_some_and(|at| at <= now) {
+            let Some((_, id)) = self.ages.pop_front() else { break };
+            if let Some(overlay) = self.overlays.get_mut(&id) {
+                overlay.since = now;
+                self.ages.push_back((now, id));
+                stale.push(self.keys.key(id).clone());
+            }
+        }
+        stale
     }
 
     /// Number of overlays.

@@ -95,9 +95,26 @@ fn an_overlay_that_is_never_caught_up_wants_a_live_read() {
     cache.wrote(0, &key(), object("9", 2));
     assert!(cache.stale_overlays(OVERLAY_MAX_AGE - 1).is_empty());
     assert_eq!(cache.stale_overlays(OVERLAY_MAX_AGE).len(), 1);
-    cache.read_live(&key(), None);
+    assert!(cache.stale_overlays(OVERLAY_MAX_AGE).is_empty(), "named once a minute");
+    cache.read_live(OVERLAY_MAX_AGE, &key(), None);
     assert!(cache.stale_overlays(OVERLAY_MAX_AGE * 2).is_empty());
     assert_eq!(version(&cache), None);
+}
+
+#[test]
+fn what_a_live_read_answers_hides_older_versions_that_are_still_under_way() {
+    let mut cache = Cache::default();
+    cache.observed(&key(), Some(object("5", 1)));
+    assert!(cache.read_live(0, &key(), Some(object("9", 3))).is_some());
+    assert!(cache.observed(&key(), Some(object("7", 2))).is_none());
+    assert_eq!(version(&cache).as_deref(), Some("9"));
+    cache.observed(&key(), Some(object("9", 3)));
+    assert_eq!(cache.overlays(), 0);
+    cache.read_live(0, &key(), None);
+    assert!(cache.observed(&key(), Some(object("9", 3))).is_none());
+    assert_eq!(version(&cache), None);
+    cache.observed(&key(), None);
+    assert_eq!(cache.overlays(), 0);
 }
 
 proptest! {

@@ -24,6 +24,7 @@ use rustc_hash::FxHashMap;
 use crate::Time;
 use crate::key::Name;
 
+mod judge;
 mod types;
 
 pub use types::{Decision, Presence, RootIdentity, ScanResult, Suspicion};
@@ -65,11 +66,7 @@ impl Entry {
     }
 
     fn gone(&self) -> Option<&Lost> {
-        if self.definers.is_empty() {
-            self.lost.as_ref()
-        } else {
-            None
-        }
+        if self.definers.is_empty() { self.lost.as_ref() } else { None }
     }
 }
 
@@ -165,22 +162,15 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
 
     /// All files that define a key, in byte order. More than one is a mistake of the user's.
     pub fn definers(&self, key: &K) -> impl Iterator<Item = &Name> {
-        self.entries
-            .get(key)
-            .into_iter()
-            .flat_map(|entry| entry.definers.keys())
+        self.entries.get(key).into_iter().flat_map(|entry| entry.definers.keys())
     }
 
     /// The keys that a file, or the files of a directory, gave last and that are unknown because it
     /// cannot be understood.
     pub fn held(&self, path: &Name) -> Vec<K> {
-        let files = at_or_below(&self.given, path)
-            .into_iter()
-            .filter(|file| self.uncertain(file));
+        let files = at_or_below(&self.given, path).into_iter().filter(|file| self.uncertain(file));
         let keys = files.filter_map(|file| self.given.get(&file)).flatten();
-        keys.filter(|key| self.entries.get(*key).is_some_and(|entry| !entry.present()))
-            .cloned()
-            .collect()
+        keys.filter(|key| self.entries.get(*key).is_some_and(|entry| !entry.present())).cloned().collect()
     }
 
     /// When to scan next, if a proof waits for it.
@@ -188,35 +178,21 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
         if let Root::Gone { since } = self.root {
             return self.suspicion.is_none().then_some(since + SETTLE);
         }
-        let gone: Vec<&Lost> = self
-            .lost
-            .iter()
-            .filter_map(|key| self.entries.get(key)?.gone())
-            .collect();
+        let gone: Vec<&Lost> = self.lost.iter().filter_map(|key| self.entries.get(key)?.gone()).collect();
         if gone.is_empty() && self.suspicion.is_some() {
             // All is back, as the events say; a scan makes it certain.
             return Some(0);
         }
         gone.into_iter()
             .filter(|lost| !lost.twice)
-            .map(|lost| {
-                lost.first
-                    .map_or(lost.since + GATHER, |first| first + SETTLE)
-            })
+            .map(|lost| lost.first.map_or(lost.since + GATHER, |first| first + SETTLE))
             .min()
     }
 
     /// When to call [`FileProof::tick`] next.
     pub fn next_tick(&self) -> Option<Time> {
-        let taken_over = self
-            .lost
-            .iter()
-            .filter_map(|key| self.entries.get(key))
-            .filter(|e| !e.definers.is_empty());
-        taken_over
-            .filter_map(|entry| entry.lost.as_ref())
-            .map(|lost| lost.since + SETTLE)
-            .min()
+        let taken_over = self.lost.iter().filter_map(|key| self.entries.get(key)).filter(|e| !e.definers.is_empty());
+        taken_over.filter_map(|entry| entry.lost.as_ref()).map(|lost| lost.since + SETTLE).min()
     }
 
     /// A scan begins: what is told until it is completed was found by it, all at once.
@@ -275,13 +251,7 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
             touched.extend(self.forget_file(&file, &BTreeSet::new()));
         }
         let given: Vec<Name> = at_or_below(&self.given, path);
-        touched.extend(
-            given
-                .iter()
-                .filter_map(|file| self.given.get(file))
-                .flatten()
-                .cloned(),
-        );
+        touched.extend(given.iter().filter_map(|file| self.given.get(file)).flatten().cloned());
         self.broken_files.retain(|file| !is_at_or_below(file, path));
         self.unreadable.retain(|file| !is_at_or_below(file, path));
         let decisions = self.review(now, touched);
@@ -303,12 +273,7 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
             return Vec::new();
         }
         let there: BTreeSet<Name> = scan.files.into_iter().collect();
-        let left: Vec<Name> = self
-            .defined
-            .keys()
-            .filter(|file| !there.contains(*file))
-            .cloned()
-            .collect();
+        let left: Vec<Name> = self.defined.keys().filter(|file| !there.contains(*file)).cloned().collect();
         for file in left {
             self.forget_file(&file, &BTreeSet::new());
         }
@@ -337,11 +302,7 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
         };
         let mut decisions = Vec::new();
         for key in self.lost.clone() {
-            let Some(lost) = self
-                .entries
-                .get_mut(&key)
-                .and_then(|entry| entry.lost.as_mut())
-            else {
+            let Some(lost) = self.entries.get_mut(&key).and_then(|entry| entry.lost.as_mut()) else {
                 continue;
             };
             lost.confirmed = true;
@@ -364,17 +325,9 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
     }
 
     fn learn(&mut self, key: K, file: &Name) {
-        self.given
-            .entry(file.clone())
-            .or_default()
-            .insert(key.clone());
-        let entry = Entry {
-            file: file.clone(),
-            definers: BTreeMap::new(),
-            known: self.input,
-            lost: None,
-            announced: false,
-        };
+        self.given.entry(file.clone()).or_default().insert(key.clone());
+        let entry =
+            Entry { file: file.clone(), definers: BTreeMap::new(), known: self.input, lost: None, announced: false };
         self.entries.insert(key, entry);
     }
 
@@ -394,10 +347,7 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
         self.lost.remove(key);
         if let Some(entry) = self.entries.remove(key) {
             self.take_from_file(key, &entry.file);
-            decisions.push(Decision::Absent {
-                key: key.clone(),
-                file: entry.file,
-            });
+            decisions.push(Decision::Absent { key: key.clone(), file: entry.file });
         }
     }
 
@@ -414,15 +364,11 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
         let above = file.match_indices('/').map(|(at, _)| &file[..at]);
         self.broken_files.contains(file)
             || self.unreadable.contains(file)
-            || above
-                .into_iter()
-                .any(|directory| self.unreadable.contains(directory))
+            || above.into_iter().any(|directory| self.unreadable.contains(directory))
     }
 
     fn is_gone(&self, key: &K) -> bool {
-        self.entries
-            .get(key)
-            .is_some_and(|entry| entry.gone().is_some())
+        self.entries.get(key).is_some_and(|entry| entry.gone().is_some())
     }
 
     fn review(&mut self, now: Time, keys: BTreeSet<K>) -> Vec<Decision<K>> {
@@ -449,10 +395,7 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
             self.returned |= came_back;
             if came_back || !entry.announced {
                 entry.announced = true;
-                decisions.push(Decision::Present {
-                    key: key.clone(),
-                    file: entry.file.clone(),
-                });
+                decisions.push(Decision::Present { key: key.clone(), file: entry.file.clone() });
             }
             self.lost.remove(&key);
             return;
@@ -482,10 +425,7 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
                 self.returned = true;
                 self.lost.remove(&key);
                 self.take_from_file(&key, &former);
-                self.given
-                    .entry(heir.clone())
-                    .or_default()
-                    .insert(key.clone());
+                self.given.entry(heir.clone()).or_default().insert(key.clone());
                 decisions.push(Decision::Present { key, file: heir });
             }
             _ => {
@@ -496,10 +436,7 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
 
     fn mark_seen(&mut self, file: &Name, which: impl Fn(&Lost) -> bool) {
         for key in self.given.get(file).into_iter().flatten() {
-            if let Some(lost) = self
-                .entries
-                .get_mut(key)
-                .and_then(|entry| entry.lost.as_mut())
+            if let Some(lost) = self.entries.get_mut(key).and_then(|entry| entry.lost.as_mut())
                 && which(lost)
             {
                 lost.removal_seen = true;
@@ -510,11 +447,7 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
     /// The next two scans count anew; with `evidence`, what was seen before counts no more either.
     fn reopen_windows(&mut self, evidence: bool) {
         for key in &self.lost {
-            if let Some(lost) = self
-                .entries
-                .get_mut(key)
-                .and_then(|entry| entry.lost.as_mut())
-            {
+            if let Some(lost) = self.entries.get_mut(key).and_then(|entry| entry.lost.as_mut()) {
                 lost.first = None;
                 lost.twice = false;
                 if evidence {
@@ -524,152 +457,16 @@ impl<K: Clone + Ord + Hash> FileProof<K> {
             }
         }
     }
-
-    fn root_is_gone(&mut self, now: Time) {
-        match self.root {
-            Root::Gone { since } if now >= since + SETTLE => {
-                self.suspicion = Some(Suspicion::RootGone)
-            }
-            Root::Gone { .. } => {}
-            Root::Unseen | Root::There(_) => {
-                self.root = Root::Gone { since: now };
-                self.broken = Some(self.input);
-                self.synced = false;
-                self.defined.clear();
-                self.lost.clear();
-                self.broken_files.clear();
-                self.unreadable.clear();
-                for entry in self.entries.values_mut() {
-                    entry.definers.clear();
-                    entry.lost = None;
-                }
-            }
-        }
-    }
-
-    fn observe(&mut self, identity: RootIdentity) {
-        let before = std::mem::replace(&mut self.root, Root::There(identity));
-        let same = match before {
-            Root::Unseen => {
-                self.recorded == Some(identity)
-                    || self.entries.values().all(|entry| entry.known > 0)
-            }
-            Root::Gone { .. } => false,
-            Root::There(before) => before == identity,
-        };
-        if !same {
-            self.broken = Some(self.input);
-            self.reopen_windows(true);
-        }
-    }
-
-    /// The conditions of rule D1, after a complete scan.
-    fn judge(
-        &mut self,
-        now: Time,
-        started: Time,
-        identity: RootIdentity,
-        decisions: &mut Vec<Decision<K>>,
-    ) {
-        let present = |from: u64| {
-            let there = self
-                .entries
-                .values()
-                .filter(move |entry| entry.known >= from && entry.present());
-            there.map(|entry| entry.known).min().unwrap_or(u64::MAX)
-        };
-        // A loss has a witness iff something known before it is there.
-        let oldest = present(0);
-        if self.broken.is_none() {
-            let gone = self
-                .lost
-                .iter()
-                .filter_map(|key| self.entries.get(key)?.gone());
-            let unwitnessed =
-                gone.filter(|lost| !lost.removal_seen && !lost.confirmed && lost.input <= oldest);
-            self.broken = unwitnessed.map(|lost| lost.input).min();
-        }
-        let broken = self.broken.unwrap_or(0);
-        let oldest_since_break = present(broken);
-        let (known, there) = self.count(broken);
-        let changed = self.recorded != Some(identity);
-
-        for key in self.lost.clone() {
-            let Some(entry) = self
-                .entries
-                .get_mut(&key)
-                .filter(|entry| entry.gone().is_some())
-            else {
-                continue;
-            };
-            // Learnt in the very directory that is there now, so the break does not concern it.
-            let of_this_root = entry.known >= broken;
-            let Some(lost) = entry.lost.as_mut() else {
-                continue;
-            };
-            match lost.first {
-                None => lost.first = Some(now),
-                Some(first) => lost.twice |= started >= first + SETTLE,
-            }
-            let seen = lost.removal_seen && (!changed || of_this_root);
-            let witnessed = if of_this_root {
-                oldest_since_break < lost.input
-            } else {
-                known > 0 && there * 2 >= known
-            };
-            if lost.twice && (lost.confirmed || seen || witnessed) {
-                self.forget_key(&key, decisions);
-            }
-        }
-
-        let (known, there) = self.count(broken);
-        let open: Vec<&Lost> = self
-            .lost
-            .iter()
-            .filter_map(|key| self.entries.get(key)?.gone())
-            .collect();
-        if open.is_empty() {
-            self.suspicion = None;
-            if there * 2 >= known {
-                self.recorded = Some(identity);
-                self.broken = None;
-            }
-        } else if open.iter().any(|lost| lost.twice) {
-            self.suspicion = Some(if changed {
-                Suspicion::Replaced { known, there }
-            } else {
-                Suspicion::Emptied { known, there }
-            });
-        } else if self.suspicion == Some(Suspicion::RootGone) {
-            self.suspicion = None;
-        }
-    }
-
-    /// How many keys were known before an input, and how many of them are there.
-    fn count(&self, before: u64) -> (usize, usize) {
-        let known = self.entries.values().filter(|entry| entry.known < before);
-        known.fold((0, 0), |(known, there), entry| {
-            (known + 1, there + usize::from(entry.present()))
-        })
-    }
 }
 
 fn is_at_or_below(file: &str, path: &str) -> bool {
-    file.strip_prefix(path)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    file.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn at_or_below<V>(files: &BTreeMap<Name, V>, path: &Name) -> Vec<Name> {
-    let from = files
-        .range::<str, _>((
-            std::ops::Bound::Included(&**path),
-            std::ops::Bound::Unbounded,
-        ))
-        .map(|(file, _)| file);
-    from.take_while(|file| file.starts_with(&**path))
-        .filter(|file| is_at_or_below(file, path))
-        .cloned()
-        .collect()
+    let from =
+        files.range::<str, _>((std::ops::Bound::Included(&**path), std::ops::Bound::Unbounded)).map(|(file, _)| file);
+    from.take_while(|file| file.starts_with(&**path)).filter(|file| is_at_or_below(file, path)).cloned().collect()
 }
 
 #[cfg(test)]

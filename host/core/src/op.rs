@@ -123,6 +123,14 @@ impl Op {
         }
     }
 
+    /// The one object that it is about: what it writes, or reads live.
+    pub fn target(&self) -> Option<&Key> {
+        match self {
+            Op::Get(key) => Some(key),
+            op => op.writes(),
+        }
+    }
+
     /// The verb for logs and metrics.
     pub fn verb(&self) -> &'static str {
         match self {

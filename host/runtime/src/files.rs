@@ -26,8 +26,16 @@ pub struct Files {
     invalid: Mutex<BTreeMap<Key, Vec<FileRow>>>,
     suspicion: Mutex<Option<String>>,
     scanned: AtomicBool,
-    /// Kinds that came while documents were still being looked at anew.
-    pending: Mutex<Vec<GroupKind>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// Kinds whose documents are not all looked at yet: absence is not proven for them.
+#[derive(Default)]
+struct Waiting {
+    /// Each with the ticket of the look that comes after it was served; 0 for the first scan.
+    kinds: Vec<(GroupKind, u64)>,
+    last: u64,
+    reached: u64,
 }
 
 impl Files {
@@ -40,7 +48,7 @@ impl Files {
             invalid: Mutex::default(),
             suspicion: Mutex::default(),
             scanned: AtomicBool::new(false),
-            pending: Mutex::default(),
+            waiting: Mutex::default(),
         })
     }
 
@@ -51,9 +59,24 @@ impl Files {
         Some(RootIdentity { dev, ino })
     }
 
-    /// A kind is served from now on; absence is proven once its files have been looked at.
-    pub fn kind_served(&self, kind: &GroupKind) {
-        lock(&self.pending).push(kind.clone());
+    /// A kind is served from the start: the first scan looks at its files.
+    pub fn kind_served_from_start(&self, kind: &GroupKind) {
+        lock(&self.waiting).kinds.push((kind.clone(), 0));
+    }
+
+    /// A kind is served from now on. Its absent objects are proven absent once its files have been
+    /// looked at, with the ticket that this answers.
+    pub fn kind_served(&self, kind: &GroupKind) -> u64 {
+        let mut waiting = lock(&self.waiting);
+        waiting.last += 1;
+        let ticket = waiting.last;
+        waiting.kinds.push((kind.clone(), ticket));
+        ticket
+    }
+
+    /// The ticket of the last kind that came.
+    pub fn last_ticket(&self) -> u64 {
+        lock(&self.waiting).last
     }
 
     /// Takes what the source tells.
@@ -88,7 +111,10 @@ impl Files {
                 self.scanned.store(true, Ordering::Release);
                 self.announce();
             }
-            SourceEvent::Reclassified => self.announce(),
+            SourceEvent::Reclassified { ticket } => {
+                lock(&self.waiting).reached = ticket;
+                self.announce();
+            }
         }
     }
 
@@ -96,7 +122,15 @@ impl Files {
         if !self.scanned.load(Ordering::Acquire) {
             return;
         }
-        let kinds = std::mem::take(&mut *lock(&self.pending));
+        let kinds: Vec<GroupKind> = {
+            let mut waiting = lock(&self.waiting);
+            let reached = waiting.reached;
+            let (looked_at, left) =
+                std::mem::take(&mut waiting.kinds).into_iter().partition(|(_, ticket)| *ticket <= reached);
+            waiting.kinds = left;
+            let looked_at: Vec<(GroupKind, u64)> = looked_at;
+            looked_at.into_iter().map(|(kind, _)| kind).collect()
+        };
         self.local.announce(&kinds);
     }
 

@@ -166,7 +166,7 @@ impl Host {
             }
         });
         for crd in built_in {
-            files.kind_served(&GroupKind::new(&crd.group, &crd.kind));
+            files.kind_served_from_start(&GroupKind::new(&crd.group, &crd.kind));
             kinds.insert(crd);
         }
         local.snapshot();
@@ -214,7 +214,9 @@ impl Host {
             .map_err(|source| StartError::Resources { path: resources.clone(), source })?;
         let source = SharedSource(Arc::new(Mutex::new(Some(source))));
         let reclassify = source.clone();
-        plugins.on_kinds(Box::new(move || reclassify.with(FileSource::reclassify)));
+        plugins.on_kinds(Box::new(move |ticket| reclassify.with(|source| source.reclassify(ticket))));
+        // The plugins that were there before the source: the first scan knows their kinds.
+        source.with(|source| source.reclassify(files.last_ticket()));
         let confirm = source.clone();
         let handle = Handle::new(Inner {
             driver: driver.clone(),

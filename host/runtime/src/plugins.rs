@@ -60,7 +60,7 @@ impl Running {
 }
 
 /// What is asked of the kinds' files when a kind comes.
-pub type Reclassify = Box<dyn Fn() + Send + Sync>;
+pub type Reclassify = Box<dyn Fn(u64) + Send + Sync>;
 
 /// The plugins of a directory.
 pub struct Plugins {
@@ -270,8 +270,9 @@ impl Plugins {
             }
             engine.plugin_started(now, info);
         });
+        let mut ticket = 0;
         for crd in &crds {
-            self.files.kind_served(&setpoint_core::GroupKind::new(&crd.group, &crd.kind));
+            ticket = self.files.kind_served(&setpoint_core::GroupKind::new(&crd.group, &crd.kind));
             drop(self.local.install_kind((**crd).clone()));
         }
         if let Some(before) = before.filter(|before| before.plugin.digest() != plugin.digest()) {
@@ -286,7 +287,7 @@ impl Plugins {
             slot.running = Some(Running { plugin, grants, missing });
         }
         if let Some(reclassify) = &*self.reclassify.lock().unwrap_or_else(PoisonError::into_inner) {
-            reclassify();
+            reclassify(ticket);
         }
         Ok(())
     }

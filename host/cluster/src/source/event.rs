@@ -90,5 +90,8 @@ pub enum SourceEvent {
     InitialScanDone,
     /// The documents that nobody claimed were evaluated again after
     /// [`FileSource::reclassify`](super::FileSource::reclassify), and everything found was told.
-    Reclassified,
+    Reclassified {
+        /// The latest ticket that was asked with.
+        ticket: u64,
+    },
 }

@@ -125,8 +125,11 @@ impl FileSource {
     }
 
     /// The kinds have changed: evaluates documents again that nobody claimed (rule D5).
-    pub fn reclassify(&self) {
-        let _ = self.input.send(Input::Reclassify);
+    ///
+    /// The event that says so carries the ticket: what came to be known before this call is looked
+    /// at when it comes, whatever earlier calls are still under way.
+    pub fn reclassify(&self, ticket: u64) {
+        let _ = self.input.send(Input::Reclassify(ticket));
     }
 
     /// A person says that what is gone now is gone for good (rule D1).

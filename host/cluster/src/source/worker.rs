@@ -36,7 +36,7 @@ const BATCH: usize = 4_096;
 pub(super) enum Input {
     File(notify::Result<notify::Event>),
     Rescan,
-    Reclassify,
+    Reclassify(u64),
     Confirm,
     Stop,
 }
@@ -58,7 +58,7 @@ struct Batch {
     scan: bool,
     read_all: bool,
     overflow: bool,
-    reclassify: bool,
+    reclassify: Option<u64>,
     confirm: bool,
     stop: bool,
 }
@@ -83,7 +83,7 @@ pub(super) struct Worker {
     initial_done: bool,
     polling: Option<String>,
     /// Unclaimed documents were looked at anew, and it was not told yet.
-    reclassified: bool,
+    reclassified: Option<u64>,
 }
 
 impl Worker {
@@ -118,7 +118,7 @@ impl Worker {
             overflow_pause: OVERFLOW_FIRST,
             initial_done: false,
             polling: None,
-            reclassified: false,
+            reclassified: None,
         }
     }
 
@@ -129,8 +129,9 @@ impl Worker {
         loop {
             self.due();
             self.ledger.flush();
-            if std::mem::take(&mut self.reclassified) {
-                self.ledger.tell(SourceEvent::Reclassified);
+            // A file that is to be tried once more may hold what was asked for.
+            if let Some(ticket) = self.reclassified.take_if(|_| !self.pending.values().any(|pending| pending.tried)) {
+                self.ledger.tell(SourceEvent::Reclassified { ticket });
             }
             if self.initial_scan_ended() {
                 self.initial_done = true;
@@ -228,7 +229,7 @@ impl Worker {
         match input {
             Input::Stop => batch.stop = true,
             Input::Confirm => batch.confirm = true,
-            Input::Reclassify => batch.reclassify = true,
+            Input::Reclassify(ticket) => batch.reclassify = batch.reclassify.max(Some(ticket)),
             Input::Rescan => {
                 batch.scan = true;
                 batch.read_all = true;
@@ -339,8 +340,8 @@ impl Worker {
                 .is_some_and(|pending| pending.tried);
             self.read(&file, !tried);
         }
-        if batch.reclassify {
-            self.reclassified = true;
+        if let Some(ticket) = batch.reclassify {
+            self.reclassified = self.reclassified.max(Some(ticket));
             for file in self.ledger.unclaimed_files() {
                 self.read(&file, true);
             }

@@ -14,6 +14,8 @@ use crate::key::Key;
 use crate::object::Object;
 use crate::op::{Answer, Op, Precondition, Refusal};
 
+/// Nothing is known of the place of a child.
+pub(super) const CHILD_UNKNOWN: &str = "ChildUnknown";
 /// A conflict of versions is answered by a fresh look so many times.
 pub(super) const TRIES: u32 = 5;
 
@@ -142,7 +144,7 @@ impl ChildTask {
             }
         };
         match self.live.clone().unwrap_or_else(|| world.seen(&key)) {
-            Seen::Unknown(why) => self.end(ChildResult::Waiting(Reason::new("ChildUnknown", format!("{key}: {why}")))),
+            Seen::Unknown(why) => self.end(ChildResult::Waiting(Reason::new(CHILD_UNKNOWN, format!("{key}: {why}")))),
             Seen::Present(object) => self.present(&key, &document, object, world, identity),
             Seen::Absent if self.live.is_some() => {
                 self.phase = Phase::Applying { create: true };
@@ -283,7 +285,7 @@ impl ChildTask {
             Refusal::Invalid(_) | Refusal::NoStatus => refuse("ChildInvalid", text),
             Refusal::Forbidden(_) => refuse("ChildForbidden", text),
             Refusal::UnknownKind(_) | Refusal::Unknown(_) => {
-                ChildResult::Waiting(Reason::new("ChildUnknown", format!("{key}: {text}")))
+                ChildResult::Waiting(Reason::new(CHILD_UNKNOWN, format!("{key}: {text}")))
             }
             Refusal::Transient(_) => ChildResult::Failed(format!("{key}: {text}")),
         });

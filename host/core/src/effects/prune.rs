@@ -7,7 +7,7 @@ use super::child::TRIES;
 use super::marks::{Identity, OWNER_LABEL};
 use super::World;
 use crate::cache::Seen;
-use crate::key::Key;
+use crate::key::{Key, Source};
 use crate::object::Object;
 use crate::op::{Answer, Op, Precondition, Refusal};
 
@@ -20,6 +20,8 @@ pub(super) struct Prune {
     live: Option<Seen>,
     /// Children that are still there.
     pub(super) remaining: Vec<Key>,
+    /// Places of children of which nothing is known.
+    pub(super) unknown: Vec<Source>,
     /// Children that this run has deleted.
     pub(super) deleted: Vec<Key>,
     pub(super) failed: Option<String>,
@@ -50,7 +52,10 @@ impl Prune {
             match self.live.take().unwrap_or_else(|| world.seen(&key)) {
                 Seen::Absent => {}
                 // Unknown is not absent: it stays and is judged anew once it is known.
-                Seen::Unknown(_) => self.remaining.push(key),
+                Seen::Unknown(_) => {
+                    self.unknown.push(key.source());
+                    self.remaining.push(key);
+                }
                 Seen::Present(object) if !is_ours(&object, identity) => {}
                 Seen::Present(object) if object.terminating() => self.remaining.push(key),
                 Seen::Present(object) => {
@@ -77,7 +82,10 @@ impl Prune {
                 self.current = Some((key.clone(), tries + 1));
                 return Some(Op::Get(key));
             }
-            Answer::Refused(Refusal::Unknown(_)) => self.remaining.push(key),
+            Answer::Refused(Refusal::Unknown(_)) => {
+                self.unknown.push(key.source());
+                self.remaining.push(key);
+            }
             Answer::Refused(refusal) => {
                 self.failed = Some(format!("{key}: {refusal}"));
                 self.remaining.push(key);

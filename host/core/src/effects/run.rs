@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::child::{ChildResult, ChildStep, ChildTask, TRIES};
+use super::child::{CHILD_UNKNOWN, ChildResult, ChildStep, ChildTask, TRIES};
 use super::marks::Identity;
 use super::prune::{Prune, unwanted};
 use super::{DesiredChild, FINALIZER, World};
 use crate::contract::{Condition, Event, EventType, Readiness, Reason};
-use crate::key::{GroupKind, Key, Name};
+use crate::key::{GroupKind, Key, Name, Source};
 use crate::object::Object;
 use crate::op::{Answer, Op, Precondition, Refusal};
 use crate::sanitize::sanitize;
@@ -86,6 +86,9 @@ pub struct Report {
     pub dropped: bool,
     /// Writes that changed something.
     pub writes: u32,
+    /// Places of which nothing is known, though something was to be done there: the attempt is made
+    /// again when they are known.
+    pub unknown: Vec<Source>,
     /// A write had no answer: the objects that it may have changed.
     pub unsure: Vec<Key>,
 }
@@ -299,8 +302,15 @@ impl EffectRun {
                     self.wait("ChildrenTerminating", "children are still there".into());
                     self.phase = self.after_waiting();
                 }
+                Answer::Refused(Refusal::Unknown(text) | Refusal::UnknownKind(text)) => {
+                    if let Some((cluster, kind)) = places.front() {
+                        self.report.unknown.push(Source { cluster: cluster.clone(), kind: kind.clone() });
+                    }
+                    self.wait("ChildrenUnknown", format!("children cannot be listed: {text}"));
+                    self.phase = self.after_waiting();
+                }
                 other => {
-                    self.wait("ChildrenUnknown", format!("children cannot be listed: {}", text_of(&other)));
+                    self.fail(format!("children cannot be listed: {}", text_of(&other)));
                     self.phase = self.after_waiting();
                 }
             },
@@ -410,7 +420,12 @@ impl EffectRun {
                     self.report.readiness = Some(Readiness::Stalled(reason.clone()));
                 }
             }
-            ChildResult::Waiting(reason) => self.wait(&reason.code, reason.message.clone()),
+            ChildResult::Waiting(reason) => {
+                if reason.code == CHILD_UNKNOWN {
+                    self.report.unknown.extend(key.as_ref().map(Key::source));
+                }
+                self.wait(&reason.code, reason.message.clone());
+            }
             ChildResult::Failed(text) => self.fail(text.clone()),
         }
     }
@@ -449,6 +464,7 @@ impl EffectRun {
         if let Some(text) = prune.failed {
             self.fail(text);
         }
+        self.report.unknown.extend(prune.unknown);
         let remaining = prune.remaining;
         self.report.remaining = remaining;
         match &self.work {

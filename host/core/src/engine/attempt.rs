@@ -159,7 +159,10 @@ impl Engine {
         let state = self.state(id)?;
         let plugin = state.plugin;
         if stopped {
-            // It stays dirty, with its causes, until it is enabled or resumed.
+            // It stays dirty, with its causes, until it is enabled or resumed. Its backoff has passed.
+            if let Some(state) = self.state_mut(id).filter(|s| matches!(s.hold, Hold::Backoff { .. })) {
+                state.hold = Hold::None;
+            }
             self.pass_done(id, plugin);
             return None;
         }
@@ -203,10 +206,14 @@ impl Engine {
             // Somebody else's finalizers hold it; there is nothing for us to do.
             state.causes.clear();
             state.dirty = false;
+            self.pass_done(id, plugin);
             return None;
         }
-        let mut before: VecDeque<Op> = state.unsure.drain(..).map(Op::Get).collect();
         let deleting = !ghost && object.terminating();
+        let calls = !ghost && (!deleting || finalizer);
+        // Without a call nothing is decided by what is read: deletions look for themselves.
+        let mut before: VecDeque<Op> =
+            if calls { state.unsure.drain(..).map(Op::Get).collect() } else { VecDeque::new() };
         if finalizer && !ours && !deleting && !ghost {
             before.push_back(Op::SetFinalizer {
                 key: (*key).clone(),
@@ -247,7 +254,7 @@ impl Engine {
             slot: Slot::Call,
             stage: Stage::Before(before),
         };
-        if ghost || deleting && !finalizer {
+        if !calls {
             let work = if ghost { Work::CleanUp } else { Work::Finalize };
             let run = self.run_of(&attempt, work);
             attempt.stage = Stage::Effects(Box::new(run), Ending::Deletion);
@@ -316,7 +323,7 @@ impl Engine {
         }
         match &mut attempt.stage {
             Stage::Effects(run, _) => run.answered(&op, answer),
-            Stage::Before(_) => match (&op, &answer) {
+            Stage::Before(left) => match (&op, &answer) {
                 (Op::SetFinalizer { .. }, Answer::Applied { .. }) | (Op::Get(_), Answer::Found(_) | Answer::Absent) => {}
                 (Op::SetFinalizer { .. }, Answer::Refused(crate::op::Refusal::VersionConflict(_))) => {
                     // The object has moved on; the change that says so runs the key again.
@@ -326,6 +333,14 @@ impl Engine {
                     self.end(now, attempt, Ending::Dropped);
                 }
                 (_, answer) => {
+                    // What was not read live now is so before the next attempt (rule A10).
+                    let unread: Vec<Key> = std::iter::once(&op)
+                        .chain(left.iter())
+                        .filter_map(|op| if let Op::Get(key) = op { Some(key.clone()) } else { None })
+                        .collect();
+                    if let Some(state) = self.state_mut(attempt.id) {
+                        state.unsure.extend(unread);
+                    }
                     let text = match answer {
                         Answer::Refused(refusal) => refusal.to_string(),
                         _ => "unexpected answer".to_owned(),

@@ -1,6 +1,7 @@
 //! What a change of an object means: for the key itself, for those that read it, and for its owner
 //! (rules A1, A2, C1).
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -25,10 +26,19 @@ fn content_of(object: Option<&Object>) -> u64 {
     hasher.finish()
 }
 
-fn without_status(object: &Object) -> Value {
+/// What others say of an object: without its status and without the host's finalizer.
+fn given(object: &Object) -> Value {
     let mut value = object.value();
     if let Some(map) = value.as_object_mut() {
         map.remove("status");
+    }
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
+            finalizers.retain(|finalizer| finalizer != crate::effects::FINALIZER);
+            if finalizers.is_empty() {
+                metadata.remove("finalizers");
+            }
+        }
     }
     value
 }
@@ -49,10 +59,45 @@ impl Engine {
 
     /// A complete list of a source, asked for at `asked`: what is not in it is gone.
     pub fn listed(&mut self, now: Time, source: &Source, asked: Time, objects: Vec<(Key, Arc<Object>)>) {
+        let objects = self.set_aside(source, objects);
         for change in self.cache.listed(source, asked, objects) {
             self.apply(now, change, None);
         }
         self.source_synced(now, source);
+    }
+
+    /// What a list shows of objects with operations on their way waits for the answers, as watch
+    /// events do; for the list these objects are as they are known.
+    fn set_aside(&mut self, source: &Source, objects: Vec<(Key, Arc<Object>)>) -> Vec<(Key, Arc<Object>)> {
+        let mut busy: Vec<KeyId> =
+            self.in_flight.keys().copied().filter(|id| self.cache.keys().key(*id).source() == *source).collect();
+        if busy.is_empty() {
+            return objects;
+        }
+        busy.sort_unstable();
+        let mut rest: BTreeMap<Key, Arc<Object>> = objects.into_iter().collect();
+        for id in busy {
+            let key = (**self.cache.keys().key(id)).clone();
+            let listed = rest.remove(&key);
+            if let Some(view) = self.cache.view(id) {
+                rest.insert(key, view.clone());
+            }
+            if let Some(in_flight) = self.in_flight.get_mut(&id) {
+                in_flight.shown.push(listed);
+            }
+        }
+        rest.into_iter().collect()
+    }
+
+    /// Objects that the reflector has not caught up with for a minute (rule A10): the driver reads
+    /// each live and answers with [`Engine::read_back`].
+    pub fn stale(&mut self, now: Time) -> Vec<Arc<Key>> {
+        self.cache.stale_overlays(now)
+    }
+
+    /// The answer to a live read that [`Engine::stale`] asked for; none: it is not there.
+    pub fn read_back(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
+        self.read_live(now, key, object, None);
     }
 
     /// A bookmark of a source.
@@ -109,73 +154,74 @@ impl Engine {
         }
     }
 
-    /// A write is about to be sent.
+    /// An operation is about to be sent.
     pub(super) fn write_begins(&mut self, op: &Op) {
-        if let Some(target) = op.writes() {
+        if let Some(target) = op.target() {
             let id = self.cache.intern(target);
-            self.in_flight.insert(id, super::InFlight { shown: Vec::new() });
+            self.in_flight.entry(id).or_default().operations += 1;
         }
     }
 
-    /// A write was answered. What the reflector showed of its target meanwhile is sorted around the
-    /// answer: older versions are foreign changes that the write came upon, the same version is the
+    /// An operation was answered. What the reflector showed of its target meanwhile is sorted around
+    /// the answer: older versions are foreign changes that it came upon, the same version is the
     /// echo, newer ones came after.
     pub(super) fn write_ends(&mut self, now: Time, owner: KeyId, op: &Op, answer: &Answer) {
-        let Some(target) = op.writes().cloned() else {
-            if let (Op::Get(key), Answer::Found(object)) = (op, answer) {
-                self.read_live(now, key, Some(object.clone()), owner);
-            } else if let (Op::Get(key), Answer::Absent) = (op, answer) {
-                self.read_live(now, key, None, owner);
-            }
-            return;
-        };
+        let Some(target) = op.target().cloned() else { return };
         let id = self.cache.intern(&target);
-        let shown = self.in_flight.remove(&id).map(|w| w.shown).unwrap_or_default();
-        match answer {
-            Answer::Applied { object, .. } => {
-                let older = |seen: &Option<Arc<Object>>| match seen {
-                    Some(seen) => {
-                        seen.uid() == object.uid()
-                            && seen.resource_version() != object.resource_version()
-                            && version_reached(object.resource_version(), seen.resource_version()) == Some(true)
-                    }
-                    None => false,
-                };
-                let (before, after): (Vec<_>, Vec<_>) = shown.into_iter().partition(older);
-                for seen in before {
-                    self.replay(now, &target, seen);
+        let Some(in_flight) = self.in_flight.get_mut(&id) else { return };
+        in_flight.operations -= 1;
+        let mut shown = std::mem::take(&mut in_flight.shown);
+        if in_flight.operations == 0 {
+            self.in_flight.remove(&id);
+        }
+        if let Answer::Applied { object, .. } | Answer::Found(object) = answer {
+            let older = |seen: &Option<Arc<Object>>| match seen {
+                Some(seen) => {
+                    seen.uid() == object.uid()
+                        && seen.resource_version() != object.resource_version()
+                        && version_reached(object.resource_version(), seen.resource_version()) == Some(true)
                 }
+                None => false,
+            };
+            let (before, after): (Vec<_>, Vec<_>) = shown.into_iter().partition(older);
+            shown = after;
+            for seen in before {
+                self.replay(now, &target, seen);
+            }
+        }
+        match (op, answer) {
+            (Op::Get(_), Answer::Found(object)) => self.read_live(now, &target, Some(object.clone()), Some(owner)),
+            (Op::Get(_), Answer::Absent) => self.read_live(now, &target, None, Some(owner)),
+            (_, Answer::Applied { object, .. }) => {
                 if let Some(change) = self.cache.wrote(now, &target, object.clone()) {
                     self.apply(now, change, Some(owner));
                 }
-                for seen in after {
-                    self.replay(now, &target, seen);
-                }
             }
-            Answer::Absent => {
+            (_, Answer::Absent) => {
                 if let Some(change) = self.cache.wrote_absence(now, &target) {
                     self.apply(now, change, Some(owner));
                 }
-                for seen in shown {
-                    self.replay(now, &target, seen);
-                }
             }
-            Answer::Refused(refusal) => {
-                for seen in shown {
-                    self.replay(now, &target, seen);
-                }
-                if matches!(refusal, Refusal::Unknown(_) | Refusal::Transient(_)) {
-                    if let Some(state) = self.state_mut(owner) {
-                        if !state.unsure.contains(&target) {
-                            state.unsure.push(target);
-                        }
+            (_, Answer::Refused(Refusal::Unknown(_) | Refusal::Transient(_))) if op.writes().is_some() => {
+                if let Some(state) = self.state_mut(owner) {
+                    if !state.unsure.contains(&target) {
+                        state.unsure.push(target.clone());
                     }
                 }
             }
-            Answer::Found(_) | Answer::Listed(_) | Answer::Done => {
+            _ => {}
+        }
+        match self.in_flight.get_mut(&id) {
+            // Another operation is on its way: what is left waits for its answer.
+            Some(in_flight) => {
+                shown.append(&mut in_flight.shown);
+                in_flight.shown = shown;
+            }
+            None => {
                 for seen in shown {
                     self.replay(now, &target, seen);
                 }
+                self.forget_if_unused(id);
             }
         }
     }
@@ -186,13 +232,9 @@ impl Engine {
         }
     }
 
-    fn read_live(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>, reader: KeyId) {
-        if let Some(id) = self.cache.keys().find(key) {
-            if self.in_flight.contains_key(&id) {
-                return;
-            }
-        }
-        let newer = match (&object, self.cache.keys().find(key).and_then(|id| self.cache.view(id))) {
+    fn read_live(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>, reader: Option<KeyId>) {
+        let id = self.cache.intern(key);
+        let newer = match (&object, self.cache.view(id)) {
             (Some(live), Some(view)) if live.uid() == view.uid() => {
                 version_reached(live.resource_version(), view.resource_version()) != Some(false)
             }
@@ -201,9 +243,9 @@ impl Engine {
         if !newer {
             return;
         }
-        if let Some(change) = self.cache.read_live(key, object) {
-            let own = change.key == reader;
-            self.apply(now, change, if own { Some(reader) } else { None });
+        if let Some(change) = self.cache.read_live(now, key, object) {
+            let own = reader.filter(|reader| *reader == change.key);
+            self.apply(now, change, own);
         }
     }
 
@@ -216,7 +258,7 @@ impl Engine {
         let source = key.source();
         self.own_key_changed(now, id, &source, old.as_ref(), new.as_ref(), origin);
         let content = content_of(new.as_deref());
-        let owner = self.documents.get(&id).map(|(owner, _)| *owner);
+        let owner = self.owner_of(id, old.as_deref(), new.as_deref());
         let mut owner_told = owner.is_some() && owner == origin;
         for Concerned { readers, masks } in self.deps.concerned(id, &source, old.as_deref(), new.as_deref()) {
             if let Some(owner) = owner {
@@ -225,10 +267,10 @@ impl Engine {
                     .any(|(k, m)| *k == owner && masks.as_ref().is_none_or(|masks| masks.contains(m)));
             }
             let cause = Cause::Dependency(key.clone());
-            self.fan_outs.push_back(FanOut { readers, at: 0, masks, origin, target: id, content, cause });
+            self.fan_outs.push_back(FanOut { readers, at: 0, masks, origin, owner, target: id, content, cause });
         }
         if !owner_told {
-            self.child_changed(now, id, &key, old.as_deref(), new.as_deref(), origin, content);
+            self.child_changed(now, id, owner, old.as_deref(), new.as_deref(), content);
         }
         if self.fan_outs.iter().map(|f| f.readers.len() - f.at).sum::<usize>() <= self.options.fan_out_step {
             self.expand_fan_outs(now);
@@ -239,48 +281,48 @@ impl Engine {
         }
     }
 
+    /// Whose child an object is: whose document was applied to it, else whose mark it carries.
+    fn owner_of(&self, id: KeyId, old: Option<&Object>, new: Option<&Object>) -> Option<KeyId> {
+        if let Some((owner, _)) = self.documents.get(&id) {
+            return Some(*owner);
+        }
+        let object = old.or(new)?;
+        let owner = Key::parse(object.mark(crate::effects::OWNER_KEY)?)?;
+        let marked = object.label(crate::effects::OWNER_LABEL) == Some(self.identity(&owner).mark());
+        self.cache.keys().find(&owner).filter(|_| marked)
+    }
+
     /// A child that its owner did not read counts only when it goes, starts terminating, or a field
     /// that was applied differs (rule A1).
-    #[allow(clippy::too_many_arguments)]
     fn child_changed(
         &mut self,
         now: Time,
         id: KeyId,
-        key: &Arc<Key>,
+        owner: Option<KeyId>,
         old: Option<&Object>,
         new: Option<&Object>,
-        origin: Option<KeyId>,
         content: u64,
     ) {
-        let (owner, drifted) = match self.documents.get(&id) {
-            Some((owner, document)) => {
-                let drifted = match (old, new) {
-                    (_, None) | (None, _) => true,
-                    (Some(old), Some(new)) => {
-                        old.uid() != new.uid()
-                            || old.terminating() != new.terminating()
-                            || !covers(&new.value(), document)
-                    }
-                };
-                (*owner, drifted)
+        let Some(owner) = owner else { return };
+        let drifted = match (self.documents.get(&id), old, new) {
+            (Some((_, document)), Some(old), Some(new)) => {
+                old.uid() != new.uid()
+                    || old.terminating() != new.terminating()
+                    || !covers(&new.value(), document)
             }
-            None => {
-                // A child that is on its way out: its owner waits until it is gone.
-                let Some(owner) = old.or(new).and_then(|o| o.mark(crate::effects::OWNER_KEY)).and_then(Key::parse)
-                else {
-                    return;
-                };
-                let Some(owner) = self.cache.keys().find(&owner) else { return };
-                let waits = self.state(owner).is_some_and(|s| s.waiting.is_some() || s.vanished.is_some());
-                (owner, new.is_none() && waits)
+            (Some(_), ..) => true,
+            // A child that is on its way out: its owner waits until it is gone.
+            (None, ..) => {
+                new.is_none() && self.state(owner).is_some_and(|s| s.waiting.is_some() || s.vanished.is_some())
             }
         };
-        if !drifted || origin == Some(owner) {
+        if !drifted {
             return;
         }
+        let key = self.cache.keys().key(id).clone();
         let Some(state) = self.state_mut(owner) else { return };
         let fresh = state.is_fresh(content);
-        let cause = Cause::Dependency(key.clone());
+        let cause = Cause::Dependency(key);
         let class = Class::Own { fresh };
         self.touch(now, owner, Touch { class, lane: Lane::Dependency, cause, debounce: false, read: true });
     }
@@ -325,7 +367,7 @@ impl Engine {
             self.touch(now, id, touch(Class::Hard, Lane::User, Cause::Deleted, false));
         } else if new.generation() != old.generation() {
             self.touch(now, id, touch(Class::Hard, Lane::User, Cause::Changed, true));
-        } else if without_status(old) != without_status(new) {
+        } else if given(old) != given(new) {
             self.touch(now, id, touch(Class::Foreign, Lane::User, Cause::Changed, true));
         } else {
             let content = content_of(Some(new));
@@ -438,11 +480,13 @@ impl Engine {
             };
             fan_out.at += 1;
             budget -= 1;
-            if Some(reader) == fan_out.origin || fan_out.masks.as_ref().is_some_and(|m| !m.contains(&mask)) {
+            let (target, content, cause) = (fan_out.target, fan_out.content, fan_out.cause.clone());
+            let written = fan_out.origin == Some(reader);
+            // A key's own object is looked at before; a child that it wrote and read is read again (rule A12).
+            if written && target == reader || fan_out.masks.as_ref().is_some_and(|m| !m.contains(&mask)) {
                 continue;
             }
-            let (target, content, cause) = (fan_out.target, fan_out.content, fan_out.cause.clone());
-            let own = self.documents.get(&target).is_some_and(|(owner, _)| *owner == reader);
+            let own = written || fan_out.owner == Some(reader);
             let Some(state) = self.state_mut(reader) else { continue };
             if own {
                 let class = Class::Own { fresh: state.is_fresh(content) };

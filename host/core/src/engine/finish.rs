@@ -8,6 +8,7 @@ use super::schedule::Touch;
 use super::state::{Class, Hold, Memo, Phase};
 use super::Engine;
 use crate::Time;
+use crate::cache::SourceState;
 use crate::contract::{Cause, Failure, Readiness};
 use crate::deps::MaskId;
 use crate::effects::{ChildReport, ChildResult, Report, Settled};
@@ -45,7 +46,7 @@ impl Engine {
             Slot::Call => self.calls -= 1,
             Slot::Effects => self.effects -= 1,
         }
-        let (report, places) = match effects {
+        let (mut report, places) = match effects {
             Some((report, places)) => (report, Some(places)),
             None => (Report::default(), None),
         };
@@ -65,6 +66,10 @@ impl Engine {
         if self.state(id).is_none() {
             return self.forget_if_unused(id);
         }
+        // What was unknown for a moment and is known again tells nobody: it is tried again.
+        if let Some(source) = report.unknown.iter().find(|s| self.cache.state(s) == SourceState::Synced) {
+            report.failed.get_or_insert(format!("{source} could not be reached"));
+        }
         self.settle_reads(id, attempt, &report);
         self.settle_children(id, &report);
         self.record_run(now, attempt, &ending, &report);
@@ -80,7 +85,7 @@ impl Engine {
             }
         }
         self.settle_state(now, id, attempt, ending, report);
-        self.pass_attempted(now, id, attempt.plugin);
+        self.pass_attempted(now, id, attempt.plugin, &attempt.version);
     }
 
     /// The read set is that of the latest attempt; a trap or a timeout keeps that of the one before
@@ -114,13 +119,11 @@ impl Engine {
                 }
                 new.gets.insert(at, edge);
             }
-            let source = key.source();
-            let known = self.cache.state(&source) == crate::cache::SourceState::Synced;
-            if !known && !new.sources.contains(&source) {
-                if !old.sources.contains(&source) {
-                    self.deps.add_source(id, &source);
-                }
-                new.sources.push(source);
+        }
+        for source in &report.unknown {
+            if self.cache.state(source) != SourceState::Synced && !new.sources.contains(source) {
+                self.deps.add_source(id, source);
+                new.sources.push(source.clone());
             }
         }
         self.deps.replace(id, &old, &new);

@@ -7,7 +7,8 @@
 //! 2. takes attempts with [`Engine::next`] and wakes up at [`Engine::next_wakeup`];
 //! 3. carries an attempt through [`Engine::step`]: performs its operations, makes its call;
 //! 4. answers the call's reads with [`Engine::read_get`] and [`Engine::read_list`];
-//! 5. drops the attempt when [`Step::Done`] comes.
+//! 5. drops the attempt when [`Step::Done`] comes;
+//! 6. reads live what [`Engine::stale`] names, and tells it with [`Engine::read_back`].
 
 mod attempt;
 mod change;
@@ -90,16 +91,20 @@ struct FanOut {
     at: usize,
     masks: Option<Vec<MaskId>>,
     origin: Option<KeyId>,
+    /// Whose child it is.
+    owner: Option<KeyId>,
     target: KeyId,
     /// Hash of the content that was seen, for the hot-loop bucket.
     content: u64,
     cause: Cause,
 }
 
-/// A write on its way: what the reflector shows of its target meanwhile is kept until the answer is
-/// here, so that the echo is told apart from foreign changes.
-#[derive(Debug)]
+/// Operations on one object that are on their way: what the reflector shows of it meanwhile is kept
+/// until the last answer is here, so that echoes are told apart from foreign changes, and an answer
+/// never hides what came after it.
+#[derive(Debug, Default)]
 struct InFlight {
+    operations: u32,
     shown: Vec<Option<Arc<Object>>>,
 }
 
@@ -178,7 +183,7 @@ impl Engine {
         if !self.fan_outs.is_empty() {
             return Some(0);
         }
-        [self.timers.next(), self.resyncs.next()].into_iter().flatten().min()
+        [self.timers.next(), self.resyncs.next(), self.cache.stale_at()].into_iter().flatten().min()
     }
 
     /// Where children of owners may be, as recorded before the last stop (rule B2). Owners that

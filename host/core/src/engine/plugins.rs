@@ -255,8 +255,13 @@ impl Engine {
         self.plugins.get(plugin.0 as usize).is_some_and(|plugin| plugin.pass.is_none())
     }
 
-    /// An attempt of a key has ended: its part of the first pass is over.
-    pub(super) fn pass_attempted(&mut self, now: Time, id: KeyId, plugin: PluginId) {
+    /// An attempt of a key has ended: if it was one of the present version, its part of the first
+    /// pass is over.
+    pub(super) fn pass_attempted(&mut self, now: Time, id: KeyId, plugin: PluginId, version: &PluginVersion) {
+        let current = self.plugins.get(plugin.0 as usize).and_then(|p| p.info.as_ref());
+        if current.is_none_or(|info| info.version() != *version) {
+            return;
+        }
         let deferred = self.state(id).is_some_and(|state| !state.deferred.is_empty());
         if let Some(pass) = self.plugins.get_mut(plugin.0 as usize).and_then(|p| p.pass.as_mut()) {
             pass.remaining.remove(&id);
@@ -274,6 +279,15 @@ impl Engine {
         if let Some(pass) = self.plugins.get_mut(plugin.0 as usize).and_then(|p| p.pass.as_mut()) {
             pass.remaining.remove(&id);
             pass.owners.remove(&id);
+        }
+    }
+
+    /// Ends the first passes whose last key went without an attempt.
+    pub(super) fn end_passes(&mut self, now: Time) {
+        for at in 0..self.plugins.len() {
+            if self.plugins[at].pass.is_some() {
+                self.pass_maybe_over(now, PluginId(at as u32));
+            }
         }
     }
 

@@ -93,6 +93,7 @@ impl Engine {
     /// Moves what is due into the queue, and expands one step of fan-outs.
     pub(super) fn pump(&mut self, now: Time) {
         self.expand_fan_outs(now);
+        self.end_passes(now);
         while let Some(id) = self.timers.due(now) {
             let Some(state) = self.state_mut(id) else { continue };
             if state.running {

@@ -52,13 +52,8 @@ impl Disk {
     }
 
     fn on_disk(&self) -> BTreeSet<u8> {
-        let readable = self
-            .files
-            .iter()
-            .filter(|(file, _)| !self.unreadable.contains(*file));
-        readable
-            .flat_map(|(_, keys)| keys.iter().copied())
-            .collect()
+        let readable = self.files.iter().filter(|(file, _)| !self.unreadable.contains(*file));
+        readable.flat_map(|(_, keys)| keys.iter().copied()).collect()
     }
 
     fn note(&mut self) {
@@ -77,10 +72,7 @@ impl Disk {
         for decision in decisions {
             match decision {
                 Decision::Present { key, file } => {
-                    let defined = self
-                        .files
-                        .get(&file)
-                        .is_some_and(|keys| keys.contains(&key));
+                    let defined = self.files.get(&file).is_some_and(|keys| keys.contains(&key));
                     assert!(defined || !self.watched, "{key} is not in {file}");
                 }
                 Decision::Absent { key, .. } => {
@@ -98,8 +90,7 @@ impl Disk {
 
     /// Changes the disk and says nothing.
     fn put(&mut self, file: &str, keys: &[u8]) {
-        self.files
-            .insert(name(file), keys.iter().copied().collect());
+        self.files.insert(name(file), keys.iter().copied().collect());
         self.note();
     }
 
@@ -111,9 +102,7 @@ impl Disk {
     /// Changes the disk under a live watch.
     fn write(&mut self, file: &str, keys: &[u8]) {
         self.put(file, keys);
-        let decisions = self
-            .proof
-            .event_changed(self.now, &name(file), keys.iter().copied(), true);
+        let decisions = self.proof.event_changed(self.now, &name(file), keys.iter().copied(), true);
         self.take(decisions);
     }
 
@@ -193,15 +182,9 @@ fn a_file_seen_being_deleted_deletes_its_objects_after_two_scans() {
     let mut disk = Disk::with(&[("a.yaml", &[1])]);
     disk.remove("a.yaml");
     disk.wait(SETTLE - 1);
-    assert_eq!(
-        (disk.presence(1), disk.deleted.len()),
-        (Presence::Unknown, 0)
-    );
+    assert_eq!((disk.presence(1), disk.deleted.len()), (Presence::Unknown, 0));
     disk.wait(200);
-    assert_eq!(
-        (disk.presence(1), disk.deleted.as_slice()),
-        (Presence::Absent, &[1][..])
-    );
+    assert_eq!((disk.presence(1), disk.deleted.as_slice()), (Presence::Absent, &[1][..]));
     assert_eq!(disk.proof.suspicion(), None);
 }
 
@@ -221,10 +204,7 @@ fn a_directory_emptied_while_the_host_was_down_deletes_nothing_until_confirmed()
     disk.scan();
     disk.wait(10_000);
     assert!(disk.deleted.is_empty());
-    assert_eq!(
-        disk.proof.suspicion(),
-        Some(&Suspicion::Emptied { known: 2, there: 0 })
-    );
+    assert_eq!(disk.proof.suspicion(), Some(&Suspicion::Emptied { known: 2, there: 0 }));
     let decisions = disk.proof.confirm();
     disk.take(decisions);
     assert_eq!(disk.deleted, [1, 2]);
@@ -249,11 +229,7 @@ fn a_new_file_in_an_emptied_directory_is_no_witness_against_the_old_ones() {
     assert!(disk.deleted.is_empty());
     disk.remove("new.yaml");
     disk.wait(5_000);
-    assert_eq!(
-        disk.deleted,
-        [9],
-        "what was learnt in this root and seen going is deleted all the same"
-    );
+    assert_eq!(disk.deleted, [9], "what was learnt in this root and seen going is deleted all the same");
 }
 
 #[test]
@@ -283,10 +259,7 @@ fn a_confirmation_does_not_outlive_the_directory_that_it_was_given_for() {
     disk.scan();
     disk.wait(5_000);
     assert!(disk.deleted.is_empty());
-    assert_eq!(
-        disk.proof.suspicion(),
-        Some(&Suspicion::Replaced { known: 2, there: 0 })
-    );
+    assert_eq!(disk.proof.suspicion(), Some(&Suspicion::Replaced { known: 2, there: 0 }));
 }
 
 #[test]
@@ -300,10 +273,7 @@ fn files_that_return_one_by_one_end_the_suspicion_without_a_loss() {
         disk.scan();
         disk.wait(900);
     }
-    assert!(
-        disk.deleted.is_empty(),
-        "each that returns gives the others another window"
-    );
+    assert!(disk.deleted.is_empty(), "each that returns gives the others another window");
     assert_eq!((disk.deleted.len(), disk.proof.suspicion()), (0, None));
     disk.remove("a.yaml");
     disk.wait(2_000);
@@ -320,10 +290,7 @@ fn a_root_that_is_away_and_comes_back_loses_nothing() {
     assert_eq!(disk.proof.suspicion(), Some(&Suspicion::RootGone));
     disk.identity = Some(HOME);
     disk.scan();
-    assert_eq!(
-        (disk.presence(1), disk.proof.suspicion()),
-        (Presence::Present, None)
-    );
+    assert_eq!((disk.presence(1), disk.proof.suspicion()), (Presence::Present, None));
     disk.wait(5_000);
     assert!(disk.deleted.is_empty());
 }
@@ -339,15 +306,8 @@ fn deletions_seen_before_the_root_went_away_are_no_evidence_in_the_next_one() {
     disk.scan();
     disk.wait(10_000);
     assert!(disk.deleted.is_empty());
-    assert_eq!(
-        disk.proof.suspicion(),
-        Some(&Suspicion::Replaced { known: 2, there: 0 })
-    );
-    assert_eq!(
-        disk.proof.identity(),
-        Some(HOME),
-        "the strange directory is not accepted"
-    );
+    assert_eq!(disk.proof.suspicion(), Some(&Suspicion::Replaced { known: 2, there: 0 }));
+    assert_eq!(disk.proof.identity(), Some(HOME), "the strange directory is not accepted");
 }
 
 #[test]
@@ -377,10 +337,7 @@ fn an_unreadable_directory_makes_the_keys_below_it_unknown() {
     };
     disk.proof.scan_started();
     assert_eq!(disk.proof.scan_completed(disk.now, result), []);
-    assert_eq!(
-        (disk.presence(1), disk.presence(2)),
-        (Presence::Unknown, Presence::Present)
-    );
+    assert_eq!((disk.presence(1), disk.presence(2)), (Presence::Unknown, Presence::Present));
     assert_eq!(disk.proof.next_scan(), None, "nothing is to be proven");
 }
 
@@ -392,11 +349,7 @@ fn the_document_that_was_cut_from_the_only_file_is_deleted() {
     assert_eq!(disk.deleted, [1]);
     disk.write("a.yaml", &[7]);
     disk.wait(2_000);
-    assert_eq!(
-        disk.deleted,
-        [1, 2, 3],
-        "a new name in the only file as well"
-    );
+    assert_eq!(disk.deleted, [1, 2, 3], "a new name in the only file as well");
 }
 
 #[test]
@@ -408,10 +361,7 @@ fn an_emptied_only_file_deletes_nothing() {
     assert!(disk.proof.suspicion().is_some());
     disk.write("a.yaml", &[1, 2]);
     disk.scan();
-    assert_eq!(
-        (disk.presence(1), disk.proof.suspicion()),
-        (Presence::Present, None)
-    );
+    assert_eq!((disk.presence(1), disk.proof.suspicion()), (Presence::Present, None));
 }
 
 #[test]
@@ -423,11 +373,7 @@ fn of_two_files_with_one_key_the_recorded_one_keeps_it_and_the_other_takes_over(
     assert_eq!(disk.proof.file_of(&1), Some(&name("z.yaml")));
     assert_eq!(disk.proof.definers(&1).count(), 2);
     disk.remove("z.yaml");
-    assert_eq!(
-        disk.proof.file_of(&1),
-        Some(&name("z.yaml")),
-        "it may come back"
-    );
+    assert_eq!(disk.proof.file_of(&1), Some(&name("z.yaml")), "it may come back");
     disk.wait(SETTLE);
     assert_eq!(disk.proof.file_of(&1), Some(&name("a.yaml")));
     disk.wait(5_000);
@@ -440,11 +386,7 @@ fn of_two_files_with_one_new_key_the_first_in_byte_order_has_it() {
     assert_eq!(disk.proof.file_of(&1), Some(&name("a/c.yaml")));
     disk.remove("a/c.yaml");
     disk.write("0.yaml", &[1]);
-    assert_eq!(
-        disk.proof.file_of(&1),
-        Some(&name("0.yaml")),
-        "where it moved to has it at once"
-    );
+    assert_eq!(disk.proof.file_of(&1), Some(&name("0.yaml")), "where it moved to has it at once");
 }
 
 #[test]

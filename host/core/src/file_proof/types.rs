@@ -84,10 +84,7 @@ pub enum Suspicion {
 impl fmt::Display for Suspicion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RootGone => write!(
-                f,
-                "the directory is not there; its objects are kept until it returns"
-            ),
+            Self::RootGone => write!(f, "the directory is not there; its objects are kept until it returns"),
             Self::Emptied { known, there } => write!(
                 f,
                 "the directory lost its objects at once and no file was seen being deleted ({there} of {known} are there); \

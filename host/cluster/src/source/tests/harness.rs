@@ -164,9 +164,10 @@ impl Harness {
         file: &str,
         wanted: impl Fn(&FileReport) -> bool,
     ) -> FileReport {
-        let event = self.wait(&format!("a report on {file}"), |event| {
-            matches!(event, SourceEvent::Report(report) if &*report.file == file && wanted(report))
-        });
+        let event = self.wait(
+            &format!("a report on {file}"),
+            |event| matches!(event, SourceEvent::Report(report) if &*report.file == file && wanted(report)),
+        );
         match event {
             SourceEvent::Report(report) => report,
             _ => unreachable!("it was matched"),
@@ -237,10 +238,12 @@ pub(super) fn write(path: &Path, text: &str) {
 
 fn summary(events: &[SourceEvent]) -> Vec<String> {
     let text = |event: &SourceEvent| match event {
-        SourceEvent::Desired(desired) => format!(
-            "{} from {}: {}",
-            desired.object.key, desired.file, desired.object.value
-        ),
+        SourceEvent::Desired(desired) => {
+            format!(
+                "{} from {}: {}",
+                desired.object.key, desired.file, desired.object.value
+            )
+        }
         other => format!("{other:?}"),
     };
     events.iter().map(text).collect()

@@ -250,9 +250,12 @@ fn a_document_of_an_unknown_kind_waits_for_its_kind_and_outlives_it() {
             .any(|event| matches!(event, SourceEvent::Report(r) if r.unclaimed.len() == 1))
     );
     harness.late.store(true, Ordering::SeqCst);
-    harness.source().reclassify();
+    harness.source().reclassify(7);
     harness.wait("the object of the late kind", told);
     harness.wait_report("l.yaml", |report| report.is_empty());
+    harness.wait("the end of it", |event| {
+        matches!(event, SourceEvent::Reclassified { ticket: 7 })
+    });
     harness.late.store(false, Ordering::SeqCst);
     harness.write("l.yaml", &late(2));
     harness.wait_report("l.yaml", |report| report.unclaimed.len() == 1);
