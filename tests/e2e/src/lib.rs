@@ -1,1 +1,55 @@
-//! Placeholder.
+//! Resources that the end-to-end tests and the demonstration use.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+use std::fmt::Write;
+
+/// `Kind.group` of the test double.
+pub const HOSTILE: &str = "Hostile.examples.setpoint.dev";
+/// `Kind.group` of the test double with a finalizer.
+pub const HOSTILE_FINAL: &str = "HostileFinal.examples.setpoint.dev";
+/// `Kind.group` of the teaching example.
+pub const CONFIG_BUNDLE: &str = "ConfigBundle.examples.setpoint.dev";
+/// `Kind.group` of workflows.
+pub const WORKFLOW: &str = "Workflow.muster.giantswarm.io";
+/// `Kind.group` of ConfigMaps.
+pub const CONFIG_MAP: &str = "ConfigMap";
+
+/// A `Hostile` that echoes a number.
+pub fn echo(name: &str, value: u64) -> String {
+    hostile("Hostile", name, &format!("behaviour: ok, value: {value}"))
+}
+
+/// A `Hostile` or `HostileFinal` with a spec, written as the inside of a flow mapping.
+pub fn hostile(kind: &str, name: &str, spec: &str) -> String {
+    format!("apiVersion: examples.setpoint.dev/v1alpha1\nkind: {kind}\nmetadata:\n  name: {name}\nspec: {{{spec}}}\n")
+}
+
+/// A ConfigMap with labels and data.
+pub fn config_map(name: &str, labels: &[(&str, &str)], data: &[(&str, &str)]) -> String {
+    let mut text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  labels: {{");
+    let entries =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| format!("{k}: {v:?}")).collect::<Vec<_>>().join(", ");
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{}}}\ndata: {{{}}}\n", entries(labels), entries(data));
+    text
+}
+
+/// A ConfigBundle that merges the ConfigMaps with label `bundle: NAME`.
+pub fn config_bundle(name: &str) -> String {
+    format!(
+        "apiVersion: examples.setpoint.dev/v1alpha1\nkind: ConfigBundle\nmetadata:\n  name: {name}\nspec:\n  selector:\n    matchLabels:\n      bundle: {name}\n"
+    )
+}
+
+/// A Workflow with so many steps.
+pub fn workflow(name: &str, steps: usize) -> String {
+    let mut text = format!(
+        "apiVersion: muster.giantswarm.io/v1alpha1\nkind: Workflow\nmetadata:\n  name: {name}\nspec:\n  steps:\n"
+    );
+    for at in 0..steps {
+        let _ = write!(text, "  - id: step-{at}\n    tool: x_tool_{at}\n");
+    }
+    text
+}

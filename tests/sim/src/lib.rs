@@ -1,1 +1,31 @@
-//! Placeholder.
+//! A deterministic simulation of the whole of what decides: the engine of `setpoint-core` over the
+//! embedded cluster's model as the server, plugins as pure functions, one thread, virtual time, and
+//! faults drawn from a seed. It drives the code that ships; there is no second model of any rule.
+//!
+//! | question | module |
+//! |---|---|
+//! | which kinds and clusters are there | [`kinds`] |
+//! | what is a plugin here, and which ones are played | [`plugin`], [`roster`] |
+//! | what do the clusters do, and who is told when | [`server`] |
+//! | what may go wrong | [`faults`] |
+//! | who runs attempts, calls and operations | [`world`] |
+//! | what must hold at every step | [`guard`] |
+//! | what people do meanwhile | [`people`] |
+//! | what must hold in the end | [`settle`] |
+//! | how one seed is played | [`scenario`] |
+//!
+//! `SETPOINT_SEEDS=n` plays so many seeds, `SETPOINT_SEED=n` plays one and prints its trace.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod faults;
+pub mod guard;
+pub mod kinds;
+pub mod people;
+pub mod plugin;
+pub mod roster;
+pub mod scenario;
+pub mod server;
+pub mod settle;
+pub mod world;

@@ -140,6 +140,10 @@ pub(super) struct PluginState {
     pub(super) name: Name,
     /// None while no version of it is loaded.
     pub(super) info: Option<Arc<PluginInfo>>,
+    /// The version that was loaded last, be it gone by now.
+    last: Option<PluginVersion>,
+    /// It was taken away before its first pass was over.
+    interrupted: bool,
     pass: Option<Pass>,
 }
 
@@ -160,7 +164,7 @@ impl Engine {
         let id = match self.plugins.iter().position(|plugin| plugin.name == info.name) {
             Some(at) => PluginId(at as u32),
             None => {
-                self.plugins.push(PluginState { name: info.name.clone(), info: None, pass: None });
+                self.plugins.push(PluginState { name: info.name.clone(), info: None, last: None, interrupted: false, pass: None });
                 PluginId(self.plugins.len() as u32 - 1)
             }
         };
@@ -169,8 +173,10 @@ impl Engine {
         if before.as_ref().is_some_and(|before| before.version() == info.version()) {
             return;
         }
-        let cause = match &before {
-            Some(before) if before.digest == info.digest => Cause::Configured,
+        // A version that comes after a removal is an upgrade as well (rule B3).
+        let last = self.plugins[id.0 as usize].last.replace(info.version());
+        let cause = match &last {
+            Some(last) if last.digest == info.digest => Cause::Configured,
             Some(_) => Cause::Upgraded,
             None => Cause::Created,
         };
@@ -204,7 +210,8 @@ impl Engine {
                 self.clean_up_orphans(now, &source);
             }
         }
-        if before.is_some() {
+        let interrupted = std::mem::take(&mut self.plugins[id.0 as usize].interrupted);
+        if interrupted || last.is_some_and(|last| last != info.version()) {
             self.plugins[id.0 as usize].pass =
                 Some(Pass { remaining: pass, owners: FxHashSet::default(), held: false, cause });
             self.pass_maybe_over(now, id);
@@ -220,7 +227,7 @@ impl Engine {
             self.stop_kind(&source);
         }
         self.plugins[at].info = None;
-        self.plugins[at].pass = None;
+        self.plugins[at].interrupted |= self.plugins[at].pass.take().is_some();
     }
 
     fn stop_kind(&mut self, source: &Source) {

@@ -1,0 +1,79 @@
+//! Commands that change something in the running host.
+
+use setpoint_core::key::Key;
+use setpoint_runtime::http::Done;
+
+use crate::args::{ConfirmArgs, KindArgs, ObjectArgs};
+use crate::client::{Client, group, key_path, segment};
+use crate::failure::Failure;
+use crate::kind::resolve;
+use crate::output::{one_line, print};
+
+/// `trigger`, `pause` or `resume` of one object.
+pub(crate) fn on_object(args: &ObjectArgs, verb: &str) -> Result<(), Failure> {
+    let (client, key) = object(args)?;
+    say(&client.post(&format!("/v1/reconciles/{key}/{verb}"))?)
+}
+
+/// Deletes an object that no file defines.
+pub(crate) fn delete(args: &ObjectArgs) -> Result<(), Failure> {
+    let (client, key) = object(args)?;
+    say(&client.delete(&format!("/v1/objects/{key}"))?)
+}
+
+fn object(args: &ObjectArgs) -> Result<(Client, String), Failure> {
+    let client = Client::find(&args.server)?;
+    let kinds = client.kinds()?;
+    let key = key_path(resolve(&kinds, &args.kind)?, &args.place, &args.name);
+    Ok((client, key))
+}
+
+/// `enable` or `disable` of a kind.
+pub(crate) fn on_kind(args: &KindArgs, verb: &str) -> Result<(), Failure> {
+    let client = Client::find(&args.server)?;
+    let kinds = client.kinds()?;
+    let kind = resolve(&kinds, &args.kind)?;
+    say(&client.post(&format!("/v1/kinds/{}/{}/{verb}", segment(group(kind)), segment(&kind.kind)))?)
+}
+
+/// Lets deletions happen that wait for a person (rules B3, D1).
+pub(crate) fn confirm(args: &ConfirmArgs) -> Result<(), Failure> {
+    let client = Client::find(&args.server)?;
+    match &args.plugin {
+        Some(plugin) => say(&client.post(&format!("/v1/held/{}/confirm", segment(plugin)))?),
+        // Clap lets nobody through who gives neither.
+        None => say(&client.post("/v1/confirm-resources")?),
+    }
+}
+
+fn say(done: &Done) -> Result<(), Failure> {
+    print(&line(done))
+}
+
+/// As kubectl says it: `configbundle.examples.setpoint.dev/web triggered`.
+fn line(done: &Done) -> String {
+    let subject = match Key::parse(&done.subject) {
+        Some(key) => format!("{}/{}", key.group_kind().to_string().to_lowercase(), key.name),
+        None => done.subject.clone(),
+    };
+    format!("{} {}\n", one_line(&subject), one_line(&done.done))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(done: &str, subject: &str) -> String {
+        line(&Done { done: done.into(), subject: subject.into() })
+    }
+
+    #[test]
+    fn what_was_done_is_said_as_kubectl_says_it() {
+        assert_eq!(
+            said("triggered", "local/examples.setpoint.dev/ConfigBundle/default/web"),
+            "configbundle.examples.setpoint.dev/web triggered\n"
+        );
+        assert_eq!(said("disabled", "ConfigBundle.examples.setpoint.dev"), "ConfigBundle.examples.setpoint.dev disabled\n");
+        assert_eq!(said("confirmed", "resources"), "resources confirmed\n");
+    }
+}

@@ -1,0 +1,417 @@
+//! `setpoint get`: objects as tables, or as they are.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use setpoint_runtime::http::HeldRow;
+use setpoint_runtime::views::{FileRow, Filter, KindRow, ObjectView, ReconcileRow};
+
+use crate::age;
+use crate::args::{GetArgs, Output};
+use crate::client::{Client, DEFAULT_NAMESPACE, group, key_path};
+use crate::failure::Failure;
+use crate::kind::resolve;
+use crate::output::{json_text, list, print, yaml_text};
+use crate::table::Table;
+use crate::watch;
+
+/// Columns that every table of reconciled objects has; a kind's own of these names are left out.
+const OURS: [&str; 4] = ["NAME", "STATE", "READY", "AGE"];
+
+/// Shows objects.
+pub(crate) fn get(args: &GetArgs) -> Result<(), Failure> {
+    let client = Client::find(&args.server)?;
+    match args.kind.as_deref() {
+        Some("held") => held(&client, args),
+        Some(word) => {
+            let kinds = client.kinds()?;
+            let kind = resolve(&kinds, word)?;
+            match args.watch {
+                true => watch::watch(&client, args, kind),
+                false => of_kind(&client, args, kind),
+            }
+        }
+        None if args.watch => Err(Failure::usage("--watch needs a KIND").hint("such as `setpoint get KIND --watch`")),
+        None => everything(&client, args),
+    }
+}
+
+/// Which objects of a kind are asked for. As kubectl does: of the default namespace unless told otherwise.
+pub(crate) fn filter(args: &GetArgs, kind: &KindRow) -> Filter {
+    let namespace = match (args.all_namespaces, kind.namespaced) {
+        (false, true) => Some(args.place.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())),
+        _ => None,
+    };
+    Filter {
+        cluster: args.place.cluster.clone(),
+        group: Some(group(kind).to_owned()),
+        kind: Some(kind.kind.clone()),
+        namespace,
+        name: args.name.clone(),
+        ..Filter::default()
+    }
+}
+
+fn of_kind(client: &Client, args: &GetArgs, kind: &KindRow) -> Result<(), Failure> {
+    let filter = filter(args, kind);
+    if matches!(args.output.output, Output::Json | Output::Yaml) {
+        let value = match &args.name {
+            Some(name) => client.get::<ObjectView>(&object_path(args, kind, name))?.object,
+            None => list(client.get_where("/v1/objects", &filter)?),
+        };
+        return print(&document(&value, args.output.output)?);
+    }
+    let style = Style { wide: args.output.output == Output::Wide, namespace: args.all_namespaces && kind.namespaced, full_name: false };
+    let rows: Vec<ReconcileRow> = client.get_where("/v1/reconciles", &filter)?;
+    let text = if rows.is_empty() {
+        let objects: Vec<Value> = client.get_where("/v1/objects", &filter)?;
+        object_table(&objects, style, Timestamp::now()).render()
+    } else {
+        row_table(Some(kind), &rows, style, Timestamp::now()).render()
+    };
+    if !text.is_empty() {
+        return print(&text);
+    }
+    match (&args.name, &filter.namespace) {
+        // The host says whether it is the object that is missing.
+        (Some(name), _) => client.get::<ObjectView>(&object_path(args, kind, name)).map(|_| ()),
+        (None, Some(namespace)) => {
+            anstream::eprintln!("No resources found in {namespace} namespace.");
+            Ok(())
+        }
+        (None, None) => {
+            anstream::eprintln!("No resources found");
+            Ok(())
+        }
+    }
+}
+
+fn object_path(args: &GetArgs, kind: &KindRow, name: &str) -> String {
+    format!("/v1/objects/{}", key_path(kind, &args.place, name))
+}
+
+/// A value in one of the formats for programs.
+pub(crate) fn document(value: &impl serde::Serialize, output: Output) -> Result<String, Failure> {
+    if output == Output::Json { json_text(value) } else { yaml_text(value) }
+}
+
+/// All reconciled objects by kind, then what is wrong with files.
+fn everything(client: &Client, args: &GetArgs) -> Result<(), Failure> {
+    let filter = Filter {
+        cluster: args.place.cluster.clone(),
+        namespace: args.place.namespace.clone(),
+        ..Filter::default()
+    };
+    let kinds = client.kinds()?;
+    let rows: Vec<ReconcileRow> = client.get_where("/v1/reconciles", &filter)?;
+    if matches!(args.output.output, Output::Json | Output::Yaml) {
+        let objects: Vec<Value> = client.get_where("/v1/objects", &filter)?;
+        let reconciled = |object: &Value| {
+            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+            let group = text("/apiVersion").and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
+            rows.iter().any(|row| row.group == group && Some(row.kind.as_str()) == text("/kind"))
+        };
+        let objects = objects.into_iter().filter(reconciled).collect();
+        return print(&document(&list(objects), args.output.output)?);
+    }
+    let files: Vec<FileRow> = client.get("/v1/files")?;
+    let wide = args.output.output == Output::Wide;
+    let text = grouped(&kinds, &rows, &files, wide, Timestamp::now());
+    if text.is_empty() {
+        anstream::eprintln!("No resources found");
+        return Ok(());
+    }
+    print(&text)
+}
+
+fn grouped(kinds: &[KindRow], rows: &[ReconcileRow], files: &[FileRow], wide: bool, now: Timestamp) -> String {
+    let mut groups: BTreeMap<(&str, &str), Vec<ReconcileRow>> = BTreeMap::new();
+    for row in rows {
+        groups.entry((&row.group, &row.kind)).or_default().push(row.clone());
+    }
+    let mut tables: Vec<String> = groups
+        .into_iter()
+        .map(|((group, name), rows)| {
+            let kind = kinds.iter().find(|kind| kind.group == group && kind.kind == name);
+            let namespace = rows.iter().any(|row| row.namespace.is_some());
+            row_table(kind, &rows, Style { wide, namespace, full_name: true }, now).render()
+        })
+        .collect();
+    if !files.is_empty() {
+        let mut table = Table::new(&["PLACE", "STATE", "MESSAGE"]);
+        for row in files {
+            let place = format!("{}:{}:{}", row.file, row.line, row.column);
+            table.row(vec![place, row.state.clone(), row.message.clone()]);
+        }
+        tables.push(format!("FILES WITH PROBLEMS\n{}", table.render()));
+    }
+    tables.join("\n")
+}
+
+/// How a table of objects is drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Style {
+    /// More columns.
+    pub(crate) wide: bool,
+    /// With a column of namespaces.
+    pub(crate) namespace: bool,
+    /// Names as `singular.group/name`.
+    pub(crate) full_name: bool,
+}
+
+/// A table of reconciled objects of one kind.
+pub(crate) fn row_table(kind: Option<&KindRow>, rows: &[ReconcileRow], style: Style, now: Timestamp) -> Table {
+    let clusters = rows.iter().any(|row| row.cluster != setpoint_core::key::LOCAL);
+    let columns: Vec<&(String, String, String, i64)> = kind
+        .iter()
+        .flat_map(|kind| &kind.columns)
+        .filter(|(name, path, _, priority)| {
+            let ours = OURS.contains(&name.to_uppercase().as_str()) || path == ".metadata.creationTimestamp";
+            !ours && (style.wide || *priority == 0)
+        })
+        .collect();
+    let mut header: Vec<&str> = Vec::new();
+    header.extend(clusters.then_some("CLUSTER"));
+    header.extend(style.namespace.then_some("NAMESPACE"));
+    header.push("NAME");
+    header.extend(columns.iter().map(|(name, ..)| name.as_str()));
+    header.extend(["STATE", "READY", "AGE"]);
+    if style.wide {
+        header.extend(["PLUGIN", "ATTEMPT", "NEXT", "REASON"]);
+    }
+    let mut table = Table::new(&header);
+    for row in rows {
+        let mut cells = Vec::new();
+        cells.extend(clusters.then(|| row.cluster.clone()));
+        cells.extend(style.namespace.then(|| row.namespace.clone().unwrap_or_default()));
+        cells.push(match style.full_name {
+            true => format!("{}/{}", singular(kind, row), row.name),
+            false => row.name.clone(),
+        });
+        for (name, _, format, _) in &columns {
+            let value = row.columns.iter().find(|(column, _)| column == name).map(|(_, value)| value);
+            cells.push(cell(value.unwrap_or(&Value::Null), format, now));
+        }
+        cells.push(state(row));
+        cells.push(ready(row).to_owned());
+        cells.push(age::since(row.created.as_deref(), now));
+        if style.wide {
+            cells.push(row.plugin.clone().unwrap_or_else(|| "<none>".into()));
+            cells.push(row.attempt.to_string());
+            cells.push(age::until(row.next_reconcile_time.as_deref(), now));
+            cells.push(row.last_error.clone().or_else(|| row.reason.clone()).unwrap_or_default());
+        }
+        table.row(cells);
+    }
+    table
+}
+
+fn singular(kind: Option<&KindRow>, row: &ReconcileRow) -> String {
+    let name = kind.map_or_else(|| row.kind.to_lowercase(), |kind| kind.singular.clone());
+    if row.group.is_empty() { name } else { format!("{name}.{}", row.group) }
+}
+
+/// The state, with what holds it back.
+pub(crate) fn state(row: &ReconcileRow) -> String {
+    let mut state = row.state.clone();
+    for (holds, word) in [(row.paused, ",Paused"), (row.damped, ",Damped")] {
+        if holds {
+            state.push_str(word);
+        }
+    }
+    state
+}
+
+/// As the condition `Ready` says it.
+pub(crate) fn ready(row: &ReconcileRow) -> &'static str {
+    match row.readiness.as_deref() {
+        Some("ready") => "True",
+        Some(_) => "False",
+        None => "Unknown",
+    }
+}
+
+/// A cell of a printer column.
+fn cell(value: &Value, format: &str, now: Timestamp) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(time) if format == "date" => age::since(Some(time), now),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A table of objects that no plugin reconciles.
+pub(crate) fn object_table(objects: &[Value], style: Style, now: Timestamp) -> Table {
+    let text = |object: &Value, field: &str| object["metadata"][field].as_str().map(str::to_owned);
+    let size = |object: &Value, field: &str| object[field].as_object().map(serde_json::Map::len);
+    // ConfigMaps and Secrets say how much is in them.
+    let data = objects.iter().any(|object| matches!(object["kind"].as_str(), Some("ConfigMap" | "Secret")));
+    let mut header = Vec::new();
+    header.extend(style.namespace.then_some("NAMESPACE"));
+    header.push("NAME");
+    header.extend(data.then_some("DATA"));
+    header.push("AGE");
+    let mut table = Table::new(&header);
+    for object in objects {
+        let mut cells = Vec::new();
+        cells.extend(style.namespace.then(|| text(object, "namespace").unwrap_or_default()));
+        cells.push(text(object, "name").unwrap_or_default());
+        let entries = ["data", "binaryData"].iter().filter_map(|field| size(object, field)).sum::<usize>();
+        cells.extend(data.then(|| entries.to_string()));
+        cells.push(age::since(text(object, "creationTimestamp").as_deref(), now));
+        table.row(cells);
+    }
+    table
+}
+
+/// Deletions that wait for a person (rule B3).
+fn held(client: &Client, args: &GetArgs) -> Result<(), Failure> {
+    let rows: Vec<HeldRow> = client.get("/v1/held")?;
+    if matches!(args.output.output, Output::Json | Output::Yaml) {
+        return print(&document(&rows, args.output.output)?);
+    }
+    if rows.is_empty() {
+        anstream::eprintln!("Nothing is held.");
+        return Ok(());
+    }
+    print(&held_text(&rows))
+}
+
+fn held_text(rows: &[HeldRow]) -> String {
+    let mut table = Table::new(&["PLUGIN", "OWNER", "WOULD DELETE"]);
+    for row in rows {
+        for deletion in &row.deletions {
+            table.row(vec![row.plugin.clone(), deletion.owner.clone(), deletion.child.clone()]);
+        }
+    }
+    let confirm: Vec<String> = rows.iter().map(|row| format!("to delete them: setpoint confirm {}\n", row.id)).collect();
+    format!("{}\n{}", table.render(), confirm.concat())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::kind::tests::kind;
+    use serde_json::json;
+    use setpoint_runtime::http::HeldDeletion;
+
+    pub(crate) fn now() -> Timestamp {
+        // 2026-01-01T00:10:00Z
+        Timestamp::from_second(1_767_226_200).unwrap_or_default()
+    }
+
+    pub(crate) fn bundle() -> KindRow {
+        let column = |name: &str, path: &str, kind: &str, priority| (name.to_owned(), path.to_owned(), kind.to_owned(), priority);
+        KindRow {
+            columns: vec![
+                column("Keys", ".status.keys", "integer", 0),
+                column("Sources", ".status.sources", "string", 1),
+                column("Age", ".metadata.creationTimestamp", "date", 0),
+            ],
+            ..kind("examples.setpoint.dev", "ConfigBundle", "configbundles", &["cb"])
+        }
+    }
+
+    pub(crate) fn row(name: &str, state: &str) -> ReconcileRow {
+        ReconcileRow {
+            cluster: "local".into(),
+            group: "examples.setpoint.dev".into(),
+            kind: "ConfigBundle".into(),
+            namespace: Some("default".into()),
+            name: name.into(),
+            state: state.into(),
+            readiness: Some(if state == "Synced" { "ready" } else { "stalled" }.into()),
+            reason: None,
+            attempt: 0,
+            last_error: None,
+            last_reconcile_time: Some("2026-01-01T00:09:00.000Z".into()),
+            next_reconcile_time: Some("2026-01-01T00:19:00.000Z".into()),
+            causes: vec!["created".into()],
+            plugin: Some("config-bundle".into()),
+            damped: false,
+            paused: false,
+            problems: Vec::new(),
+            columns: vec![("Keys".into(), json!(2)), ("Sources".into(), json!(["a", "b"]))],
+            created: Some("2026-01-01T00:00:00Z".into()),
+            children: vec![format!("local/core/ConfigMap/default/{name}")],
+            reads: 3,
+            runs: Vec::new(),
+        }
+    }
+
+    const NARROW: Style = Style { wide: false, namespace: false, full_name: false };
+
+    #[test]
+    fn a_table_has_the_kinds_columns_then_state_ready_and_age() {
+        let failed = ReconcileRow { readiness: None, damped: true, columns: Vec::new(), created: None, ..row("broken", "Error") };
+        let paused = ReconcileRow { paused: true, ..row("web", "Synced") };
+        assert_eq!(
+            row_table(Some(&bundle()), &[failed, paused], NARROW, now()).render(),
+            "NAME     KEYS   STATE           READY     AGE\n\
+             broken          Error,Damped    Unknown   <unknown>\n\
+             web      2      Synced,Paused   True      10m\n"
+        );
+    }
+
+    #[test]
+    fn a_wide_table_says_which_plugin_when_and_why() {
+        let failed = ReconcileRow { attempt: 3, last_error: Some("no such\nlabel".into()), ..row("broken", "Error") };
+        let waits = ReconcileRow { plugin: None, next_reconcile_time: None, reason: Some("waits for a plugin".into()), ..row("b", "Pending") };
+        assert_eq!(
+            row_table(Some(&bundle()), &[failed, waits], Style { wide: true, namespace: true, full_name: false }, now()).render(),
+            "NAMESPACE   NAME     KEYS   SOURCES     STATE     READY   AGE   PLUGIN          ATTEMPT   NEXT   REASON\n\
+             default     broken   2      [\"a\",\"b\"]   Error     False   10m   config-bundle   3         9m     no such label\n\
+             default     b        2      [\"a\",\"b\"]   Pending   False   10m   <none>          0                waits for a plugin\n"
+        );
+    }
+
+    #[test]
+    fn without_a_kind_objects_are_grouped_and_files_with_problems_come_last() {
+        let other = ReconcileRow { group: "a.io".into(), kind: "Zone".into(), namespace: None, ..row("z", "Synced") };
+        let file = FileRow { file: "b.yaml".into(), line: 3, column: 5, state: "Invalid".into(), message: "spec.x: required".into() };
+        assert_eq!(
+            grouped(&[bundle()], &[row("web", "Synced"), other], &[file], false, now()),
+            "NAME          STATE    READY   AGE\n\
+             zone.a.io/z   Synced   True    10m\n\
+             \n\
+             NAMESPACE   NAME                                     KEYS   STATE    READY   AGE\n\
+             default     configbundle.examples.setpoint.dev/web   2      Synced   True    10m\n\
+             \n\
+             FILES WITH PROBLEMS\n\
+             PLACE        STATE     MESSAGE\n\
+             b.yaml:3:5   Invalid   spec.x: required\n"
+        );
+        assert_eq!(grouped(&[bundle()], &[], &[], false, now()), "");
+    }
+
+    #[test]
+    fn rows_of_other_clusters_say_so() {
+        let hub = ReconcileRow { cluster: "hub".into(), ..row("web", "Synced") };
+        assert_eq!(
+            row_table(None, &[hub], NARROW, now()).render(),
+            "CLUSTER   NAME   STATE    READY   AGE\nhub       web    Synced   True    10m\n"
+        );
+    }
+
+    #[test]
+    fn objects_without_a_plugin_have_a_name_and_an_age() {
+        let map = json!({"kind": "ConfigMap", "metadata": {"name": "a", "namespace": "n", "creationTimestamp": "2026-01-01T00:00:00Z"}, "data": {"x": "1", "y": "2"}});
+        assert_eq!(object_table(std::slice::from_ref(&map), NARROW, now()).render(), "NAME   DATA   AGE\na      2      10m\n");
+        let style = Style { namespace: true, ..NARROW };
+        assert_eq!(object_table(&[map], style, now()).render(), "NAMESPACE   NAME   DATA   AGE\nn           a      2      10m\n");
+    }
+
+    #[test]
+    fn held_deletions_are_shown_with_the_command_that_confirms_them() {
+        let deletion = HeldDeletion { owner: "local/a.io/K/default/o".into(), child: "local/core/ConfigMap/default/c".into() };
+        let rows = [HeldRow { id: "k".into(), plugin: "k".into(), deletions: vec![deletion] }];
+        assert_eq!(
+            held_text(&rows),
+            "PLUGIN   OWNER                    WOULD DELETE\n\
+             k        local/a.io/K/default/o   local/core/ConfigMap/default/c\n\
+             \nto delete them: setpoint confirm k\n"
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! Which kind a word means: kind, plural, singular or short name in any case, with or without
+//! `.GROUP`.
+
+use setpoint_core::GroupKind;
+use setpoint_runtime::config::nearest;
+use setpoint_runtime::views::KindRow;
+
+use crate::failure::Failure;
+
+/// `Kind.group`
+pub(crate) fn display(kind: &KindRow) -> String {
+    GroupKind::new(&kind.group, &kind.kind).to_string()
+}
+
+/// `plural.group`, as kubectl calls it.
+pub(crate) fn resource(kind: &KindRow) -> String {
+    if kind.group.is_empty() { kind.plural.clone() } else { format!("{}.{}", kind.plural, kind.group) }
+}
+
+fn is_called(kind: &KindRow, word: &str) -> bool {
+    let names = [&kind.kind, &kind.plural, &kind.singular].into_iter().chain(&kind.short_names);
+    let group = kind.group.to_lowercase();
+    names.map(|name| name.to_lowercase()).any(|name| {
+        let rest = word.strip_prefix(&name);
+        name == word || (!group.is_empty() && rest.and_then(|rest| rest.strip_prefix('.')) == Some(&group))
+    })
+}
+
+/// The one kind that a word means.
+///
+/// # Errors
+/// None or several: which were near, or which they are.
+pub(crate) fn resolve<'k>(kinds: &'k [KindRow], word: &str) -> Result<&'k KindRow, Failure> {
+    let lower = word.to_lowercase();
+    let found: Vec<&KindRow> = kinds.iter().filter(|kind| is_called(kind, &lower)).collect();
+    match found.as_slice() {
+        [kind] => Ok(kind),
+        [] => Err(Failure::new(format!("the kind {word:?} is not known")).hint(near(kinds, word))),
+        several => {
+            let names: Vec<String> = several.iter().map(|kind| display(kind)).collect();
+            Err(Failure::new(format!("{word:?} may be {}", names.join(" or "))).hint("write one of them, with its group"))
+        }
+    }
+}
+
+fn near(kinds: &[KindRow], word: &str) -> String {
+    let known: Vec<String> = kinds.iter().map(display).collect();
+    let known = if known.is_empty() { "none are known".to_owned() } else { format!("known are {}", known.join(", ")) };
+    let words: Vec<&str> = kinds
+        .iter()
+        .flat_map(|kind| [&kind.kind, &kind.plural, &kind.singular].into_iter().chain(&kind.short_names))
+        .map(String::as_str)
+        .collect();
+    match nearest(word, &words) {
+        Some(meant) => format!("did you mean {meant}? {known}"),
+        None => known,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn kind(group: &str, kind: &str, plural: &str, short: &[&str]) -> KindRow {
+        KindRow {
+            group: group.into(),
+            version: "v1alpha1".into(),
+            kind: kind.into(),
+            plural: plural.into(),
+            singular: kind.to_lowercase(),
+            short_names: short.iter().map(|name| (*name).to_owned()).collect(),
+            namespaced: true,
+            columns: Vec::new(),
+            plugin: Some(plural.into()),
+            disabled: false,
+        }
+    }
+
+    fn kinds() -> Vec<KindRow> {
+        vec![
+            kind("", "ConfigMap", "configmaps", &[]),
+            kind("examples.setpoint.dev", "ConfigBundle", "configbundles", &["cb"]),
+            kind("a.io", "Backend", "backends", &[]),
+            kind("b.io", "Backend", "backends", &[]),
+        ]
+    }
+
+    #[test]
+    fn a_kind_is_found_by_each_of_its_names_in_any_case() {
+        let kinds = kinds();
+        for word in ["ConfigBundle", "configbundles", "CONFIGBUNDLE", "cb", "cb.examples.setpoint.dev", "ConfigBundle.Examples.setpoint.dev"] {
+            assert_eq!(resolve(&kinds, word).map(|kind| kind.kind.as_str()), Ok("ConfigBundle"), "{word}");
+        }
+        assert_eq!(resolve(&kinds, "backend.b.io").map(|kind| kind.group.as_str()), Ok("b.io"));
+    }
+
+    #[test]
+    fn a_word_that_means_several_kinds_is_an_error_that_names_them() {
+        assert_eq!(
+            resolve(&kinds(), "backend").map_err(|failure| failure.to_string()).map(display),
+            Err("error: \"backend\" may be Backend.a.io or Backend.b.io\nhint: write one of them, with its group".into())
+        );
+    }
+
+    #[test]
+    fn an_unknown_kind_is_an_error_with_the_nearest_and_the_known_ones() {
+        let text = |kinds: &[KindRow], word: &str| resolve(kinds, word).map(display).map_err(|failure| failure.to_string());
+        assert_eq!(
+            text(&kinds(), "configbundel"),
+            Err("error: the kind \"configbundel\" is not known\n\
+                 hint: did you mean configbundle? known are ConfigMap, ConfigBundle.examples.setpoint.dev, Backend.a.io, Backend.b.io".into())
+        );
+        assert_eq!(text(&[], "cb"), Err("error: the kind \"cb\" is not known\nhint: none are known".into()));
+    }
+}

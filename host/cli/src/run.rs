@@ -1,0 +1,147 @@
+//! `setpoint run`: the host, from its start to the signal that stops it.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use setpoint_runtime::{Host, HostOptions};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{LogFormat, Mode, RunArgs};
+use crate::failure::Failure;
+use crate::output::print;
+
+/// Exit code of a process that an interrupt ended, as shells report it.
+const INTERRUPTED: i32 = 130;
+/// Threads that compile or write when the host could not start have so long to end.
+const LEFT_OVER: Duration = Duration::from_secs(1);
+
+/// Runs a host until SIGINT or SIGTERM. A second signal ends the process at once.
+pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
+    check_mode(args.mode, std::env::var_os("KUBERNETES_SERVICE_HOST").is_some())?;
+    start_logging(args.log_format, &args.log_level)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("threads cannot be started: {error}")))?;
+    let result = runtime.block_on(until_signal(options(args)));
+    runtime.shutdown_timeout(LEFT_OVER);
+    result
+}
+
+fn options(args: RunArgs) -> HostOptions {
+    HostOptions {
+        plugins: args.plugins,
+        resources: args.resources,
+        state: args.state,
+        config: args.config,
+        listen: args.listen,
+        health_listen: args.health_listen,
+        grants: args.grants,
+        workers: args.workers,
+    }
+}
+
+fn check_mode(mode: Mode, in_pod: bool) -> Result<(), Failure> {
+    let message = match mode {
+        Mode::Kubernetes => "the mode kubernetes is not available yet in this version",
+        Mode::Auto if in_pod => "in a pod the mode is kubernetes, which is not available yet in this version",
+        Mode::Auto | Mode::Files => return Ok(()),
+    };
+    Err(Failure::usage(message).hint("--mode files reconciles a directory of YAML files"))
+}
+
+fn start_logging(format: LogFormat, level: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        Failure::usage(format!("--log-level {level:?}: {error}"))
+            .hint("write error, warn, info, debug or trace, or directives such as info,plugin=debug")
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let started = match format {
+        LogFormat::Text => builder.with_ansi(colour).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).try_init(),
+    };
+    started.map_err(|error| Failure::new(format!("logging cannot be started: {error}")))
+}
+
+async fn until_signal(options: HostOptions) -> Result<(), Failure> {
+    // From before the start on: a signal then is no different from one later.
+    let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals cannot be caught: {error}")))?;
+    let host = tokio::select! {
+        host = Host::start(options) => host.map_err(|error| Failure::new(error.to_string()))?,
+        () = signals.next() => return Ok(()),
+    };
+    let line = format!("setpoint {} runs on files; its API is at http://{}\n", env!("CARGO_PKG_VERSION"), host.address());
+    // That nobody reads stdout is no reason to stop.
+    let _ = print(&line);
+    signals.next().await;
+    anstream::eprintln!("stopping; interrupt again to stop at once");
+    tokio::select! {
+        () = host.shutdown() => Ok(()),
+        () = signals.next() => std::process::exit(INTERRUPTED),
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mode_kubernetes_says_that_it_is_not_available_yet() {
+        let said = |mode, in_pod| check_mode(mode, in_pod).map_err(|failure| (failure.to_string(), failure.exit));
+        let hint = "\nhint: --mode files reconciles a directory of YAML files";
+        assert_eq!(
+            said(Mode::Kubernetes, false),
+            Err((format!("error: the mode kubernetes is not available yet in this version{hint}"), 2))
+        );
+        assert_eq!(
+            said(Mode::Auto, true),
+            Err((format!("error: in a pod the mode is kubernetes, which is not available yet in this version{hint}"), 2))
+        );
+        assert_eq!(said(Mode::Auto, false), Ok(()));
+        assert_eq!(said(Mode::Files, true), Ok(()));
+    }
+
+    #[test]
+    fn a_wrong_log_level_is_wrong_usage() {
+        let failure = start_logging(LogFormat::Text, "info,=x=y").map_err(|failure| failure.exit);
+        assert_eq!(failure, Err(2));
+    }
+}

@@ -1,0 +1,157 @@
+//! Plugins that come, change and go under a running host.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use setpoint_e2e::{HOSTILE, WORKFLOW, echo, workflow};
+use setpoint_test_support::Host;
+
+fn plugin(host: &Host, file: &str) -> Option<Value> {
+    host.list("/v1/plugins").into_iter().find(|row| row["file"] == format!("{file}.wasm"))
+}
+
+#[test]
+fn a_plugin_that_is_dropped_in_starts_its_kind_without_a_restart() {
+    let host = Host::setup().plugin("hostile").file("w.yaml", &workflow("w", 2)).file("a.yaml", &echo("a", 1)).start();
+    host.wait_for("the file waits for its plugin", |host| {
+        host.list("/v1/files").iter().any(|row| row["state"] == "Unclaimed").then_some(())
+    });
+    assert!(host.object(WORKFLOW, "w").is_none());
+    let pid = host.pid();
+    let began = Instant::now();
+    host.install("workflow", "workflow");
+    host.wait_for("its kind is reconciled", |host| {
+        (host.object(WORKFLOW, "w")?["status"]["stepCount"] == 2).then_some(())
+    });
+    println!(
+        "measured: plugin dropped in to first status, compiling included: {:.0} ms",
+        began.elapsed().as_secs_f64() * 1e3
+    );
+    assert_eq!(host.pid(), pid);
+    host.wait_for("nothing waits any more", |host| host.list("/v1/files").is_empty().then_some(()));
+    assert_eq!(plugin(&host, "workflow").map(|row| row["state"].clone()), Some(json!("Running")));
+    assert_eq!(host.metric("controller_runtime_reconcile_total", &["hostile"]), 1.0, "nobody else was disturbed");
+}
+
+#[test]
+fn a_plugin_is_swapped_under_load_and_no_reconcile_is_failed_or_lost() {
+    const OBJECTS: u64 = 200;
+    let text = |round: u64| (0..OBJECTS).map(|n| echo(&format!("h-{n}"), round * 1_000 + n)).collect::<Vec<_>>();
+    let mut setup = Host::setup().plugin("hostile");
+    for (number, text) in text(0).iter().enumerate() {
+        setup = setup.file(&format!("{number}.yaml"), text);
+    }
+    let host = setup.start();
+    host.all_synced(OBJECTS as usize, Duration::from_secs(20));
+    const ROUNDS: u64 = 3;
+    for round in 1..=ROUNDS {
+        for (number, text) in text(round).iter().enumerate() {
+            if round == 2 && number == 50 {
+                // In the middle of the changes.
+                host.install("hostile-v2", "hostile");
+            }
+            host.write(&format!("{number}.yaml"), text);
+        }
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    host.wait_for("every object shows its last value, by the new version", |host| {
+        let objects = host.list("/v1/objects?kind=Hostile");
+        let done = objects.iter().filter(|object| {
+            object["status"]["version"] == "2.0.0"
+                && object["status"]["value"] == object["spec"]["value"]
+                && object["spec"]["value"].as_u64().is_some_and(|value| value / 1_000 == ROUNDS)
+        });
+        (done.count() == OBJECTS as usize).then_some(())
+    });
+    host.at_rest();
+    host.all_synced(OBJECTS as usize, Duration::from_secs(5));
+    assert_eq!(host.metric("controller_runtime_reconcile_errors_total", &[]), 0.0);
+    assert_eq!(host.metric("setpoint_plugin_traps_total", &[]), 0.0);
+    assert_eq!(host.metric("controller_runtime_reconcile_total", &["error"]), 0.0);
+    let row = plugin(&host, "hostile").unwrap_or_default();
+    assert_eq!((&row["version"], &row["state"], &row["traps"]), (&json!("2.0.0"), &json!("Running"), &json!(0)));
+}
+
+#[test]
+fn a_plugin_that_is_removed_stops_its_kind_and_leaves_its_objects_untouched() {
+    let host = Host::setup().plugin("hostile").file("a.yaml", &echo("a", 1)).file("b.yaml", &echo("b", 2)).start();
+    host.all_synced(2, Duration::from_secs(20));
+    host.at_rest();
+    let before = host.versions();
+    host.uninstall("hostile");
+    let row = host.wait_for("its objects wait for a plugin", |host| {
+        let row = host.row("Hostile", "a")?;
+        row["plugin"].is_null().then_some(row)
+    });
+    assert!(row["reason"].as_str().is_some_and(|reason| reason.contains("waits for a plugin")), "{row}");
+    assert_eq!(host.versions(), before);
+    // A new spec is stored, and nobody acts on it.
+    host.write("a.yaml", &echo("a", 3));
+    host.wait_for("the new spec is there", |host| (host.object(HOSTILE, "a")?["spec"]["value"] == 3).then_some(()));
+    host.never("nobody may act on it", Duration::from_millis(500), |host| {
+        host.object(HOSTILE, "a").is_none_or(|object| object["status"]["value"] != 1)
+    });
+    host.install("hostile", "hostile");
+    host.wait_for("back again, it acts on it", |host| {
+        (host.object(HOSTILE, "a")?["status"]["value"] == 3).then_some(())
+    });
+    assert_eq!(
+        host.object(HOSTILE, "b").map(|object| object["metadata"]["resourceVersion"].clone()),
+        before.get("Hostile default/b").map(|v| json!(v))
+    );
+}
+
+#[test]
+fn what_is_no_plugin_is_refused_and_what_runs_keeps_running() {
+    let host = Host::setup().plugin("hostile").file("a.yaml", &echo("a", 1)).start();
+    host.all_synced(1, Duration::from_secs(20));
+    std::fs::write(host.plugins().join("broken.wasm"), b"this is no component")
+        .unwrap_or_else(|error| panic!("{error}"));
+    std::fs::write(host.plugins().join("hostile.wasm"), b"\0asm, but no more")
+        .unwrap_or_else(|error| panic!("{error}"));
+    for file in ["broken", "hostile"] {
+        let row = host.wait_for("it is refused", |host| plugin(host, file).filter(|row| row["state"] == "Refused"));
+        assert!(row["problem"].as_str().is_some_and(|problem| !problem.is_empty()), "{row}");
+    }
+    host.write("a.yaml", &echo("a", 2));
+    host.wait_for("the version before is at work", |host| {
+        (host.object(HOSTILE, "a")?["status"]["value"] == 2).then_some(())
+    });
+    let shown = host.cli(&["plugins"]).ok();
+    assert!(shown.contains("broken") && shown.contains("Refused"), "{shown}");
+}
+
+#[test]
+fn two_plugins_never_own_one_kind() {
+    let host = Host::setup().plugin("hostile").file("a.yaml", &echo("a", 1)).start();
+    host.all_synced(1, Duration::from_secs(20));
+    host.install("hostile-v2", "second");
+    let row =
+        host.wait_for("the second is refused", |host| plugin(host, "second").filter(|row| row["state"] == "Refused"));
+    assert!(row["problem"].as_str().is_some_and(|problem| problem.contains("hostile")), "{row}");
+    host.uninstall("hostile");
+    host.wait_for("when the first goes, the second takes over", |host| {
+        (host.object(HOSTILE, "a")?["status"]["version"] == "2.0.0").then_some(())
+    });
+}
+
+#[test]
+fn a_plugin_that_panics_fails_its_own_objects_and_nobody_elses() {
+    let host = Host::setup()
+        .plugin("hostile")
+        .plugin("workflow")
+        .file("p.yaml", &setpoint_e2e::hostile("Hostile", "p", "behaviour: panic"))
+        .file("w.yaml", &workflow("w", 1))
+        .start();
+    let row =
+        host.wait_for("the panic is shown", |host| host.row("Hostile", "p").filter(|row| row["state"] == "Error"));
+    assert!(row["last_error"].as_str().is_some_and(|error| error.contains("hostile panics as asked")), "{row}");
+    host.write("w.yaml", &workflow("w", 3));
+    host.wait_for("others are reconciled", |host| {
+        (host.object(WORKFLOW, "w")?["status"]["stepCount"] == 3).then_some(())
+    });
+    host.write("p.yaml", &echo("p", 1));
+    host.wait_for("a new spec is tried at once", |host| {
+        host.row("Hostile", "p").filter(|row| row["state"] == "Synced" && row["last_error"].is_null())
+    });
+}

@@ -1,0 +1,121 @@
+//! One seed: a cast, a network, people and mishaps for a few minutes; then calm, the check of what is
+//! there, and an hour in which nothing may happen.
+
+use std::collections::BTreeMap;
+
+use setpoint_core::engine::Options;
+
+use crate::faults::Faults;
+use crate::kinds::OWNED;
+use crate::people::{self, Cast};
+use crate::roster;
+use crate::settle;
+use crate::world::World;
+
+/// Attempts that one key may need to settle once inputs and faults have stopped (design §9.2).
+const SETTLING: usize = 60;
+/// How long settling may take: a key that failed is tried every 5 min.
+const MINUTES: u64 = 25;
+
+/// What a seed came to.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Played {
+    /// Attempts.
+    pub attempts: usize,
+    /// Operations.
+    pub operations: usize,
+    /// A number that two runs of one seed have in common.
+    pub fingerprint: u64,
+}
+
+/// Plays a seed. `trace` prints what happens.
+///
+/// # Errors
+/// The first rule that was broken, and how.
+pub fn play(seed: u64, trace: bool) -> Result<Played, String> {
+    let mut dice = setpoint_core::delay::Rng::new(seed ^ 0x5e7_9017);
+    let options = Options {
+        installation: "sim".into(),
+        workers: dice.between(1, 8) as u32,
+        effects_at_a_time: if dice.between(0, 3) == 0 { 2 } else { 1_024 },
+        fan_out_step: if dice.between(0, 2) == 0 { dice.between(1, 5) as usize } else { 1_000 },
+        hold_above: if dice.between(0, 1) == 0 { 2 } else { 10 },
+        seed,
+        ..Options::default()
+    };
+    let mut kinds: Vec<&'static str> = OWNED.iter().copied().filter(|_| dice.between(0, 9) < 4).collect();
+    kinds.retain(|kind| *kind != "Link");
+    if kinds.is_empty() {
+        kinds.push("Box");
+    }
+    let cast = Cast { kinds };
+    let mut world = World::new(seed, options, roster::all());
+    world.trace = trace;
+    world.faults = Faults::drawn(&mut dice);
+    world.meddler = true;
+    for _ in 0..dice.between(0, 8) {
+        people::act(&mut world, &cast);
+    }
+    let span = dice.between(20_000, 240_000);
+    let mut plan: Vec<(u64, bool)> = Vec::new();
+    for _ in 0..dice.between(5, 40) {
+        plan.push((dice.between(0, span), true));
+    }
+    for _ in 0..dice.between(0, 10) {
+        plan.push((dice.between(0, span), false));
+    }
+    plan.sort_unstable();
+    let begin = world.now;
+    for (at, person) in plan {
+        world.run_until(begin + at);
+        if let Some(violation) = world.guard.violation() {
+            return Err(violation.to_owned());
+        }
+        if person {
+            people::act(&mut world, &cast);
+        } else {
+            people::mishap(&mut world);
+        }
+        if world.rng.between(0, 4) == 0 {
+            world.bookmarks();
+        }
+    }
+    world.run_until(begin + span);
+    people::calm_down(&mut world);
+    let since = world.now;
+    for _ in 0..MINUTES {
+        world.run_for(60_000);
+        let now = world.now;
+        for held in world.engine.held() {
+            world.engine.confirm(now, &held.plugin);
+        }
+    }
+    if let Some(violation) = world.guard.violation() {
+        return Err(violation.to_owned());
+    }
+    settle::check(&world)?;
+    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
+    for ended in world.attempts.iter().filter(|ended| ended.started >= since && &*ended.key.kind != "Clock") {
+        *counts.entry(&ended.key).or_default() += 1;
+    }
+    if let Some((key, count)) = counts.iter().find(|(key, count)| **count > allowed(&world, key)) {
+        return Err(format!("§9.2: {key} needs {count} attempts to settle"));
+    }
+    settle::stays_quiet(&mut world, 3_600_000)?;
+    Ok(Played {
+        attempts: world.attempts.len(),
+        operations: world.done.len(),
+        fingerprint: world.server.all().iter().fold(world.now, |sum, (key, object)| {
+            let text = format!("{key} {} {}", object.resource_version(), object.json());
+            text.bytes().fold(sum, |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte))
+        }),
+    })
+}
+
+/// A plugin that wants to be tried again every 20 s is.
+fn allowed(world: &World, key: &setpoint_core::Key) -> usize {
+    let later = world.attempts.iter().rev().find(|ended| ended.key == *key).is_some_and(|ended| {
+        matches!(ended.result, Some(Err(setpoint_core::contract::Failure::RetryAfter(..))))
+    });
+    if later { SETTLING + (MINUTES * 3) as usize } else { SETTLING }
+}

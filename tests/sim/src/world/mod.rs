@@ -1,0 +1,470 @@
+//! The driver: one host over the clusters, in virtual time. It does what a host's runtime does with
+//! the engine, and nothing else decides anything.
+
+mod hands;
+mod perform;
+mod types;
+
+pub use types::{Done, Ended, LastCall};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use setpoint_cluster::local::Effects;
+use setpoint_core::Time;
+use setpoint_core::delay::Rng;
+use setpoint_core::engine::{Engine, Options, PluginInfo, Step};
+use setpoint_core::key::{GroupKind, Key, LOCAL, Source};
+use setpoint_core::op::{Answer, Op};
+
+use crate::faults::{Faults, happens, within};
+use crate::guard::{Decided, Guard};
+use crate::kinds::{FAR, Served};
+use crate::plugin::{Answers, Plugin, child_key};
+use crate::server::Server;
+use types::{Call, Event, Fate, Run};
+
+/// The world.
+pub struct World {
+    /// The time, in milliseconds.
+    pub now: Time,
+    /// All chance comes from here.
+    pub rng: Rng,
+    /// The host's engine.
+    pub engine: Engine,
+    /// The clusters.
+    pub server: Server,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// What must hold.
+    pub guard: Guard,
+    /// The plugins that are installed, loaded or not.
+    pub plugins: BTreeMap<String, Plugin>,
+    /// Another controller overwrites the children of flaps.
+    pub meddler: bool,
+    /// Attempts that have ended, oldest first.
+    pub attempts: Vec<Ended>,
+    /// Operations, oldest first.
+    pub done: Vec<Done>,
+    /// What the last call of each key was told.
+    pub told: BTreeMap<Key, LastCall>,
+    /// Prints what happens.
+    pub trace: bool,
+    /// Stop the host after so many more operations, for crashes at each step.
+    pub crash_after: Option<usize>,
+    /// Kinds that are disabled.
+    pub disabled: BTreeSet<GroupKind>,
+    options: Options,
+    loaded: BTreeSet<String>,
+    agenda: BTreeMap<(Time, u64), Event>,
+    entries: u64,
+    runs: BTreeMap<u64, Run>,
+    numbers: u64,
+    host: u32,
+    up: bool,
+}
+
+/// The time at which every world begins.
+pub const START: Time = 1_000_000;
+
+impl World {
+    /// A world whose host is up, with these plugins, and without any fault.
+    pub fn new(seed: u64, options: Options, plugins: Vec<Plugin>) -> Self {
+        let server = Server::default();
+        let served = Arc::new(Served::of(&server.models));
+        let mut world = Self {
+            now: START,
+            rng: Rng::new(seed),
+            engine: Engine::new(options.clone(), served),
+            server,
+            faults: Faults::none(),
+            guard: Guard::default(),
+            loaded: plugins.iter().map(|plugin| plugin.description.name.to_string()).collect(),
+            plugins: plugins.into_iter().map(|plugin| (plugin.description.name.to_string(), plugin)).collect(),
+            meddler: false,
+            attempts: Vec::new(),
+            done: Vec::new(),
+            told: BTreeMap::new(),
+            trace: false,
+            crash_after: None,
+            disabled: BTreeSet::new(),
+            options,
+            agenda: BTreeMap::new(),
+            entries: 0,
+            runs: BTreeMap::new(),
+            numbers: 0,
+            host: 0,
+            up: false,
+        };
+        world.boot();
+        world
+    }
+
+    /// The same with the defaults of the engine.
+    pub fn usual(plugins: Vec<Plugin>) -> Self {
+        Self::new(1, Options { installation: "sim".into(), ..Options::default() }, plugins)
+    }
+
+    /// Prints a line of the trace.
+    pub fn say(&self, text: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>9} {}", self.now - START, text());
+        }
+    }
+
+    fn later(&mut self, at: Time, event: Event) {
+        self.entries += 1;
+        self.agenda.insert((at.max(self.now), self.entries), event);
+    }
+
+    /// The host starts: it knows what was recorded, and nothing else.
+    pub fn boot(&mut self) {
+        self.host += 1;
+        self.up = true;
+        let seed = self.rng.next_u64();
+        let served = Arc::new(Served::of(&self.server.models));
+        self.engine = Engine::new(Options { seed, ..self.options.clone() }, served);
+        for cluster in [LOCAL, FAR] {
+            self.engine.add_cluster(&cluster.into());
+        }
+        let places: Vec<_> = self.server.models.values().flat_map(|model| model.places()).collect();
+        self.engine.restore_places(places);
+        self.engine.restore_disabled(self.disabled.iter().cloned());
+        self.say(|| "the host starts".into());
+        let host = self.host;
+        for plugin in self.loaded.clone() {
+            let at = self.now + within(&mut self.rng, self.faults.call);
+            self.later(at, Event::Start { host, plugin });
+        }
+        for source in self.server.sources() {
+            self.engine.source_syncing(&source);
+            let at = self.now + within(&mut self.rng, self.faults.request);
+            self.later(at, Event::Connect { host, source });
+        }
+    }
+
+    /// The host dies where it stands, and starts again after a while. Writes that are on their way are
+    /// done now, or never.
+    pub fn crash(&mut self) {
+        self.say(|| "the host dies".into());
+        let agenda = std::mem::take(&mut self.agenda);
+        for (at, event) in agenda {
+            match event {
+                Event::Do { op, .. } => {
+                    if self.rng.between(0, 1) == 0 {
+                        let (_, effects) = self.server.perform(self.now, &op);
+                        self.publish(&effects);
+                    }
+                }
+                Event::Meddle(_) | Event::Boot => {
+                    self.agenda.insert(at, event);
+                }
+                _ => {}
+            }
+        }
+        self.up = false;
+        self.host += 1;
+        self.runs.clear();
+        self.guard.host_died();
+        self.told.clear();
+        for source in self.server.sources() {
+            self.server.disconnect(&source);
+        }
+        let at = self.now + within(&mut self.rng, self.faults.down);
+        self.later(at, Event::Boot);
+    }
+
+    /// Whether the host is up.
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Loads a plugin, or another version or configuration of it.
+    pub fn load(&mut self, plugin: Plugin) {
+        let name = plugin.description.name.to_string();
+        self.plugins.insert(name.clone(), plugin);
+        self.loaded.insert(name.clone());
+        if self.up {
+            self.start(&name);
+        }
+    }
+
+    /// Takes a plugin away.
+    pub fn unload(&mut self, name: &str) {
+        self.say(|| format!("the plugin {name} is removed"));
+        self.loaded.remove(name);
+        if self.up {
+            self.engine.plugin_stopped(name);
+        }
+    }
+
+    /// Whether a plugin is loaded.
+    pub fn is_loaded(&self, name: &str) -> bool {
+        self.loaded.contains(name)
+    }
+
+    fn start(&mut self, name: &str) {
+        let Some(plugin) = self.plugins.get(name) else { return };
+        self.say(|| format!("the plugin {} starts", plugin.digest));
+        let config = plugin.config.as_str().into();
+        match PluginInfo::new(&plugin.digest, plugin.description.clone(), config, plugin.grants.clone()) {
+            Ok(info) => self.engine.plugin_started(self.now, info),
+            Err(error) => self.guard.violated("driver", error.to_string()),
+        }
+    }
+
+    /// The watch of a source breaks; it comes back at a time.
+    pub fn cut(&mut self, source: &Source, until: Time) {
+        self.say(|| format!("{source} is unknown"));
+        self.server.disconnect(source);
+        if self.up {
+            self.engine.source_unknown(self.now, source, "it is cut off");
+        }
+        self.later(until, Event::Heal(source.clone()));
+    }
+
+    /// A source's watch connects again if it is broken.
+    pub fn heal(&mut self, source: &Source) {
+        if self.up && !self.server.is_live(source) {
+            let host = self.host;
+            self.later(self.now, Event::Connect { host, source: source.clone() });
+        }
+    }
+
+    /// What somebody did to a cluster becomes known.
+    pub fn publish(&mut self, effects: &Effects) {
+        for (key, object) in &effects.events {
+            self.guard.changed(key, object.as_ref());
+            self.say(|| match object {
+                Some(object) => format!("    {key} is at {} {}", object.resource_version(), object.json()),
+                None => format!("    {key} is gone"),
+            });
+            if self.meddler && key.name.starts_with("flap-") && object.is_some() {
+                let at = self.now + self.rng.between(1, 3_000);
+                self.later(at, Event::Meddle((**key).clone()));
+            }
+        }
+        for shown in self.server.publish(self.now, &mut self.rng, self.faults.watch, effects) {
+            self.later(shown.at, Event::Show(shown.clone()));
+        }
+    }
+
+    /// Runs until a time, or until something is violated.
+    pub fn run_until(&mut self, until: Time) {
+        let mut busy = (self.now, 0u32);
+        while self.guard.violation().is_none() {
+            if self.up {
+                self.start_attempts();
+            }
+            let event = self.agenda.keys().next().map(|(at, _)| *at);
+            let wake = if self.up { self.engine.next_wakeup() } else { None };
+            let next = [event, wake].into_iter().flatten().min().unwrap_or(until).max(self.now);
+            busy = if next == busy.0 { (next, busy.1 + 1) } else { (next, 0) };
+            if busy.1 > 20_000 {
+                self.guard.violated("§9.2", "time stands still: something goes round in circles");
+            }
+            if next > until || event.is_none() && wake.is_none() {
+                self.now = self.now.max(until);
+                return;
+            }
+            self.now = next;
+            if event.is_some_and(|at| at <= next) {
+                if let Some((_, event)) = self.agenda.pop_first() {
+                    self.happen(event);
+                }
+            }
+        }
+    }
+
+    /// Runs for so many milliseconds.
+    pub fn run_for(&mut self, span: u64) {
+        self.run_until(self.now + span);
+    }
+
+    fn start_attempts(&mut self) {
+        for key in self.engine.stale(self.now) {
+            self.say(|| format!("{key} is read live: the watch has not caught up"));
+            let at = self.now + within(&mut self.rng, self.faults.request);
+            let host = self.host;
+            self.later(at, Event::Look { host, key: (*key).clone() });
+        }
+        while self.up {
+            let Some(attempt) = self.engine.next(self.now) else { return };
+            let key = (**attempt.key()).clone();
+            self.say(|| format!("{key} begins: {:?}", attempt.causes()));
+            self.guard.begins(self.now, &key, attempt.causes());
+            self.numbers += 1;
+            let run = Run {
+                failures: self.engine.row(&key).map_or(0, |row| row.failures),
+                started: self.now,
+                plugin: self.plugins.get(&**attempt.plugin()).cloned(),
+                attempt,
+                call: None,
+                calling: true,
+                decided: Decided::default(),
+                result: None,
+                trapped: false,
+            };
+            let calling = self.runs.values().filter(|run| run.calling).count() as u32;
+            if calling >= self.options.workers {
+                self.guard.violated("§5", "more calls at a time than workers");
+            }
+            self.runs.insert(self.numbers, run);
+            self.advance(self.numbers);
+        }
+    }
+
+    fn wall(&self) -> String {
+        let seconds = self.now / 1_000;
+        let (days, hours) = (seconds / 86_400 + 1, seconds / 3_600 % 24);
+        format!("1970-01-{days:02}T{hours:02}:{:02}:{:02}Z", seconds / 60 % 60, seconds % 60)
+    }
+
+    fn advance(&mut self, id: u64) {
+        let Some(mut run) = self.runs.remove(&id) else { return };
+        let wall = self.wall();
+        let host = self.host;
+        match self.engine.step(self.now, &wall, &mut run.attempt) {
+            Step::Perform(op) => {
+                let fate = if happens(&mut self.rng, self.faults.refused) {
+                    Fate::Refused
+                } else if happens(&mut self.rng, self.faults.lost) {
+                    Fate::Lost
+                } else {
+                    Fate::Done
+                };
+                if self.crash_after == Some(0) {
+                    self.crash_after = None;
+                    return self.crash();
+                }
+                self.crash_after = self.crash_after.map(|left| left - 1);
+                let at = self.now + within(&mut self.rng, self.faults.request);
+                self.later(at, Event::Do { host, run: id, op, fate });
+                self.runs.insert(id, run);
+            }
+            Step::Call(request) => {
+                self.guard.calls(&request.key);
+                let Some(plugin) = run.plugin.clone() else { return };
+                run.call = Some(Call { plugin, request, answers: Answers::default(), since: self.now });
+                let at = self.now + within(&mut self.rng, self.faults.call);
+                self.later(at, Event::Call { host, run: id });
+                self.runs.insert(id, run);
+            }
+            Step::Done => self.ended(run),
+        }
+    }
+
+    fn ended(&mut self, run: Run) {
+        let key = (**run.attempt.key()).clone();
+        let row = self.engine.row(&key);
+        if let (Some(row), true, Some(Err(_)), false) = (&row, run.decided.unavailable, &run.result, run.trapped) {
+            self.guard.failed_unavailable(&key, run.failures, row.failures);
+        }
+        self.guard.ends(&key, row.as_ref());
+        self.say(|| {
+            let came_to = row.as_ref().and_then(|row| row.runs.last()).map(|run| run.result.to_string());
+            format!("{key} ends: {came_to:?}, next {:?}", row.as_ref().and_then(|row| row.next_run))
+        });
+        self.attempts.push(Ended {
+            key,
+            started: run.started,
+            ended: self.now,
+            lane: run.attempt.lane(),
+            causes: run.attempt.causes().to_vec(),
+            result: run.result,
+        });
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Show(shown) => {
+                if self.server.arrives(&shown) {
+                    self.engine.observed(self.now, &shown.key, shown.object);
+                }
+            }
+            Event::Listed { source, connection, asked, objects } => {
+                if self.server.is_connected(&source, connection) {
+                    self.say(|| format!("{source} is listed"));
+                    self.engine.listed(self.now, &source, asked, objects);
+                }
+            }
+            Event::Connect { host, source } if host == self.host => {
+                let at = self.now + within(&mut self.rng, self.faults.response);
+                let (connection, objects) = self.server.connect(&source, at);
+                self.later(at, Event::Listed { source, connection, asked: self.now, objects });
+            }
+            Event::Do { host, run, op, fate } if host == self.host => self.perform(run, op, fate),
+            Event::Answer { run, host, answer } if host == self.host => {
+                let Some(mut doing) = self.runs.remove(&run) else { return };
+                self.engine.answered(self.now, &mut doing.attempt, answer);
+                self.runs.insert(run, doing);
+                self.advance(run);
+            }
+            Event::Call { host, run } if host == self.host => self.call(run),
+            Event::Called { host, run, result } if host == self.host => {
+                let Some(mut doing) = self.runs.remove(&run) else { return };
+                self.say(|| format!("{} answers: {:?}", doing.attempt.key(), result.result));
+                doing.calling = false;
+                doing.trapped = result.trapped;
+                doing.result = Some(result.result.clone());
+                if let Ok(outcome) = &result.result {
+                    let owner = doing.attempt.key();
+                    let children = outcome.children.as_ref();
+                    doing.decided.children =
+                        children.map(|all| all.iter().filter_map(|child| child_key(owner, child)).collect());
+                    doing.decided.finalized = outcome.finalized;
+                }
+                self.engine.called(self.now, &mut doing.attempt, result);
+                self.runs.insert(run, doing);
+                self.advance(run);
+            }
+            Event::Start { host, plugin } if host == self.host => {
+                if self.loaded.contains(&plugin) {
+                    self.start(&plugin);
+                }
+            }
+            Event::Look { host, key } if host == self.host => {
+                let (answer, _) = self.server.perform(self.now, &Op::Get(key.clone()));
+                let object = match answer {
+                    Answer::Found(object) => Some(object),
+                    Answer::Absent => None,
+                    // Asked again in a minute.
+                    _ => return,
+                };
+                let at = self.now + within(&mut self.rng, self.faults.response);
+                self.later(at, Event::Looked { host, key, object });
+            }
+            Event::Looked { host, key, object } if host == self.host => {
+                self.engine.read_back(self.now, &key, object);
+            }
+            Event::Boot if !self.up => self.boot(),
+            Event::Heal(source) => self.heal(&source),
+            Event::Meddle(key) if self.meddler => self.meddle(&key),
+            _ => {}
+        }
+    }
+
+    /// Shows a bookmark of each watch that has nothing under way.
+    pub fn bookmarks(&mut self) {
+        for source in self.server.sources().into_iter().filter(|_| self.up) {
+            if let Some(version) = self.server.bookmark(&source) {
+                self.engine.bookmark(self.now, &source, &version);
+            }
+        }
+    }
+
+    /// The attempts of a key that began at or after a time.
+    pub fn attempts_since(&self, key: &Key, since: Time) -> Vec<&Ended> {
+        self.attempts.iter().filter(|ended| ended.key == *key && ended.started >= since).collect()
+    }
+
+    /// Operations at or after a time that changed something.
+    pub fn writes_since(&self, since: Time) -> Vec<&Done> {
+        self.done.iter().filter(|done| done.at >= since && done.changed).collect()
+    }
+
+    /// An object as JSON; null if it is not there.
+    pub fn value(&self, key: &Key) -> serde_json::Value {
+        self.server.get(key).map_or(serde_json::Value::Null, |object| object.value())
+    }
+}

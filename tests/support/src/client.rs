@@ -1,0 +1,96 @@
+//! The HTTP API, as a client sees it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::Response;
+
+/// A request takes no longer than this.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// An answer is no longer than this many bytes.
+const LONGEST: u64 = 64 << 20;
+
+/// What was answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON; null if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+}
+
+/// A client of one host.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: Agent,
+    server: String,
+}
+
+impl Client {
+    /// Of the host at `http://ADDRESS`.
+    pub fn new(server: impl Into<String>) -> Self {
+        let config = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            // The host is on this machine, whatever the environment says of others.
+            .proxy(None)
+            .build();
+        Self { agent: config.new_agent(), server: server.into() }
+    }
+
+    /// `http://ADDRESS`
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// # Errors
+    /// Nobody answered.
+    pub fn get(&self, path: &str) -> Result<Answer, String> {
+        answer(self.agent.get(self.url(path)).call())
+    }
+
+    /// # Errors
+    /// Nobody answered.
+    pub fn post(&self, path: &str) -> Result<Answer, String> {
+        answer(self.agent.post(self.url(path)).send_empty())
+    }
+
+    /// # Errors
+    /// Nobody answered.
+    pub fn delete(&self, path: &str) -> Result<Answer, String> {
+        answer(self.agent.delete(self.url(path)).call())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server)
+    }
+}
+
+fn answer(response: Result<Response<ureq::Body>, ureq::Error>) -> Result<Answer, String> {
+    let mut response = response.map_err(|error| error.to_string())?;
+    let status = response.status().as_u16();
+    let text = response.body_mut().with_config().limit(LONGEST).read_to_string().map_err(|error| error.to_string())?;
+    Ok(Answer { status, text })
+}
+
+/// The JSON at a URL such as `http://127.0.0.1:8474/v1/overview`; none if nobody answers, or with
+/// anything but success.
+pub fn get_json(url: &str) -> Option<Value> {
+    thread_local! {
+        // Connections are kept: a measured loop of requests is not to measure connecting.
+        static CLIENT: Client = Client::new("");
+    }
+    let answer = CLIENT.with(|client| client.get(url)).ok()?;
+    if !(200..300).contains(&answer.status) {
+        return None;
+    }
+    serde_json::from_str(&answer.text).ok()
+}

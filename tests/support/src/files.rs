@@ -1,0 +1,56 @@
+//! Changes of the files and plugins under a running host.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::built;
+use crate::host::Host;
+use crate::setup::{copy, put};
+
+impl Host {
+    /// Writes a file of resources, complete or not at all; the path is relative to their directory.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn write(&self, path: &str, text: &str) {
+        put(&self.resources().join(path), text);
+    }
+
+    /// Removes a file of resources.
+    ///
+    /// # Panics
+    /// It cannot be removed.
+    pub fn remove(&self, path: &str) {
+        remove(self.resources().join(path));
+    }
+
+    /// Puts a plugin into the plugins directory as `FILE.wasm`: new, or in the place of another.
+    ///
+    /// # Panics
+    /// It is not built, or cannot be written.
+    pub fn install(&self, plugin: &str, file: &str) {
+        copy(&built::guest(plugin), &self.plugins().join(format!("{file}.wasm")));
+    }
+
+    /// Takes `FILE.wasm` out of the plugins directory.
+    ///
+    /// # Panics
+    /// It cannot be removed.
+    pub fn uninstall(&self, file: &str) {
+        remove(self.plugins().join(format!("{file}.wasm")));
+    }
+
+    /// The directory of resources.
+    pub fn resources(&self) -> PathBuf {
+        self.root().join("resources")
+    }
+
+    /// The directory of plugins.
+    pub fn plugins(&self) -> PathBuf {
+        self.root().join("plugins")
+    }
+}
+
+fn remove(path: PathBuf) {
+    fs::remove_file(&path).unwrap_or_else(|error| panic!("{} cannot be removed: {error}", path.display()));
+}

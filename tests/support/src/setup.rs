@@ -1,0 +1,105 @@
+//! What is there before a host starts.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::Host;
+use crate::built;
+
+/// A temporary directory with `plugins`, `resources` and whatever was put into them.
+///
+/// The host runs in that directory with its default paths, so that those are what is tested.
+#[derive(Debug)]
+pub struct Setup {
+    pub(crate) root: TempDir,
+    pub(crate) args: Vec<String>,
+    pub(crate) wait_until_ready: bool,
+}
+
+impl Setup {
+    /// Empty directories.
+    ///
+    /// # Panics
+    /// They cannot be made.
+    pub fn new() -> Self {
+        let root = tempfile::Builder::new()
+            .prefix("setpoint-test-")
+            .tempdir()
+            .unwrap_or_else(|error| panic!("a temporary directory cannot be made: {error}"));
+        for part in ["plugins", "resources", "home"] {
+            make_dir(&root.path().join(part));
+        }
+        Self { root, args: Vec::new(), wait_until_ready: true }
+    }
+
+    /// With a plugin, as `NAME.wasm`.
+    #[must_use]
+    pub fn plugin(self, name: &str) -> Self {
+        copy(&built::guest(name), &self.root.path().join("plugins").join(format!("{name}.wasm")));
+        self
+    }
+
+    /// With a file of resources; the path is relative to their directory.
+    #[must_use]
+    pub fn file(self, path: &str, text: &str) -> Self {
+        put(&self.root.path().join("resources").join(path), text);
+        self
+    }
+
+    /// With a configuration file, `setpoint.yaml`.
+    #[must_use]
+    pub fn config(self, text: &str) -> Self {
+        put(&self.root.path().join("setpoint.yaml"), text);
+        self.arg("--config").arg("setpoint.yaml")
+    }
+
+    /// With another argument of `setpoint run`.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Started, it is not waited for until it is ready, only until it listens.
+    #[must_use]
+    pub fn without_waiting(mut self) -> Self {
+        self.wait_until_ready = false;
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// It does not get ready within half a minute.
+    pub fn start(self) -> Host {
+        Host::start(self)
+    }
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+pub(crate) fn make_dir(path: &Path) {
+    fs::create_dir_all(path).unwrap_or_else(|error| panic!("{} cannot be made: {error}", path.display()));
+}
+
+/// Complete or not at all, as careful editors and `setpoint plugin build` write.
+pub(crate) fn put(path: &Path, content: impl AsRef<[u8]>) {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    make_dir(dir);
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let new = dir.join(format!(".{name}.new"));
+    fs::write(&new, content)
+        .and_then(|()| fs::rename(&new, path))
+        .unwrap_or_else(|error| panic!("{} cannot be written: {error}", path.display()));
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    let bytes = fs::read(from).unwrap_or_else(|error| panic!("{} cannot be read: {error}", from.display()));
+    put(to, bytes);
+}
