@@ -25,12 +25,12 @@
 //!
 //! | question | module |
 //! |---|---|
-//! | which plugins are loaded, and what is shared between them | [`host`] |
-//! | is this file a plugin that we can run | [`gate`], [`imports`], [`describe`] |
-//! | where is compiled code kept | [`cache`] |
-//! | what happens in a call | [`call`], [`state`], [`reads`], [`wasi`] |
-//! | how long may it run | [`meter`], [`ticker`], [`limits`] |
-//! | what did it say | [`convert`], [`outcome`], [`failure`] |
+//! | which plugins are loaded, and what is shared between them | `host` |
+//! | is this file a plugin that we can run | `gate`, `imports`, `describe` |
+//! | where is compiled code kept | `cache` |
+//! | what happens in a call | `call`, `state`, `reads`, `wasi` |
+//! | how long may it run | `meter`, `ticker`, `limits` |
+//! | what did it say | `convert`, `outcome`, `failure` |
 //!
 //! Every call runs in a fresh instance out of a pool. Nothing of the engine underneath is part of
 //! the public API.

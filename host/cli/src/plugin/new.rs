@@ -124,13 +124,15 @@ fn plural(kind: &str) -> String {
 
 /// Nothing is ever overwritten.
 fn check_empty(dir: &Path) -> Result<(), Failure> {
-    match std::fs::read_dir(dir) {
-        Ok(entries) if entries.count() == 0 => Ok(()),
-        Ok(_) => Err(Failure::new(format!("{}: there are files already", dir.display()))
-            .hint("give another directory with --dir DIR")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Failure::io(dir, &error)),
+    let mut entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::io(dir, &error)),
+    };
+    if entries.next().is_none() {
+        return Ok(());
     }
+    Err(Failure::new(format!("{}: there are files already", dir.display())).hint("give another directory with --dir DIR"))
 }
 
 fn scaffold(dir: &Path, names: &Names, sdk: &Path) -> Result<(), Failure> {

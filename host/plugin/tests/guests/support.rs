@@ -1,6 +1,7 @@
 //! What the tests share: objects to read, kept log lines, the hostile plugin and calls of it.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -62,9 +63,10 @@ impl Logs for Lines {
     }
 }
 
+/// A compiled plugin. Says so where there is none, past the capture of test output.
 pub(crate) fn guest(name: &str) -> Option<Vec<u8>> {
     let Some(dir) = std::env::var_os("SETPOINT_TEST_GUESTS").map(PathBuf::from) else {
-        println!("SKIPPED: SETPOINT_TEST_GUESTS is not set");
+        let _ = writeln!(std::io::stdout(), "\nSKIPPED: SETPOINT_TEST_GUESTS is not set");
         return None;
     };
     let path = dir.join(name);
@@ -73,8 +75,9 @@ pub(crate) fn guest(name: &str) -> Option<Vec<u8>> {
 
 /// The hostile plugin, compiled once for all tests.
 pub(crate) fn hostile() -> Option<Arc<Plugin>> {
-    static HOSTILE: OnceLock<Option<Arc<Plugin>>> = OnceLock::new();
-    HOSTILE.get_or_init(|| Some(load(&HostOptions::default(), &guest("hostile.wasm")?))).clone()
+    static HOSTILE: OnceLock<Arc<Plugin>> = OnceLock::new();
+    let bytes = guest("hostile.wasm")?;
+    Some(HOSTILE.get_or_init(|| load(&HostOptions::default(), &bytes)).clone())
 }
 
 pub(crate) fn load(options: &HostOptions, bytes: &[u8]) -> Arc<Plugin> {
