@@ -108,7 +108,7 @@ pub(crate) mod tests {
         assert_eq!(
             text(&kinds(), "configbundel"),
             Err("error: the kind \"configbundel\" is not known\n\
-                 hint: did you mean configbundle? known are ConfigMap, ConfigBundle.examples.setpoint.dev, Backend.a.io, Backend.b.io".into())
+                 hint: did you mean ConfigBundle? known are ConfigMap, ConfigBundle.examples.setpoint.dev, Backend.a.io, Backend.b.io".into())
         );
         assert_eq!(text(&[], "cb"), Err("error: the kind \"cb\" is not known\nhint: none are known".into()));
     }

@@ -85,7 +85,7 @@ fn write_scalar(text: &mut String, value: &Value, depth: usize) {
 
 /// Whether a string can stand without quotes wherever a value or a key can.
 fn is_plain(string: &str) -> bool {
-    let begins_well = string.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_'));
+    let begins_well = string.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '_'));
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '/' | '@' | '+' | '-' | '(' | ')' | ';' | '=' | '$' | '*' | '<' | '>' | '\'' | ':' | ' ' | ',');
     begins_well
         && string.len() <= 200

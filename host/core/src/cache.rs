@@ -381,8 +381,8 @@ fn caught_up(overlay: &Overlay, shown: Option<&Object>) -> bool {
     match (&overlay.version, shown) {
         (None, None) => true,
         (None, Some(object)) => *object.uid() != *overlay.uid,
-        // The deletion of what was written comes after the write.
-        (Some(_), None) => overlay.reflected.is_some(),
+        // The deletion of what was written comes after the write; that of its predecessor before.
+        (Some(_), None) => overlay.reflected.as_ref().is_some_and(|seen| *seen.uid() == *overlay.uid),
         (Some(wrote), Some(object)) => {
             version_reached(object.resource_version(), wrote).unwrap_or(object.resource_version() == &**wrote)
         }

@@ -50,7 +50,7 @@ struct ChildMap {
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct HostileStatus {
     /// What came of the behaviour; any JSON.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
     value: Value,
     /// Version of the plugin.

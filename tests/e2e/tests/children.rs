@@ -85,7 +85,7 @@ fn children_that_are_no_longer_returned_are_deleted_and_the_others_stay() {
     let with = |names: &[&str]| {
         let children =
             names.iter().map(|name| format!("{{name: {name}, data: {{k: v}}}}")).collect::<Vec<_>>().join(", ");
-        hostile("Hostile", "h", &format!("behaviour: children, children: [{children}]"))
+        hostile("Hostile", "h", &format!("behaviour: children, value: 0, children: [{children}]"))
     };
     let host = Host::setup().plugin("hostile").file("h.yaml", &with(&["one", "two"])).start();
     let there = |host: &Host, name: &str| host.object(CONFIG_MAP, name).map(|object| object["metadata"]["uid"].clone());
@@ -114,7 +114,7 @@ fn a_child_of_a_kind_that_the_plugin_does_not_describe_is_refused_where_people_l
             &hostile(
                 "Hostile",
                 "h",
-                &format!("behaviour: children, rawChildren: [{secret}], children: [{{name: allowed}}]"),
+                &format!("behaviour: children, value: 0, rawChildren: [{secret}], children: [{{name: allowed}}]"),
             ),
         )
         .start();
@@ -168,7 +168,7 @@ fn an_object_that_somebody_else_made_is_not_taken_for_a_child() {
 
 #[test]
 fn an_object_with_a_finalizer_waits_for_its_plugin_to_let_it_go() {
-    let spec = "behaviour: ok, children: [{name: kept}]";
+    let spec = "behaviour: ok, value: 0, children: [{name: kept}]";
     let host = Host::setup()
         .plugin("hostile")
         .file("f.yaml", &hostile("HostileFinal", "f", spec))
@@ -196,7 +196,7 @@ fn an_object_with_a_finalizer_waits_for_its_plugin_to_let_it_go() {
 fn a_deletion_that_waits_goes_on_after_a_restart() {
     let host = Host::setup()
         .plugin("hostile")
-        .file("f.yaml", &hostile("HostileFinal", "f", "behaviour: ok"))
+        .file("f.yaml", &hostile("HostileFinal", "f", "behaviour: ok, value: 0"))
         .file("keep.yaml", &config_map("other", &[], &[]))
         .start();
     host.all_synced(1, Duration::from_secs(20));

@@ -84,7 +84,7 @@ fn describe_says_all_there_is_to_know_of_an_object() {
     let host = start();
     host.at_rest();
     let text = host.cli(&["describe", "configbundle", "shop"]).ok();
-    for word in ["shop", "ConfigBundle", "Synced", "bundle.yaml", "Ready", "Runs:", "first-seen"] {
+    for word in ["shop", "ConfigBundle", "Synced", "bundle.yaml", "Ready", "Runs:", "created"] {
         assert!(text.contains(word), "{word} is missing:\n{text}");
     }
     let (_, children) = text.split_once("Children:").unwrap_or_default();

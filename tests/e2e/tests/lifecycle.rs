@@ -15,9 +15,12 @@ fn fleet() -> Setup {
         .file("bundle.yaml", &config_bundle("shop"))
         .file("a.yaml", &config_map("a", &[("bundle", "shop")], &[("k", "v")]))
         .file("w.yaml", &workflow("w", 3))
-        .file("h.yaml", &hostile("Hostile", "parent", "behaviour: children, children: [{name: c-1}, {name: c-2}]"))
+        .file(
+            "h.yaml",
+            &hostile("Hostile", "parent", "behaviour: children, value: 0, children: [{name: c-1}, {name: c-2}]"),
+        )
         .file("order.yaml", &hostile("Hostile", "order", "behaviour: hashmap"))
-        .file("f.yaml", &hostile("HostileFinal", "f", "behaviour: ok"));
+        .file("f.yaml", &hostile("HostileFinal", "f", "behaviour: ok, value: 0"));
     for number in 0..40 {
         setup = setup.file(&format!("many/{number}.yaml"), &echo(&format!("h-{number}"), number));
     }

@@ -102,6 +102,25 @@ fn a_plugin_that_is_removed_stops_its_kind_and_leaves_its_objects_untouched() {
 }
 
 #[test]
+fn objects_whose_plugin_is_gone_survive_a_restart_untouched() {
+    let host = Host::setup().plugin("hostile").file("a.yaml", &echo("a", 1)).start();
+    host.all_synced(1, Duration::from_secs(20));
+    host.at_rest();
+    let before = host.object(HOSTILE, "a");
+    assert!(before.is_some());
+    assert!(host.terminate().0.success());
+    host.uninstall("hostile");
+    let host = host.start_again();
+    // Longer than any proof of deletion takes: its file is there, only nobody knows its kind.
+    std::thread::sleep(Duration::from_millis(2_500));
+    host.install("hostile", "hostile");
+    host.wait_for("its kind is back", |host| host.row("Hostile", "a").filter(|row| row["state"] == "Synced"));
+    host.at_rest();
+    assert_eq!(host.object(HOSTILE, "a"), before, "the same uid, version and status");
+    assert_eq!(host.writes(), 0);
+}
+
+#[test]
 fn what_is_no_plugin_is_refused_and_what_runs_keeps_running() {
     let host = Host::setup().plugin("hostile").file("a.yaml", &echo("a", 1)).start();
     host.all_synced(1, Duration::from_secs(20));

@@ -130,6 +130,10 @@ impl Guard {
             Some(object) => self.truth.insert(key.clone(), object.clone()),
             None => self.truth.remove(key),
         };
+        // A successor of the same name begins with no doubts.
+        if before.as_ref().is_some_and(|before| object.is_none_or(|object| object.uid() != before.uid())) {
+            self.unsure.remove(key);
+        }
         let Some(object) = object else { return };
         if let Some(owner) = object.mark(OWNER_KEY).and_then(Key::parse) {
             self.owners.insert(key.clone(), owner);

@@ -428,6 +428,7 @@ fn frozen(update: Update) -> (World, Key) {
         Ok(Outcome { children: Some(children), ..Outcome::default() })
     });
     let (mut world, key) = (World::usual(vec![plugin.writes(&maps())]), owned("Box", "a"));
+    world.trace = true;
     world.apply(&key, "person", json!({"spec": {"v": "p"}}));
     world.run_for(10_000);
     world.apply(&key, "person", json!({"spec": {"v": "q"}}));

@@ -92,7 +92,7 @@ mod tests {
         assert!(dir.starts_with(cache.path().join("setpoint/sdk")));
         let manifest = std::fs::read_to_string(dir.join("Cargo.toml"))?;
         assert!(manifest.contains("name = \"setpoint-sdk\""));
-        assert!(!manifest.contains("workspace"), "it stands alone: {manifest}");
+        assert!(!manifest.contains("workspace = true"), "it stands alone: {manifest}");
         assert!(std::fs::read_to_string(dir.join("wit/reconciler.wit"))?.contains("package setpoint:reconciler@"));
         std::fs::write(dir.join("src/lib.rs"), "broken")?;
         std::fs::remove_file(dir.join("wit/reconciler.wit"))?;

@@ -64,6 +64,8 @@ pub enum ChildResult {
         overruled: Vec<String>,
         /// Paths that differ all the same: the server made something else of them.
         not_as_applied: Vec<String>,
+        /// What was written and answered, if paths differ.
+        settled: Option<Settled>,
     },
     /// A rule, the schema or another owner refuses it: waits for a change.
     Refused(Reason),
@@ -233,10 +235,13 @@ impl ChildTask {
                 });
             }
             (Phase::Applying { .. }, Answer::Applied { object, created }) => {
+                let observed = object.value();
                 let not_as_applied =
-                    self.document().map(|document| differing(document, &object.value())).unwrap_or_default();
+                    self.document().map(|document| differing(document, &observed)).unwrap_or_default();
+                let settled =
+                    self.document().filter(|_| !not_as_applied.is_empty()).map(|d| Settled::of(d, &observed));
                 let overruled = std::mem::take(&mut self.overruled);
-                self.result = Some(ChildResult::Applied { created, overruled, not_as_applied });
+                self.result = Some(ChildResult::Applied { created, overruled, not_as_applied, settled });
             }
             (Phase::Undoing { .. }, _) => {
                 let message = format!("{key}: it came to be meanwhile, and is not ours");

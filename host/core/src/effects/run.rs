@@ -70,6 +70,8 @@ pub struct Report {
     pub deleted: Vec<Key>,
     /// Children that are still there though they should go.
     pub remaining: Vec<Key>,
+    /// Those of them that only a live list has shown.
+    pub unseen: Vec<Key>,
     /// Something that may work later, sanitised: the attempt has failed.
     pub failed: Option<String>,
     /// Something that is refused until it changes, sanitised.
@@ -89,6 +91,10 @@ pub struct Report {
     /// Places of which nothing is known, though something was to be done there: the attempt is made
     /// again when they are known.
     pub unknown: Vec<Source>,
+    /// Places were recorded.
+    pub places_saved: bool,
+    /// Places may not have been recorded.
+    pub places_unsaved: bool,
     /// A write had no answer: the objects that it may have changed.
     pub unsure: Vec<Key>,
 }
@@ -129,13 +135,14 @@ pub struct EffectRun {
 }
 
 impl EffectRun {
-    /// A run for an owner. `places`: where its children may be, as recorded.
+    /// A run for an owner. `places`: where its children may be, `saved`: as recorded for certain.
     pub fn new(
         owner: Key,
         object: Arc<Object>,
         identity: Identity,
         mut work: Work,
         places: Vec<(Name, GroupKind)>,
+        saved: bool,
     ) -> Self {
         let mut tasks = VecDeque::new();
         let mut events = Vec::new();
@@ -152,7 +159,7 @@ impl EffectRun {
                     all.push(place);
                 }
             }
-            if all.len() != places.len() {
+            if all.len() != places.len() || !saved && !tasks.is_empty() {
                 new_places = Some(all);
             }
         }
@@ -178,6 +185,11 @@ impl EffectRun {
     /// The owner.
     pub fn owner(&self) -> &Key {
         &self.owner
+    }
+
+    /// The children that shall exist and are not looked at yet.
+    pub fn children(&self) -> impl Iterator<Item = &Key> {
+        self.tasks.iter().filter_map(|task| task.key.as_ref())
     }
 
     /// Where children may be, if this run has extended or emptied it.
@@ -278,11 +290,15 @@ impl EffectRun {
             (Phase::Places, _) => match answer {
                 Answer::Done => {
                     self.places = self.new_places.take().unwrap_or_default();
+                    self.report.places_saved = true;
                     self.phase = Phase::Children;
                 }
                 other => {
                     // Without the record of where to look no child may be made.
                     self.fail(format!("the places of children could not be recorded: {}", text_of(&other)));
+                    // It may have been recorded all the same, and then has to be forgotten some day.
+                    self.places = self.new_places.take().unwrap_or_default();
+                    self.report.places_unsaved = true;
                     self.tasks.clear();
                     self.phase = Phase::Status;
                 }
@@ -298,6 +314,7 @@ impl EffectRun {
                     places.pop_front();
                 }
                 Answer::Listed(found) => {
+                    self.report.unseen.extend(found.iter().map(|(key, _)| key.clone()));
                     self.report.remaining.extend(found.into_iter().map(|(key, _)| key));
                     self.wait("ChildrenTerminating", "children are still there".into());
                     self.phase = self.after_waiting();
@@ -342,6 +359,7 @@ impl EffectRun {
             (Phase::Forget, _) => {
                 if matches!(answer, Answer::Done) {
                     self.places.clear();
+                    self.report.places_saved = true;
                     self.report.finished = true;
                 } else {
                     self.fail(format!("the places of children could not be forgotten: {}", text_of(&answer)));
@@ -350,8 +368,12 @@ impl EffectRun {
             }
             (Phase::Status, Op::Get(_)) => match answer {
                 Answer::Found(object) if object.uid() == self.object.uid() => self.live_owner = Some(object),
-                _ => {
+                Answer::Found(_) | Answer::Absent => {
                     self.report.dropped = true;
+                    self.phase = Phase::Events;
+                }
+                other => {
+                    self.fail(format!("the status: {}", text_of(&other)));
                     self.phase = Phase::Events;
                 }
             },

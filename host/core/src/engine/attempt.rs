@@ -76,6 +76,10 @@ pub struct Attempt {
     /// The call was made and its result is here.
     pub(super) answered: bool,
     pub(super) slot: Slot,
+    /// The number of the last change before its effects began.
+    pub(super) effects_from: u64,
+    /// Ids that are kept until it ends.
+    pub(super) pinned: Vec<KeyId>,
     stage: Stage,
 }
 
@@ -185,7 +189,7 @@ impl Engine {
             if ready > now {
                 state.damped = true;
                 self.counts.damped += 1;
-                self.timers.set(id, Some(ready));
+                self.set_due(id, Some(ready));
                 return None;
             }
             if state.any_stale {
@@ -232,7 +236,7 @@ impl Engine {
         state.new_reads = Some(ReadSet::default());
         state.unavailable = None;
         let causes = std::mem::take(&mut state.causes);
-        self.timers.set(id, None);
+        self.set_due(id, None);
         self.attempts += 1;
         let mut attempt = Attempt {
             id,
@@ -252,6 +256,8 @@ impl Engine {
             impure: false,
             answered: false,
             slot: Slot::Call,
+            effects_from: self.counts.changes,
+            pinned: Vec::new(),
             stage: Stage::Before(before),
         };
         if !calls {
@@ -265,7 +271,8 @@ impl Engine {
     fn run_of(&self, attempt: &Attempt, work: Work) -> EffectRun {
         let places = self.places.get(&*attempt.key).cloned().unwrap_or_default();
         let identity = self.identity(&attempt.key);
-        EffectRun::new((*attempt.key).clone(), attempt.object.clone(), identity, work, places)
+        let saved = !self.unsaved.contains(&*attempt.key);
+        EffectRun::new((*attempt.key).clone(), attempt.object.clone(), identity, work, places, saved)
     }
 
     /// The next step of an attempt. `wall` is the time in RFC 3339, for transition times.
@@ -383,6 +390,7 @@ impl Engine {
         self.calls -= 1;
         self.effects += 1;
         attempt.slot = Slot::Effects;
+        attempt.effects_from = self.counts.changes;
         attempt.answered = true;
         attempt.trapped = call.trapped;
         attempt.impure = call.impure;
@@ -405,6 +413,11 @@ impl Engine {
         match work {
             Ok((work, requeue_after)) => {
                 let run = self.run_of(attempt, work);
+                for child in run.children() {
+                    let id = self.cache.intern(child);
+                    *self.pins.entry(id).or_default() += 1;
+                    attempt.pinned.push(id);
+                }
                 attempt.stage = Stage::Effects(Box::new(run), Ending::Success { requeue_after });
             }
             Err(invalid) => {

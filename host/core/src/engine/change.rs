@@ -20,7 +20,7 @@ use crate::object::{Object, version_reached};
 use crate::op::{Answer, Op, Refusal};
 use crate::queue::Lane;
 
-fn content_of(object: Option<&Object>) -> u64 {
+pub(super) fn content_of(object: Option<&Object>) -> u64 {
     let mut hasher = DefaultHasher::new();
     object.map(|o| &**o.json()).hash(&mut hasher);
     hasher.finish()
@@ -97,7 +97,7 @@ impl Engine {
 
     /// The answer to a live read that [`Engine::stale`] asked for; none: it is not there.
     pub fn read_back(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
-        self.read_live(now, key, object, None);
+        self.read_live(now, key, object);
     }
 
     /// A bookmark of a source.
@@ -190,8 +190,8 @@ impl Engine {
             }
         }
         match (op, answer) {
-            (Op::Get(_), Answer::Found(object)) => self.read_live(now, &target, Some(object.clone()), Some(owner)),
-            (Op::Get(_), Answer::Absent) => self.read_live(now, &target, None, Some(owner)),
+            (Op::Get(_), Answer::Found(object)) => self.read_live(now, &target, Some(object.clone())),
+            (Op::Get(_), Answer::Absent) => self.read_live(now, &target, None),
             (_, Answer::Applied { object, .. }) => {
                 if let Some(change) = self.cache.wrote(now, &target, object.clone()) {
                     self.apply(now, change, Some(owner));
@@ -232,7 +232,7 @@ impl Engine {
         }
     }
 
-    fn read_live(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>, reader: Option<KeyId>) {
+    fn read_live(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
         let id = self.cache.intern(key);
         let newer = match (&object, self.cache.view(id)) {
             (Some(live), Some(view)) if live.uid() == view.uid() => {
@@ -244,8 +244,8 @@ impl Engine {
             return;
         }
         if let Some(change) = self.cache.read_live(now, key, object) {
-            let own = reader.filter(|reader| *reader == change.key);
-            self.apply(now, change, own);
+            // Whatever it shows came from elsewhere: what this host wrote and knows of is known already.
+            self.apply(now, change, None);
         }
     }
 
@@ -253,6 +253,10 @@ impl Engine {
     pub(super) fn apply(&mut self, now: Time, change: Change, origin: Option<KeyId>) {
         let Change { key: id, old, new } = change;
         self.counts.changes += 1;
+        if self.moves.len() <= id.index() {
+            self.moves.resize(id.index() + 1, (0, None));
+        }
+        self.moves[id.index()] = (self.counts.changes, origin);
         self.inventory.changed(id, old.as_deref(), new.as_deref());
         let key = self.cache.keys().key(id).clone();
         let source = key.source();
@@ -282,7 +286,7 @@ impl Engine {
     }
 
     /// Whose child an object is: whose document was applied to it, else whose mark it carries.
-    fn owner_of(&self, id: KeyId, old: Option<&Object>, new: Option<&Object>) -> Option<KeyId> {
+    pub(super) fn owner_of(&self, id: KeyId, old: Option<&Object>, new: Option<&Object>) -> Option<KeyId> {
         if let Some((owner, _)) = self.documents.get(&id) {
             return Some(*owner);
         }
@@ -338,6 +342,7 @@ impl Engine {
         origin: Option<KeyId>,
     ) {
         let Some(new) = new else {
+            self.doubts.remove(&**self.cache.keys().key(id));
             if let (Some(old), true) = (old, self.state(id).is_some()) {
                 self.vanish(now, id, old.clone());
             }
@@ -392,7 +397,9 @@ impl Engine {
         if self.states.len() <= id.index() {
             self.states.resize_with(id.index() + 1, || None);
         }
-        self.states[id.index()] = Some(Box::new(KeyState::new(plugin, now)));
+        let mut state = KeyState::new(plugin, now);
+        state.unsure = self.doubts.remove(&**self.cache.keys().key(id)).unwrap_or_default();
+        self.states[id.index()] = Some(Box::new(state));
     }
 
     /// An owned object is gone: its children are pruned and its bookkeeping goes (rule B12).
@@ -400,15 +407,9 @@ impl Engine {
         let key = self.cache.keys().key(id).clone();
         let has_children = self.inventory.has(self.identity(&key).mark());
         if !has_children && !self.places.contains_key(&*key) {
-            if self.state(id).is_some_and(|s| s.running) {
-                if let Some(state) = self.state_mut(id) {
-                    state.vanished = Some(last);
-                    state.dirty = true;
-                }
-            } else {
-                self.drop_state(id);
+            if !self.state(id).is_some_and(|s| s.running) {
+                return self.drop_state(id);
             }
-            return;
         }
         if self.state(id).is_none() {
             let Some(plugin) = self.plugin_of(&key.source()) else { return };
@@ -429,6 +430,9 @@ impl Engine {
             self.deps.replace(id, new_reads, &Default::default());
         }
         self.forget_targets(&state.reads);
+        if !state.unsure.is_empty() && self.cache.view(id).is_some() {
+            self.doubts.insert((**self.cache.keys().key(id)).clone(), state.unsure);
+        }
         self.timers.set(id, None);
         self.resyncs.set(id, None);
         self.queue.remove(id);
@@ -461,6 +465,7 @@ impl Engine {
         let used = self.state(id).is_some()
             || self.deps.is_read(id)
             || self.in_flight.contains_key(&id)
+            || self.pins.contains_key(&id)
             || self.documents.contains_key(&id)
             || self.queue.is_running(id)
             || self.fan_outs.iter().any(|f| f.target == id || f.readers.iter().any(|(k, _)| *k == id));

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::attempt::{Attempt, Slot};
+use super::change::content_of;
 use super::rows::RunRecord;
 use super::schedule::Touch;
 use super::state::{Class, Hold, Memo, Phase};
 use super::Engine;
 use crate::Time;
-use crate::cache::SourceState;
+use crate::cache::{Seen, SourceState};
 use crate::contract::{Cause, Failure, Readiness};
 use crate::deps::MaskId;
 use crate::effects::{ChildReport, ChildResult, Report, Settled};
-use crate::key::{GroupKind, KeyId, Name};
+use crate::fields::covers;
+use crate::key::{GroupKind, Key, KeyId, Name};
 use crate::queue::Lane;
 
 /// How an attempt ended, before its effects are looked at.
@@ -40,6 +42,28 @@ impl Engine {
         ending: Ending,
         effects: Option<(Report, Vec<(Name, GroupKind)>)>,
     ) {
+        let pinned = std::mem::take(&mut attempt.pinned);
+        self.conclude(now, attempt, ending, effects);
+        for id in pinned {
+            match self.pins.get_mut(&id) {
+                Some(pins) if *pins > 1 => *pins -= 1,
+                _ => {
+                    self.pins.remove(&id);
+                    if self.cache.view(id).is_none() {
+                        self.forget_if_unused(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        now: Time,
+        attempt: &mut Attempt,
+        ending: Ending,
+        effects: Option<(Report, Vec<(Name, GroupKind)>)>,
+    ) {
         let id = attempt.id;
         self.queue.done(id);
         match attempt.slot {
@@ -51,6 +75,11 @@ impl Engine {
             None => (Report::default(), None),
         };
         if let Some(places) = places {
+            if report.places_unsaved {
+                self.unsaved.insert((*attempt.key).clone());
+            } else if report.places_saved {
+                self.unsaved.remove(&*attempt.key);
+            }
             if places.is_empty() {
                 self.places.remove(&*attempt.key);
             } else {
@@ -70,12 +99,20 @@ impl Engine {
         if let Some(source) = report.unknown.iter().find(|s| self.cache.state(s) == SourceState::Synced) {
             report.failed.get_or_insert(format!("{source} could not be reached"));
         }
+        let unseen = |key: &&Key| match self.cache.keys().find(key) {
+            Some(id) => matches!(self.cache.seen(id), Seen::Absent),
+            None => self.cache.state(&key.source()) == SourceState::Synced,
+        };
+        if let Some(key) = report.unseen.iter().find(unseen) {
+            report.failed.get_or_insert(format!("{key} is there and not known yet, or has just gone"));
+        }
         self.settle_reads(id, attempt, &report);
         self.settle_children(id, &report);
+        self.catch_up(now, attempt, &report);
         self.record_run(now, attempt, &ending, &report);
         self.counts.deletes += report.deleted.len() as u64;
-        let finished = report.finished && self.cache.view(id).is_none();
-        if finished || matches!(ending, Ending::Deletion) && report.finished {
+        let finished = report.finished && report.failed.is_none();
+        if finished && (self.cache.view(id).is_none() || matches!(ending, Ending::Deletion)) {
             if let Some(state) = self.state_mut(id) {
                 state.running = false;
                 state.vanished = None;
@@ -140,17 +177,13 @@ impl Engine {
             let (Some(key), Some(document)) = (key, document) else { continue };
             let child = self.cache.intern(key);
             match result {
-                ChildResult::Applied { not_as_applied, .. } => {
+                ChildResult::Applied { settled, .. } => {
                     self.documents.insert(child, (id, document.clone()));
                     now_owned.push(child);
-                    match (not_as_applied.is_empty(), self.cache.view(child)) {
-                        (false, Some(view)) => {
-                            self.settled.insert(child, Settled::of(document, &view.value()));
-                        }
-                        _ => {
-                            self.settled.remove(&child);
-                        }
-                    }
+                    match settled {
+                        Some(settled) => self.settled.insert(child, *settled),
+                        None => self.settled.remove(&child),
+                    };
                 }
                 ChildResult::Unchanged => {
                     self.documents.insert(child, (id, document.clone()));
@@ -171,6 +204,53 @@ impl Engine {
                 self.forget_document(id, child);
             }
         }
+    }
+
+    /// What came between the decision upon a child and the end of the attempt told nobody, for only
+    /// now it is known what the owner waits for: it is looked at once.
+    fn catch_up(&mut self, now: Time, attempt: &Attempt, report: &Report) {
+        let id = attempt.id;
+        let mut again = Vec::new();
+        for ChildReport { key, document, result } in report.children.iter().flatten() {
+            let Some(child) = key.as_ref().and_then(|key| self.cache.keys().find(key)) else { continue };
+            let moved = self.moved_since(child, attempt);
+            let view = self.cache.view(child);
+            let due = match result {
+                ChildResult::Applied { .. } | ChildResult::Unchanged => {
+                    let as_applied = match (document, view) {
+                        (Some(document), Some(view)) if moved && !view.terminating() => {
+                            let observed = view.value();
+                            covers(&observed, document)
+                                || self.settled.get(&child) == Some(&Settled::of(document, &observed))
+                        }
+                        (_, view) => view.is_some_and(|view| !view.terminating()),
+                    };
+                    moved && !as_applied
+                }
+                ChildResult::Refused(_) | ChildResult::Failed(_) => moved,
+                ChildResult::Waiting(_) => moved || matches!(self.cache.seen(child), Seen::Absent),
+            };
+            if due {
+                again.push(child);
+            }
+        }
+        for key in &report.remaining {
+            again.extend(self.cache.keys().find(key).filter(|child| self.moved_since(*child, attempt)));
+        }
+        for child in again {
+            let view = self.cache.view(child).cloned();
+            let own = self.owner_of(child, None, view.as_deref()).is_none_or(|owner| owner == id);
+            let Some(state) = self.state_mut(id) else { return };
+            let fresh = state.is_fresh(content_of(view.as_deref()));
+            let class = if own { Class::Own { fresh } } else { Class::Foreign };
+            let cause = Cause::Dependency(self.cache.keys().key(child).clone());
+            self.touch(now, id, Touch { class, lane: Lane::Dependency, cause, debounce: !own, read: true });
+        }
+    }
+
+    fn moved_since(&self, child: KeyId, attempt: &Attempt) -> bool {
+        let last = self.moves.get(child.index());
+        last.is_some_and(|(number, origin)| *number > attempt.effects_from && *origin != Some(attempt.id))
     }
 
     fn record_run(&mut self, now: Time, attempt: &Attempt, ending: &Ending, report: &Report) {
@@ -223,7 +303,10 @@ impl Engine {
         }
         let ending = match (ending, report.dropped, report.failed) {
             (Ending::Success { .. } | Ending::Deletion, true, _) => Ending::Dropped,
-            (Ending::Success { .. } | Ending::Deletion, _, Some(text)) => Ending::Failed(Failure::Retry(text)),
+            // A failure that could not be shown is no permanent one yet.
+            (Ending::Success { .. } | Ending::Deletion | Ending::Failed(Failure::Permanent(_)), _, Some(text)) => {
+                Ending::Failed(Failure::Retry(text))
+            }
             (ending, ..) => ending,
         };
         // What ended drops all older delays; its result sets the one delay (rule C2).
@@ -235,7 +318,8 @@ impl Engine {
                 if let Some(text) = report.refused {
                     state.phase = Phase::Error;
                     state.last_error = Some(text.into());
-                    state.hold = Hold::Permanent { last_own: Some(now) };
+                    state.hold = Hold::Permanent;
+                    state.last_own = Some(now);
                 } else if let Some(text) = report.waiting {
                     state.phase = Phase::Pending;
                     state.last_error = None;
@@ -267,7 +351,7 @@ impl Engine {
                 let failed = backoff.is_failed(state.failures);
                 state.phase = if failed { Phase::Failed } else { Phase::Error };
                 match failure {
-                    Failure::Permanent(_) => state.hold = Hold::Permanent { last_own: None },
+                    Failure::Permanent(_) => state.hold = Hold::Permanent,
                     Failure::RetryAfter(_, after) => {
                         state.hold = Hold::Backoff { shortened: false };
                         delay = Some(after.max(backoff.first));
@@ -281,22 +365,21 @@ impl Engine {
             }
             Ending::Dropped => {
                 state.phase = Phase::Pending;
+                // Whatever delay there was has passed: it ran.
+                state.hold = Hold::None;
                 let cause = Cause::Changed;
                 let touch = Touch { class: Class::Foreign, lane: Lane::User, cause, debounce: false, read: true };
-                self.timers.set(id, None);
+                self.set_due(id, None);
                 self.touch(now, id, touch);
             }
         }
         if let Some(delay) = delay {
-            self.timers.set(id, Some(now + delay.max(1)));
+            self.set_due(id, Some(now + delay.max(1)));
         }
         let Some(state) = self.state_mut(id) else { return };
         let marks = std::mem::take(&mut state.marks);
         if !marks.is_empty() {
             state.memo = None;
-        }
-        if state.vanished.is_some() && state.dirty && marks.is_empty() {
-            self.enqueue(now, id);
         }
         for mark in marks {
             self.schedule(now, id, mark);

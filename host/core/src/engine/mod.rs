@@ -124,6 +124,14 @@ pub struct Engine {
     documents: FxHashMap<KeyId, (KeyId, Arc<Value>)>,
     settled: FxHashMap<KeyId, Settled>,
     places: FxHashMap<Key, Vec<(Name, crate::key::GroupKind)>>,
+    /// What writes without an answer may have changed, of keys that nobody reconciles at present.
+    doubts: FxHashMap<Key, Vec<Key>>,
+    /// Owners whose places may not have been recorded, whatever `places` says.
+    unsaved: FxHashSet<Key>,
+    /// The last change of each key: its number among all changes, and whose effects made it.
+    moves: Vec<(u64, Option<KeyId>)>,
+    /// Children of running effects: their ids stay theirs until the end.
+    pins: FxHashMap<KeyId, u32>,
     in_flight: FxHashMap<KeyId, InFlight>,
     fan_outs: VecDeque<FanOut>,
     plugins: Vec<PluginState>,
@@ -153,6 +161,10 @@ impl Engine {
             documents: FxHashMap::default(),
             settled: FxHashMap::default(),
             places: FxHashMap::default(),
+            doubts: FxHashMap::default(),
+            unsaved: FxHashSet::default(),
+            moves: Vec::new(),
+            pins: FxHashMap::default(),
             in_flight: FxHashMap::default(),
             fan_outs: VecDeque::new(),
             plugins: Vec::new(),

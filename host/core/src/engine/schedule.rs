@@ -34,7 +34,7 @@ impl Engine {
             Class::Foreign | Class::Hard => state.any_foreign = true,
         }
         let due = if touch.debounce { state.debounce.change(now) } else { now };
-        let mark = Mark { class: touch.class, lane: touch.lane, due, read: touch.read };
+        let mark = Mark { class: touch.class, lane: touch.lane, due, debounce: touch.debounce, read: touch.read };
         if state.running {
             state.marks.push(mark);
             merge_marks(&mut state.marks);
@@ -47,6 +47,7 @@ impl Engine {
     pub(super) fn schedule(&mut self, now: Time, id: KeyId, mark: Mark) {
         let current = self.timers.get(id);
         let Some(state) = self.state_mut(id) else { return };
+        let mut debounce = mark.debounce;
         let due = match (state.hold, mark.class) {
             (_, Class::Hard) => {
                 state.hold = Hold::None;
@@ -57,30 +58,51 @@ impl Engine {
             (Hold::Backoff { .. }, Class::Own { .. }) | (Hold::Backoff { shortened: true }, Class::Foreign) => return,
             (Hold::Backoff { shortened: false }, Class::Foreign) => {
                 state.hold = Hold::Backoff { shortened: true };
+                debounce = false;
                 let due = now + DEBOUNCE;
                 current.map_or(due, |current| current.min(due))
             }
-            (Hold::Permanent { .. }, Class::Foreign) => mark.due,
-            (Hold::Permanent { .. }, Class::Own { .. }) if !mark.read => return,
-            (Hold::Permanent { last_own }, Class::Own { .. }) => {
-                let due = last_own.map_or(mark.due, |last| mark.due.max(last + PERMANENT_OWN));
-                state.hold = Hold::Permanent { last_own: Some(due) };
+            (Hold::Permanent, Class::Foreign) => mark.due,
+            (Hold::Permanent, Class::Own { .. }) if !mark.read => return,
+            (Hold::Permanent, Class::Own { .. }) => {
+                // A run that is planned already is not put off by the next change.
+                let due = match state.last_own {
+                    Some(last) if last > now => last,
+                    last => last.map_or(mark.due, |last| mark.due.max(last + PERMANENT_OWN)),
+                };
+                state.last_own = Some(due);
                 due
             }
         };
         state.lane = state.lane.min(mark.lane);
-        self.run_at(now, id, due);
+        self.run_at(now, id, due, debounce);
     }
 
-    /// Runs an idle key at a time; an earlier time that is set already wins.
-    pub(super) fn run_at(&mut self, now: Time, id: KeyId, due: Time) {
+    /// Runs an idle key at a time; an earlier time that is set already wins, but changes that wait for
+    /// quiet wait for that of the last of them (rule C3).
+    fn run_at(&mut self, now: Time, id: KeyId, due: Time, debounce: bool) {
         if self.queue.is_queued(id) || due <= now {
-            self.timers.set(id, None);
+            self.set_due(id, None);
             self.enqueue(now, id);
             return;
         }
-        let due = self.timers.get(id).map_or(due, |current| current.min(due));
-        self.timers.set(id, Some(due));
+        let Some(state) = self.state_mut(id) else { return };
+        if debounce {
+            state.quiet_at = Some(due);
+        } else {
+            state.due = Some(state.due.map_or(due, |current| current.min(due)));
+        }
+        let first = [state.quiet_at, state.due].into_iter().flatten().min();
+        self.timers.set(id, first);
+    }
+
+    /// Sets the one delay of a key; all others are dropped (rule C2).
+    pub(super) fn set_due(&mut self, id: KeyId, due: Option<Time>) {
+        if let Some(state) = self.state_mut(id) {
+            state.quiet_at = None;
+            state.due = due;
+        }
+        self.timers.set(id, due);
     }
 
     pub(super) fn enqueue(&mut self, now: Time, id: KeyId) {
@@ -105,12 +127,12 @@ impl Engine {
                     state.any_foreign = true;
                     state.lane = state.lane.min(Lane::Retry);
                 }
-                Hold::None | Hold::Permanent { .. } if state.causes.is_empty() => {
+                Hold::None | Hold::Permanent if state.causes.is_empty() => {
                     state.add_cause(Cause::Requeue);
                     state.any_foreign = true;
                     state.lane = state.lane.min(Lane::Retry);
                 }
-                Hold::None | Hold::Permanent { .. } => {}
+                Hold::None | Hold::Permanent => {}
             }
             self.enqueue(now, id);
         }
@@ -145,13 +167,16 @@ impl Engine {
     }
 }
 
-/// Marks of a running key are folded: per class the earliest time and the highest lane.
+/// Marks of a running key are folded: per class the earliest time, of those that wait for quiet the
+/// last, and the highest lane.
 fn merge_marks(marks: &mut Vec<Mark>) {
     let Some(last) = marks.pop() else { return };
-    let same = |a: &Mark| std::mem::discriminant(&a.class) == std::mem::discriminant(&last.class);
+    let same = |a: &Mark| {
+        a.debounce == last.debounce && std::mem::discriminant(&a.class) == std::mem::discriminant(&last.class)
+    };
     match marks.iter_mut().find(|mark| same(mark)) {
         Some(mark) => {
-            mark.due = mark.due.min(last.due);
+            mark.due = if last.debounce { last.due } else { mark.due.min(last.due) };
             mark.lane = mark.lane.min(last.lane);
             mark.read |= last.read;
         }

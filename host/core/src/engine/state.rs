@@ -45,8 +45,8 @@ pub(super) enum Hold {
     None,
     /// A failure: until its delay has passed. `shortened`: a foreign change has replaced it already.
     Backoff { shortened: bool },
-    /// A permanent failure or a refusal: until something changes. `last_own`: when an own change let it run.
-    Permanent { last_own: Option<Time> },
+    /// A permanent failure or a refusal: until something changes.
+    Permanent,
 }
 
 /// How urgent a change is (rule C1).
@@ -66,6 +66,8 @@ pub(super) struct Mark {
     pub(super) class: Class,
     pub(super) lane: Lane,
     pub(super) due: Time,
+    /// It waits for quiet: a later one of its kind takes its place.
+    pub(super) debounce: bool,
     /// Whether the last attempt had read what changed.
     pub(super) read: bool,
 }
@@ -91,11 +93,17 @@ pub(super) struct KeyState {
     pub(super) waiting: Option<Arc<str>>,
     pub(super) readiness: Option<Readiness>,
     pub(super) hold: Hold,
+    /// When an own change lets, or let, a permanent failure run.
+    pub(super) last_own: Option<Time>,
     /// Something changed since the last attempt began.
     pub(super) dirty: bool,
     pub(super) causes: Vec<Cause>,
     pub(super) lane: Lane,
     pub(super) debounce: Debounce,
+    /// When changes that wait for quiet run.
+    pub(super) quiet_at: Option<Time>,
+    /// The one delay, or an earlier reason.
+    pub(super) due: Option<Time>,
     pub(super) marks: Vec<Mark>,
     pub(super) running: bool,
     pub(super) reads: ReadSet,
@@ -135,10 +143,13 @@ impl KeyState {
             waiting: None,
             readiness: None,
             hold: Hold::None,
+            last_own: None,
             dirty: false,
             causes: Vec::new(),
             lane: Lane::Resync,
             debounce: Debounce::default(),
+            quiet_at: None,
+            due: None,
             marks: Vec::new(),
             running: false,
             reads: ReadSet::default(),

@@ -145,10 +145,14 @@ fn restarted(stage: &mut Stage, host: Host) -> Host {
     assert!(status.success(), "the host ended with {status}\n{}", host.log_tail());
     stage.says(&format!("stopped within {}", millis(took)));
     let host = host.start_again();
+    // What has no plugin is kept, and shown again once somebody knows its kind.
+    stage.types("cp canary-2.0.wasm plugins/canary.wasm");
+    host.install("hostile-v2", "canary");
+    host.all_synced(3, Duration::from_secs(20));
     host.at_rest();
     assert_eq!(host.versions(), before, "no object may have another version");
     assert_eq!(host.writes(), 0, "nothing may be written");
-    assert!(host.metric("setpoint_calls_total", &[]) >= 2.0, "the plugins must have been asked");
+    assert!(host.metric("setpoint_calls_total", &[]) >= 3.0, "the plugins must have been asked");
     stage.setpoint(&host, &["get"]);
     stage.says(&format!("{} objects, every version as before, 0 writes", before.len()));
     host
