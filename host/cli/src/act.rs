@@ -73,7 +73,10 @@ mod tests {
             said("triggered", "local/examples.setpoint.dev/ConfigBundle/default/web"),
             "configbundle.examples.setpoint.dev/web triggered\n"
         );
-        assert_eq!(said("disabled", "ConfigBundle.examples.setpoint.dev"), "ConfigBundle.examples.setpoint.dev disabled\n");
+        assert_eq!(
+            said("disabled", "ConfigBundle.examples.setpoint.dev"),
+            "ConfigBundle.examples.setpoint.dev disabled\n"
+        );
         assert_eq!(said("confirmed", "resources"), "resources confirmed\n");
     }
 }

@@ -9,7 +9,13 @@ use setpoint_core::grants::Grant;
 
 /// A reconciler host whose reconcilers are WebAssembly plugins.
 #[derive(Parser, Debug)]
-#[command(name = "setpoint", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "setpoint",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -302,7 +308,8 @@ mod tests {
 
     #[test]
     fn grants_may_be_given_many_times_or_with_commas() {
-        let cli = Cli::try_parse_from(["setpoint", "run", "--grant", "a=process,b=described@hub", "--grant", "*=http:*"]);
+        let cli =
+            Cli::try_parse_from(["setpoint", "run", "--grant", "a=process,b=described@hub", "--grant", "*=http:*"]);
         let Ok(Cli { command: Command::Run(args) }) = cli else { panic!("{cli:?}") };
         let grants: Vec<String> = args.grants.iter().map(|(plugin, grant)| format!("{plugin}={grant}")).collect();
         assert_eq!(grants, ["a=process", "b=described@hub", "*=http:*"]);

@@ -142,7 +142,8 @@ fn recorded(state: &std::path::Path) -> Result<Option<String>, Failure> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return Err(Failure::io(&path, &error)),
     };
-    let server = serde_json::from_str::<Value>(&text).ok().and_then(|value| value["server"].as_str().map(str::to_owned));
+    let server =
+        serde_json::from_str::<Value>(&text).ok().and_then(|value| value["server"].as_str().map(str::to_owned));
     match server {
         Some(server) => Ok(Some(server)),
         None => Err(Failure::new(format!("{}: no address of a host is in it", path.display()))
@@ -253,7 +254,10 @@ mod tests {
         std::fs::write(state.path().join("host.json"), "{}")?;
         let text = server(None, state.path());
         assert!(text.is_err_and(|text| text.contains("host.json: no address") && text.contains("--server URL")));
-        assert!(server(Some("localhost:8474"), state.path()).is_err_and(|text| text.contains("write it as http://127.0.0.1:8474")));
+        assert!(
+            server(Some("localhost:8474"), state.path())
+                .is_err_and(|text| text.contains("write it as http://127.0.0.1:8474"))
+        );
         Ok(())
     }
 
@@ -267,7 +271,9 @@ mod tests {
         assert_eq!(
             failed.map_err(|failure| (failure.to_string(), failure.exit)),
             Err((
-                format!("error: no host runs at {url}\nhint: start one with `setpoint run`, or name another with --server URL or --state DIR"),
+                format!(
+                    "error: no host runs at {url}\nhint: start one with `setpoint run`, or name another with --server URL or --state DIR"
+                ),
                 1
             ))
         );

@@ -38,7 +38,10 @@ pub(crate) fn crds(args: &CrdsArgs) -> Result<(), Failure> {
 }
 
 /// The definitions of what a plugin reconciles.
-pub(crate) fn definitions(file: &Path, description: &setpoint_core::contract::Description) -> Result<Vec<Crd>, Failure> {
+pub(crate) fn definitions(
+    file: &Path,
+    description: &setpoint_core::contract::Description,
+) -> Result<Vec<Crd>, Failure> {
     let wrong = |kind: &str, error: &dyn std::fmt::Display| {
         Failure::new(format!("{}: its CRD of {kind}: {error}", file.display()))
     };
@@ -74,9 +77,8 @@ fn row(crd: &Crd) -> KindRow {
 
 /// The plugin files of a directory, as the host would load them, in order of names.
 fn files(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let unreadable = |error: std::io::Error| {
-        Failure::io(dir, &error).hint("name the directory of .wasm files with --plugins DIR")
-    };
+    let unreadable =
+        |error: std::io::Error| Failure::io(dir, &error).hint("name the directory of .wasm files with --plugins DIR");
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -113,7 +115,10 @@ mod tests {
         assert_eq!(documents.len(), 2);
         for (document, name) in documents.iter().zip(["alphas.a.io", "betas.a.io"]) {
             let value: serde_json::Value = serde_saphyr::from_str(document)?;
-            assert_eq!((&value["kind"], &value["metadata"]["name"]), (&json!("CustomResourceDefinition"), &json!(name)));
+            assert_eq!(
+                (&value["kind"], &value["metadata"]["name"]),
+                (&json!("CustomResourceDefinition"), &json!(name))
+            );
         }
         Ok(())
     }

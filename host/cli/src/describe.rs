@@ -50,7 +50,10 @@ fn fields(text: &mut String, name: &str, values: &[String]) {
 
 fn pairs(value: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    value.as_object().map(|map| map.iter().map(|(name, value)| format!("{name}={}", text(value))).collect()).unwrap_or_default()
+    value
+        .as_object()
+        .map(|map| map.iter().map(|(name, value)| format!("{name}={}", text(value))).collect())
+        .unwrap_or_default()
 }
 
 fn text(cluster: &str, view: &ObjectView, now: Timestamp) -> String {

@@ -62,7 +62,11 @@ fn of_kind(client: &Client, args: &GetArgs, kind: &KindRow) -> Result<(), Failur
         };
         return print(&document(&value, args.output.output)?);
     }
-    let style = Style { wide: args.output.output == Output::Wide, namespace: args.all_namespaces && kind.namespaced, full_name: false };
+    let style = Style {
+        wide: args.output.output == Output::Wide,
+        namespace: args.all_namespaces && kind.namespaced,
+        full_name: false,
+    };
     let rows: Vec<ReconcileRow> = client.get_where("/v1/reconciles", &filter)?;
     let text = if rows.is_empty() {
         let objects: Vec<Value> = client.get_where("/v1/objects", &filter)?;
@@ -98,11 +102,8 @@ pub(crate) fn document(value: &impl serde::Serialize, output: Output) -> Result<
 
 /// All reconciled objects by kind, then what is wrong with files.
 fn everything(client: &Client, args: &GetArgs) -> Result<(), Failure> {
-    let filter = Filter {
-        cluster: args.place.cluster.clone(),
-        namespace: args.place.namespace.clone(),
-        ..Filter::default()
-    };
+    let filter =
+        Filter { cluster: args.place.cluster.clone(), namespace: args.place.namespace.clone(), ..Filter::default() };
     let kinds = client.kinds()?;
     let rows: Vec<ReconcileRow> = client.get_where("/v1/reconciles", &filter)?;
     if matches!(args.output.output, Output::Json | Output::Yaml) {
@@ -286,7 +287,8 @@ fn held_text(rows: &[HeldRow]) -> String {
             table.row(vec![row.plugin.clone(), deletion.owner.clone(), deletion.child.clone()]);
         }
     }
-    let confirm: Vec<String> = rows.iter().map(|row| format!("to delete them: setpoint confirm {}\n", row.id)).collect();
+    let confirm: Vec<String> =
+        rows.iter().map(|row| format!("to delete them: setpoint confirm {}\n", row.id)).collect();
     format!("{}\n{}", table.render(), confirm.concat())
 }
 
@@ -303,7 +305,9 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn bundle() -> KindRow {
-        let column = |name: &str, path: &str, kind: &str, priority| (name.to_owned(), path.to_owned(), kind.to_owned(), priority);
+        let column = |name: &str, path: &str, kind: &str, priority| {
+            (name.to_owned(), path.to_owned(), kind.to_owned(), priority)
+        };
         KindRow {
             columns: vec![
                 column("Keys", ".status.keys", "integer", 0),
@@ -345,7 +349,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_table_has_the_kinds_columns_then_state_ready_and_age() {
-        let failed = ReconcileRow { readiness: None, damped: true, columns: Vec::new(), created: None, ..row("broken", "Error") };
+        let failed = ReconcileRow {
+            readiness: None,
+            damped: true,
+            columns: Vec::new(),
+            created: None,
+            ..row("broken", "Error")
+        };
         let paused = ReconcileRow { paused: true, ..row("web", "Synced") };
         assert_eq!(
             row_table(Some(&bundle()), &[failed, paused], NARROW, now()).render(),
@@ -358,9 +368,20 @@ pub(crate) mod tests {
     #[test]
     fn a_wide_table_says_which_plugin_when_and_why() {
         let failed = ReconcileRow { attempt: 3, last_error: Some("no such\nlabel".into()), ..row("broken", "Error") };
-        let waits = ReconcileRow { plugin: None, next_reconcile_time: None, reason: Some("waits for a plugin".into()), ..row("b", "Pending") };
+        let waits = ReconcileRow {
+            plugin: None,
+            next_reconcile_time: None,
+            reason: Some("waits for a plugin".into()),
+            ..row("b", "Pending")
+        };
         assert_eq!(
-            row_table(Some(&bundle()), &[failed, waits], Style { wide: true, namespace: true, full_name: false }, now()).render(),
+            row_table(
+                Some(&bundle()),
+                &[failed, waits],
+                Style { wide: true, namespace: true, full_name: false },
+                now()
+            )
+            .render(),
             "NAMESPACE   NAME     KEYS   SOURCES     STATE     READY   AGE   PLUGIN          ATTEMPT   NEXT   REASON\n\
              default     broken   2      [\"a\",\"b\"]   Error     False   10m   config-bundle   3         9m     no such label\n\
              default     b        2      [\"a\",\"b\"]   Pending   False   10m   <none>          0                waits for a plugin\n"
@@ -370,7 +391,13 @@ pub(crate) mod tests {
     #[test]
     fn without_a_kind_objects_are_grouped_and_files_with_problems_come_last() {
         let other = ReconcileRow { group: "a.io".into(), kind: "Zone".into(), namespace: None, ..row("z", "Synced") };
-        let file = FileRow { file: "b.yaml".into(), line: 3, column: 5, state: "Invalid".into(), message: "spec.x: required".into() };
+        let file = FileRow {
+            file: "b.yaml".into(),
+            line: 3,
+            column: 5,
+            state: "Invalid".into(),
+            message: "spec.x: required".into(),
+        };
         assert_eq!(
             grouped(&[bundle()], &[row("web", "Synced"), other], &[file], false, now()),
             "NAME          STATE    READY   AGE\n\
@@ -398,14 +425,21 @@ pub(crate) mod tests {
     #[test]
     fn objects_without_a_plugin_have_a_name_and_an_age() {
         let map = json!({"kind": "ConfigMap", "metadata": {"name": "a", "namespace": "n", "creationTimestamp": "2026-01-01T00:00:00Z"}, "data": {"x": "1", "y": "2"}});
-        assert_eq!(object_table(std::slice::from_ref(&map), NARROW, now()).render(), "NAME   DATA   AGE\na      2      10m\n");
+        assert_eq!(
+            object_table(std::slice::from_ref(&map), NARROW, now()).render(),
+            "NAME   DATA   AGE\na      2      10m\n"
+        );
         let style = Style { namespace: true, ..NARROW };
-        assert_eq!(object_table(&[map], style, now()).render(), "NAMESPACE   NAME   DATA   AGE\nn           a      2      10m\n");
+        assert_eq!(
+            object_table(&[map], style, now()).render(),
+            "NAMESPACE   NAME   DATA   AGE\nn           a      2      10m\n"
+        );
     }
 
     #[test]
     fn held_deletions_are_shown_with_the_command_that_confirms_them() {
-        let deletion = HeldDeletion { owner: "local/a.io/K/default/o".into(), child: "local/core/ConfigMap/default/c".into() };
+        let deletion =
+            HeldDeletion { owner: "local/a.io/K/default/o".into(), child: "local/core/ConfigMap/default/c".into() };
         let rows = [HeldRow { id: "k".into(), plugin: "k".into(), deletions: vec![deletion] }];
         assert_eq!(
             held_text(&rows),

@@ -12,11 +12,6 @@ pub(crate) fn display(kind: &KindRow) -> String {
     GroupKind::new(&kind.group, &kind.kind).to_string()
 }
 
-/// `plural.group`, as kubectl calls it.
-pub(crate) fn resource(kind: &KindRow) -> String {
-    if kind.group.is_empty() { kind.plural.clone() } else { format!("{}.{}", kind.plural, kind.group) }
-}
-
 fn is_called(kind: &KindRow, word: &str) -> bool {
     let names = [&kind.kind, &kind.plural, &kind.singular].into_iter().chain(&kind.short_names);
     let group = kind.group.to_lowercase();
@@ -38,7 +33,8 @@ pub(crate) fn resolve<'k>(kinds: &'k [KindRow], word: &str) -> Result<&'k KindRo
         [] => Err(Failure::new(format!("the kind {word:?} is not known")).hint(near(kinds, word))),
         several => {
             let names: Vec<String> = several.iter().map(|kind| display(kind)).collect();
-            Err(Failure::new(format!("{word:?} may be {}", names.join(" or "))).hint("write one of them, with its group"))
+            Err(Failure::new(format!("{word:?} may be {}", names.join(" or ")))
+                .hint("write one of them, with its group"))
         }
     }
 }
@@ -51,7 +47,8 @@ fn near(kinds: &[KindRow], word: &str) -> String {
         .flat_map(|kind| [&kind.kind, &kind.plural, &kind.singular].into_iter().chain(&kind.short_names))
         .map(String::as_str)
         .collect();
-    match nearest(word, &words) {
+    // Every short word is near to every short name.
+    match nearest(word, &words).filter(|_| word.chars().count() > 2) {
         Some(meant) => format!("did you mean {meant}? {known}"),
         None => known,
     }
@@ -88,7 +85,14 @@ pub(crate) mod tests {
     #[test]
     fn a_kind_is_found_by_each_of_its_names_in_any_case() {
         let kinds = kinds();
-        for word in ["ConfigBundle", "configbundles", "CONFIGBUNDLE", "cb", "cb.examples.setpoint.dev", "ConfigBundle.Examples.setpoint.dev"] {
+        for word in [
+            "ConfigBundle",
+            "configbundles",
+            "CONFIGBUNDLE",
+            "cb",
+            "cb.examples.setpoint.dev",
+            "ConfigBundle.Examples.setpoint.dev",
+        ] {
             assert_eq!(resolve(&kinds, word).map(|kind| kind.kind.as_str()), Ok("ConfigBundle"), "{word}");
         }
         assert_eq!(resolve(&kinds, "backend.b.io").map(|kind| kind.group.as_str()), Ok("b.io"));
@@ -98,18 +102,21 @@ pub(crate) mod tests {
     fn a_word_that_means_several_kinds_is_an_error_that_names_them() {
         assert_eq!(
             resolve(&kinds(), "backend").map_err(|failure| failure.to_string()).map(display),
-            Err("error: \"backend\" may be Backend.a.io or Backend.b.io\nhint: write one of them, with its group".into())
+            Err("error: \"backend\" may be Backend.a.io or Backend.b.io\nhint: write one of them, with its group"
+                .into())
         );
     }
 
     #[test]
     fn an_unknown_kind_is_an_error_with_the_nearest_and_the_known_ones() {
-        let text = |kinds: &[KindRow], word: &str| resolve(kinds, word).map(display).map_err(|failure| failure.to_string());
+        let text =
+            |kinds: &[KindRow], word: &str| resolve(kinds, word).map(display).map_err(|failure| failure.to_string());
         assert_eq!(
             text(&kinds(), "configbundel"),
             Err("error: the kind \"configbundel\" is not known\n\
                  hint: did you mean ConfigBundle? known are ConfigMap, ConfigBundle.examples.setpoint.dev, Backend.a.io, Backend.b.io".into())
         );
+        assert!(text(&kinds(), "cm").is_err_and(|text| !text.contains("did you mean")));
         assert_eq!(text(&[], "cb"), Err("error: the kind \"cb\" is not known\nhint: none are known".into()));
     }
 }

@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn plugins_are_shown_with_what_they_lack_and_why_they_are_refused() {
-        let lacking = PluginRow { missing_grants: vec!["process".into(), "http:api.example".into()], ..row("mcp-server") };
+        let lacking =
+            PluginRow { missing_grants: vec!["process".into(), "http:api.example".into()], ..row("mcp-server") };
         let refused = PluginRow {
             version: None,
             state: "Refused".into(),

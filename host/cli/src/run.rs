@@ -71,7 +71,8 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
         host = Host::start(options) => host.map_err(|error| Failure::new(error.to_string()))?,
         () = signals.next() => return Ok(()),
     };
-    let line = format!("setpoint {} runs on files; its API is at http://{}\n", env!("CARGO_PKG_VERSION"), host.address());
+    let line =
+        format!("setpoint {} runs on files; its API is at http://{}\n", env!("CARGO_PKG_VERSION"), host.address());
     // That nobody reads stdout is no reason to stop.
     let _ = print(&line);
     signals.next().await;
@@ -133,7 +134,10 @@ mod tests {
         );
         assert_eq!(
             said(Mode::Auto, true),
-            Err((format!("error: in a pod the mode is kubernetes, which is not available yet in this version{hint}"), 2))
+            Err((
+                format!("error: in a pod the mode is kubernetes, which is not available yet in this version{hint}"),
+                2
+            ))
         );
         assert_eq!(said(Mode::Auto, false), Ok(()));
         assert_eq!(said(Mode::Files, true), Ok(()));

@@ -59,7 +59,8 @@ struct Shown<'a> {
 impl<'a> Shown<'a> {
     fn new(kind: &'a KindRow, args: &GetArgs) -> Self {
         let output = args.output.output;
-        let style = Style { wide: output == Output::Wide, namespace: args.all_namespaces && kind.namespaced, full_name: false };
+        let style =
+            Style { wide: output == Output::Wide, namespace: args.all_namespaces && kind.namespaced, full_name: false };
         Self { kind, output, style, last: HashMap::new(), header: false, widths: None }
     }
 
@@ -70,12 +71,8 @@ impl<'a> Shown<'a> {
     fn all(&mut self, client: &Client, filter: &Filter) -> Result<(), Failure> {
         let rows: Vec<ReconcileRow> = client.get_where("/v1/reconciles", filter)?;
         let keys: Vec<String> = rows.iter().map(key_text).collect();
-        let gone: Vec<ReconcileRow> = self
-            .last
-            .iter()
-            .filter(|(key, _)| !keys.contains(key))
-            .filter_map(|(_, (_, row))| row.clone())
-            .collect();
+        let gone: Vec<ReconcileRow> =
+            self.last.iter().filter(|(key, _)| !keys.contains(key)).filter_map(|(_, (_, row))| row.clone()).collect();
         for row in gone {
             self.gone(&row)?;
         }

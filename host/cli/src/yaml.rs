@@ -86,7 +86,29 @@ fn write_scalar(text: &mut String, value: &Value, depth: usize) {
 /// Whether a string can stand without quotes wherever a value or a key can.
 fn is_plain(string: &str) -> bool {
     let begins_well = string.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '_'));
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '/' | '@' | '+' | '-' | '(' | ')' | ';' | '=' | '$' | '*' | '<' | '>' | '\'' | ':' | ' ' | ',');
+    let plain = |c: char| {
+        c.is_alphanumeric()
+            || matches!(
+                c,
+                '_' | '.'
+                    | '/'
+                    | '@'
+                    | '+'
+                    | '-'
+                    | '('
+                    | ')'
+                    | ';'
+                    | '='
+                    | '$'
+                    | '*'
+                    | '<'
+                    | '>'
+                    | '\''
+                    | ':'
+                    | ' '
+                    | ','
+            )
+    };
     begins_well
         && string.len() <= 200
         && string.chars().all(plain)
@@ -177,7 +199,35 @@ mod tests {
 
     #[test]
     fn a_string_that_could_be_something_else_is_quoted() {
-        for word in ["", "true", "No", "null", "~", "1", "0x1f", "1e3", ".5", "-", "- a", "a: b", "a:", "#a", "2026-01-01", "NaN", "[a", "{a", "&a", "*a", "!a", "%a", "@a", "`a", "a ", "a #b", "y"] {
+        for word in [
+            "",
+            "true",
+            "No",
+            "null",
+            "~",
+            "1",
+            "0x1f",
+            "1e3",
+            ".5",
+            "-",
+            "- a",
+            "a: b",
+            "a:",
+            "#a",
+            "2026-01-01",
+            "NaN",
+            "[a",
+            "{a",
+            "&a",
+            "*a",
+            "!a",
+            "%a",
+            "@a",
+            "`a",
+            "a ",
+            "a #b",
+            "y",
+        ] {
             assert_eq!(to_yaml(&json!(word)), format!("{word:?}\n"), "{word}");
         }
         for word in ["a", "a b", "a:b", "http://x.io/y", "it's", "/tmp", "v1", "a,b", "über"] {

@@ -194,7 +194,7 @@ impl Timers {
     }
 
     /// When the next slot is due.
-    pub fn next(&mut self) -> Option<Time> {
+    pub fn next_due(&mut self) -> Option<Time> {
         loop {
             let Reverse((at, slot, stamp)) = *self.heap.peek()?;
             if self.stamps[slot as usize].0 == stamp {
@@ -263,7 +263,7 @@ mod tests {
                 timers.set(KeyId(slot), at);
                 model[slot as usize] = at;
             }
-            prop_assert_eq!(timers.next(), model.iter().flatten().copied().min());
+            prop_assert_eq!(timers.next_due(), model.iter().flatten().copied().min());
             for now in 0..100 {
                 let mut fired: Vec<_> = std::iter::from_fn(|| timers.due(now)).map(|k| k.0).collect();
                 fired.sort_unstable();

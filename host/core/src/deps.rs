@@ -148,7 +148,6 @@ pub struct Concerned {
     pub masks: Option<Vec<MaskId>>,
 }
 
-
 impl Deps {
     /// The id of a mask.
     pub fn intern_mask(&mut self, mask: &Mask) -> MaskId {
@@ -349,8 +348,11 @@ impl Deps {
                 namespaces.push(namespace);
             }
         }
-        let values: Vec<Value> =
-            if lists.paths.is_empty() { Vec::new() } else { [old, new].into_iter().flatten().map(Object::value).collect() };
+        let values: Vec<Value> = if lists.paths.is_empty() {
+            Vec::new()
+        } else {
+            [old, new].into_iter().flatten().map(Object::value).collect()
+        };
         for namespace in namespaces {
             look((namespace.clone(), None));
             for (path, _) in &lists.paths {

@@ -48,12 +48,7 @@ fn list(namespace: Option<u8>, label: Option<u8>, value: Option<u8>, masked: boo
 type Question = (Option<u8>, Option<u8>, Option<u8>, bool);
 
 fn question() -> impl Strategy<Value = Question> {
-    (
-        proptest::option::of(0u8..2),
-        proptest::option::of(0u8..2),
-        proptest::option::of(0u8..3),
-        any::<bool>(),
-    )
+    (proptest::option::of(0u8..2), proptest::option::of(0u8..2), proptest::option::of(0u8..3), any::<bool>())
 }
 
 fn concerned_keys(deps: &Deps, target: KeyId, old: Option<&Object>, new: Option<&Object>) -> Vec<u32> {

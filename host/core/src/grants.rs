@@ -106,9 +106,8 @@ impl Grant {
 
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = |kind: &GroupKind| {
-            format!("{}/{}", if kind.group.is_empty() { "core" } else { &kind.group }, kind.kind)
-        };
+        let kind =
+            |kind: &GroupKind| format!("{}/{}", if kind.group.is_empty() { "core" } else { &kind.group }, kind.kind);
         let scope = |scope: &Scope| match (scope.cluster.as_str(), &scope.namespace) {
             ("*", None) => String::new(),
             (cluster, None) => format!("@{cluster}"),
@@ -234,7 +233,9 @@ mod tests {
 
     #[test]
     fn a_grant_survives_its_own_text() -> Result<(), GrantError> {
-        for text in ["described", "described@local", "read:core/Secret@a/b", "write:g.io/K", "process", "http:*.x.io:80"] {
+        for text in
+            ["described", "described@local", "read:core/Secret@a/b", "write:g.io/K", "process", "http:*.x.io:80"]
+        {
             assert_eq!(Grant::parse(text)?.to_string(), text);
         }
         for bad in ["", "reed:core/Secret", "read:Secret", "read:core/", "described@", "http:", "read:core/Secret@a/"] {

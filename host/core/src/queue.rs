@@ -195,7 +195,7 @@ impl Queue {
 
     /// Takes the next key, which is running from then on; none if there is none that may run.
     pub fn pop(&mut self) -> Option<Picked> {
-        let aged = (self.picks + 1) % AGEING == 0;
+        let aged = (self.picks + 1).is_multiple_of(AGEING);
         let key = if aged { self.oldest().or_else(|| self.turn()) } else { self.turn() }?;
         self.picks += 1;
         let slot = self.slots[key as usize];

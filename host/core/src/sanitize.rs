@@ -29,7 +29,9 @@ struct Rules {
 
 static RULES: LazyLock<Rules> = LazyLock::new(|| Rules {
     url: regex(r#"\b([a-zA-Z][a-zA-Z0-9+.-]*)://([^\s"'<>\\]+)"#),
-    query: regex(r"(?i)([?&;](?:[a-z0-9_.-]*(?:token|secret|password|passwd|pwd|api_?-?key|signature|sig|credential|auth|code))=)[^&#;\s]+"),
+    query: regex(
+        r"(?i)([?&;](?:[a-z0-9_.-]*(?:token|secret|password|passwd|pwd|api_?-?key|signature|sig|credential|auth|code))=)[^&#;\s]+",
+    ),
     authorization: regex(r#"(?i)\b(bearer|basic|digest|negotiate|token)\s+([A-Za-z0-9\-._~+/]{6,}=*)"#),
     assignment: regex(
         r#"(?i)\b([a-z0-9_.-]*(?:token|secret|password|passwd|pwd|passphrase|api[_-]?key|access[_-]?key|private[_-]?key|client[_-]?secret|credentials?|authorization|cookie)["']?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?("[^"]*"|'[^']*'|[^\s,;&)}\]]+)"#,
@@ -66,9 +68,13 @@ pub fn sanitize(text: &str) -> String {
         let secret = found[2].bytes().any(|b| b.is_ascii_digit() || matches!(b, b'=' | b'.' | b'+' | b'/'));
         if secret || found[2].len() > 20 { format!("{} {REDACTED}", &found[1]) } else { found[0].to_owned() }
     });
-    let text = RULES.long.replace_all(&text, |found: &Captures<'_>| {
-        if looks_random(&found[0]) { REDACTED.to_owned() } else { found[0].to_owned() }
-    });
+    let text =
+        RULES.long.replace_all(
+            &text,
+            |found: &Captures<'_>| {
+                if looks_random(&found[0]) { REDACTED.to_owned() } else { found[0].to_owned() }
+            },
+        );
     let text = RULES.unix_path.replace_all(&text, "$1[path]/$2");
     let text = RULES.windows_path.replace_all(&text, "[path]/$1");
     let mut out = String::with_capacity(text.len());
@@ -121,9 +127,9 @@ pub fn worth_logging(count: u64, since_last_line: u64) -> bool {
     since_last_line >= 300_000
         || match count {
             0..=3 => true,
-            4..=100 => count % 10 == 0,
-            101..=1000 => count % 100 == 0,
-            _ => count % 1000 == 0,
+            4..=100 => count.is_multiple_of(10),
+            101..=1000 => count.is_multiple_of(100),
+            _ => count.is_multiple_of(1000),
         }
 }
 

@@ -246,7 +246,8 @@ mod tests {
     #[test]
     fn transition_times_move_only_with_the_status_of_a_condition() {
         let plugin = json!({});
-        let status = desired_status(&object(json!({}), &json!({})), M, &verdict(Some(&plugin), &Readiness::Ready, 1), "t1");
+        let status =
+            desired_status(&object(json!({}), &json!({})), M, &verdict(Some(&plugin), &Readiness::Ready, 1), "t1");
         let written = object(status.clone(), &status);
         let why = Readiness::Progressing(Reason::new("Waiting", "for it"));
         let next = desired_status(&written, M, &verdict(Some(&plugin), &why, 1), "t2");
@@ -274,6 +275,9 @@ mod tests {
         let observed = json!({"conditions": [{"type": "Foreign", "status": "True"}, {"type": "Old", "status": "True"}], "x": 1, "y": 2});
         let before = status_fields(&json!({"conditions": [{"type": "Old"}], "x": 1}));
         let merged = merge_status(&observed, &before, &json!({"conditions": [{"type": "Ready", "status": "True"}]}));
-        assert_eq!(merged, json!({"conditions": [{"type": "Foreign", "status": "True"}, {"type": "Ready", "status": "True"}], "y": 2}));
+        assert_eq!(
+            merged,
+            json!({"conditions": [{"type": "Foreign", "status": "True"}, {"type": "Ready", "status": "True"}], "y": 2})
+        );
     }
 }

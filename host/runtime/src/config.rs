@@ -95,7 +95,8 @@ impl Config {
     /// # Errors
     /// The first mistake.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        let whole = |message: &str| ConfigError { file: file.to_owned(), line: 1, column: 1, message: message.to_owned() };
+        let whole =
+            |message: &str| ConfigError { file: file.to_owned(), line: 1, column: 1, message: message.to_owned() };
         let mut documents = parse_documents(text);
         if documents.len() > 1 {
             return Err(whole("more than one document; one is expected"));
@@ -111,11 +112,23 @@ impl Config {
         let top = reader.object(
             &document.value,
             "",
-            &["apiVersion", "kind", "pluginsDir", "resourcesDir", "stateDir", "listen", "healthListen", "workers", "plugins"],
+            &[
+                "apiVersion",
+                "kind",
+                "pluginsDir",
+                "resourcesDir",
+                "stateDir",
+                "listen",
+                "healthListen",
+                "workers",
+                "plugins",
+            ],
         )?;
         match top.get("apiVersion").and_then(Value::as_str) {
             Some(API_VERSION) => {}
-            Some(other) => return Err(reader.error("/apiVersion", format!("{other:?} is not known; write {API_VERSION}"))),
+            Some(other) => {
+                return Err(reader.error("/apiVersion", format!("{other:?} is not known; write {API_VERSION}")));
+            }
             None => return Err(whole(&format!("apiVersion is missing; write `apiVersion: {API_VERSION}`"))),
         }
         let base = Path::new(file).parent().unwrap_or(Path::new(""));
@@ -161,7 +174,8 @@ impl Config {
             Some(grants) => grants,
             None => Grants::described_in_local().iter().cloned().collect(),
         };
-        let beside = beside.iter().filter(|(plugin, _)| plugin == name || plugin == "*").map(|(_, grant)| grant.clone());
+        let beside =
+            beside.iter().filter(|(plugin, _)| plugin == name || plugin == "*").map(|(_, grant)| grant.clone());
         Grants::new(base.into_iter().chain(beside).collect())
     }
 }
@@ -211,12 +225,7 @@ impl Reader<'_> {
         }
     }
 
-    fn number(
-        &self,
-        map: &serde_json::Map<String, Value>,
-        at: &str,
-        name: &str,
-    ) -> Result<Option<u64>, ConfigError> {
+    fn number(&self, map: &serde_json::Map<String, Value>, at: &str, name: &str) -> Result<Option<u64>, ConfigError> {
         match map.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match value.as_u64() {
@@ -227,12 +236,7 @@ impl Reader<'_> {
     }
 
     /// A span of time: `500ms`, `30s`, `5m`, `1h`.
-    fn duration(
-        &self,
-        map: &serde_json::Map<String, Value>,
-        at: &str,
-        name: &str,
-    ) -> Result<Option<u64>, ConfigError> {
+    fn duration(&self, map: &serde_json::Map<String, Value>, at: &str, name: &str) -> Result<Option<u64>, ConfigError> {
         let Some(text) = self.text(map, at, name)? else { return Ok(None) };
         parse_duration(text).map(Some).ok_or_else(|| {
             let message = format!("{name}: {text:?} is no span of time; write it as 500ms, 30s, 5m or 1h");
@@ -344,6 +348,9 @@ mod tests {
             Err("setpoint.yaml:4:23: timeout: a string is expected".into())
         );
         assert!(error("listen: x\n").is_err_and(|e| e.contains("apiVersion is missing")));
-        assert!(error("apiVersion: config.setpoint.dev/v1alpha1\nlisten: x\n").is_err_and(|e| e.starts_with("setpoint.yaml:2:9: ")));
+        assert!(
+            error("apiVersion: config.setpoint.dev/v1alpha1\nlisten: x\n")
+                .is_err_and(|e| e.starts_with("setpoint.yaml:2:9: "))
+        );
     }
 }

@@ -188,12 +188,7 @@ impl Driver {
             }
             self.log_end(row);
         }
-        self.metrics.record_attempt(
-            attempt.plugin(),
-            result,
-            Duration::from_millis(attempt.waited()),
-            began.elapsed(),
-        );
+        self.metrics.record_attempt(attempt.plugin(), result, Duration::from_millis(attempt.waited()), began.elapsed());
         // No subscriber is no error.
         let _ = self.stream.send(StreamItem::Row { key: Some(attempt.key().to_string()) });
         if self.stopping.load(Ordering::Acquire) && self.look(Engine::running) == 0 {

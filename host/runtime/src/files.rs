@@ -189,7 +189,8 @@ impl Files {
     /// The mistakes of a file as an event of the object that keeps its last good content.
     fn tell_invalid(&self, key: &Key, rows: &[FileRow]) {
         let Some(first) = rows.first() else { return };
-        let reason = Reason::new("InvalidFile", format!("{}:{}:{}: {}", first.file, first.line, first.column, first.message));
+        let reason =
+            Reason::new("InvalidFile", format!("{}:{}:{}: {}", first.file, first.line, first.column, first.message));
         let event = Event { kind: EventType::Warning, reason, regarding: None };
         self.driver.tell(key, std::slice::from_ref(&event));
         let op = setpoint_core::op::Op::RecordEvents { about: key.clone(), events: vec![event] };
@@ -252,7 +253,10 @@ impl Files {
                 report.errors.iter().map(|e| row(e.position.line, e.position.column, "Invalid", sanitize(&e.message))),
             );
             rows.extend(report.unclaimed.iter().map(|u| {
-                let message = format!("no plugin brings the kind {}; put its plugin into the plugins directory", kind_name(&u.document));
+                let message = format!(
+                    "no plugin brings the kind {}; put its plugin into the plugins directory",
+                    kind_name(&u.document)
+                );
                 row(u.line, 1, "Unclaimed", message)
             }));
             rows.extend(

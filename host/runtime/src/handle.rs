@@ -156,7 +156,13 @@ impl Handle {
                 && filter.plugin.as_deref().is_none_or(|plugin| row.plugin.as_deref() == Some(plugin))
         });
         all.sort_by(|a, b| {
-            (&a.group, &a.kind, &a.cluster, &a.namespace, &a.name).cmp(&(&b.group, &b.kind, &b.cluster, &b.namespace, &b.name))
+            (&a.group, &a.kind, &a.cluster, &a.namespace, &a.name).cmp(&(
+                &b.group,
+                &b.kind,
+                &b.cluster,
+                &b.namespace,
+                &b.name,
+            ))
         });
         all
     }
@@ -167,9 +173,10 @@ impl Handle {
     }
 
     fn wanted<'f>(&self, filter: &'f Filter) -> impl Fn(&Key) -> bool + use<'f> {
-        let kinds: Option<Vec<GroupKind>> = filter.kind.as_deref().map(|word| {
-            self.inner.kinds.named(word).iter().map(|crd| GroupKind::new(&crd.group, &crd.kind)).collect()
-        });
+        let kinds: Option<Vec<GroupKind>> = filter
+            .kind
+            .as_deref()
+            .map(|word| self.inner.kinds.named(word).iter().map(|crd| GroupKind::new(&crd.group, &crd.kind)).collect());
         let group = filter.group.as_deref().map(|group| if group == "core" { "" } else { group });
         move |key: &Key| {
             filter.cluster.as_deref().is_none_or(|cluster| *key.cluster == *cluster)
@@ -430,7 +437,9 @@ fn shown(object: &Object) -> Value {
     value["metadata"]["resourceVersion"] = Value::String(object.resource_version().to_owned());
     if object.kind() == "Secret" && object.api_version() == "v1" {
         for part in ["data", "stringData"] {
-            for secret in value.get_mut(part).and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut()) {
+            for secret in
+                value.get_mut(part).and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut())
+            {
                 *secret = Value::String("[REDACTED]".into());
             }
         }

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
+use setpoint_cluster::Sink;
 use setpoint_cluster::local::{Local, LocalOptions, OpenError, STORE_ID};
 use setpoint_cluster::source::{FileSource, Scope, SourceOptions};
 use setpoint_core::engine::{Engine, Options};
 use setpoint_core::grants::Grant;
-use setpoint_cluster::Sink;
 use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_plugin::{PluginError, PluginHost};

@@ -145,11 +145,11 @@ impl Plugins {
                     if !wasm || name.starts_with('.') {
                         continue;
                     }
-                    if let Ok(metadata) = std::fs::metadata(&path) {
-                        if metadata.is_file() {
-                            let seen = Seen { len: metadata.len(), modified: metadata.modified().ok() };
-                            found.insert(name.to_owned(), seen);
-                        }
+                    if let Ok(metadata) = std::fs::metadata(&path)
+                        && metadata.is_file()
+                    {
+                        let seen = Seen { len: metadata.len(), modified: metadata.modified().ok() };
+                        found.insert(name.to_owned(), seen);
                     }
                 }
             }
@@ -230,8 +230,10 @@ impl Plugins {
         self.check_others(file, &name, &description)?;
         let mut crds = Vec::new();
         for owned in &description.kinds {
-            let json = serde_json::from_str(&owned.crd).map_err(|e| format!("its CRD of {} is not JSON: {e}", owned.kind.kind))?;
-            let crd = Crd::parse(&json, &owned.kind.version).map_err(|e| format!("its CRD of {}: {e}", owned.kind.kind))?;
+            let json = serde_json::from_str(&owned.crd)
+                .map_err(|e| format!("its CRD of {} is not JSON: {e}", owned.kind.kind))?;
+            let crd =
+                Crd::parse(&json, &owned.kind.version).map_err(|e| format!("its CRD of {}: {e}", owned.kind.kind))?;
             crds.push(Arc::new(crd));
         }
         let given = check_config(&description, said.config.as_ref())?;
@@ -264,7 +266,9 @@ impl Plugins {
         self.driver.with(|engine, now| {
             for crd in &crds {
                 let source = Source::new(LOCAL, &crd.group, &crd.kind);
-                if engine.plugin_for(&source).is_none() && !matches!(engine.cache().state(&source), setpoint_core::cache::SourceState::Synced) {
+                if engine.plugin_for(&source).is_none()
+                    && !matches!(engine.cache().state(&source), setpoint_core::cache::SourceState::Synced)
+                {
                     engine.source_syncing(&source);
                 }
             }
@@ -391,9 +395,9 @@ fn stem(file: &str) -> String {
 fn watcher(dir: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let kinds = EventKindMask::CORE | EventKindMask::ACCESS_CLOSE;
     let on_event = move |event: notify::Result<notify::Event>| {
-        let opened = event.is_ok_and(|event| {
-            matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
-        });
+        let opened = event.is_ok_and(
+            |event| matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)),
+        );
         if !opened {
             changed.notify_one();
         }
@@ -408,7 +412,11 @@ fn check_config(description: &Description, given: Option<&serde_json::Value>) ->
     let given = given.cloned().unwrap_or_else(|| serde_json::json!({}));
     let Some(schema) = &description.config_schema else {
         let empty = given.as_object().is_none_or(serde_json::Map::is_empty);
-        return if empty { Ok(given) } else { Err("it takes no configuration, and the configuration has one for it".into()) };
+        return if empty {
+            Ok(given)
+        } else {
+            Err("it takes no configuration, and the configuration has one for it".into())
+        };
     };
     let schema: serde_json::Value =
         serde_json::from_str(schema).map_err(|error| format!("its config-schema is not JSON: {error}"))?;
@@ -431,5 +439,9 @@ fn check_config(description: &Description, given: Option<&serde_json::Value>) ->
         .map(ToString::to_string)
         .chain(admission.unknown.iter().map(|path| format!("{path}: unknown field")))
         .collect();
-    if mistakes.is_empty() { Ok(admission.object["spec"].take()) } else { Err(format!("its configuration: {}", mistakes.join("; "))) }
+    if mistakes.is_empty() {
+        Ok(admission.object["spec"].take())
+    } else {
+        Err(format!("its configuration: {}", mistakes.join("; ")))
+    }
 }

@@ -78,9 +78,7 @@ pub(crate) fn to_cel(schema: Option<&Schema>, value: &Value) -> Cel {
         Value::String(text) => self::text(schema, text),
         Value::Array(list) => {
             let items = schema.and_then(|schema| schema.items.as_deref());
-            Cel::List(Arc::new(
-                list.iter().map(|item| to_cel(items, item)).collect(),
-            ))
+            Cel::List(Arc::new(list.iter().map(|item| to_cel(items, item)).collect()))
         }
         Value::Object(object) => {
             let mut map = HashMap::with_capacity(object.len());
@@ -100,17 +98,13 @@ fn entry(schema: Option<&Schema>, name: &str, value: &Value) -> Option<(String, 
     };
     if let Some(property) = schema.properties.get(name) {
         // A null in a field is as good as no field: `has()` says so too.
-        return (!value.is_null())
-            .then_some(())
-            .and_then(|()| Some((escape(name)?, to_cel(Some(property), value))));
+        return (!value.is_null()).then_some(()).and_then(|()| Some((escape(name)?, to_cel(Some(property), value))));
     }
     match &schema.additional {
         // Keys of maps are data, not names.
         Additional::Schema(values) => Some((name.to_owned(), to_cel(Some(values), value))),
         Additional::Any => Some((name.to_owned(), to_cel(None, value))),
-        Additional::None => schema
-            .preserve
-            .then(|| (name.to_owned(), to_cel(None, value))),
+        Additional::None => schema.preserve.then(|| (name.to_owned(), to_cel(None, value))),
     }
 }
 
@@ -121,9 +115,7 @@ fn number(schema: Option<&Schema>, number: &Number) -> Cel {
         _ => match (number.as_i64(), number.as_f64()) {
             (Some(int), _) => Cel::Int(int),
             // `1.0` in a field of type integer is 1.
-            (None, Some(n))
-                if schema.is_some() && number.is_f64() && n.fract() == 0.0 && n.abs() < 9e18 =>
-            {
+            (None, Some(n)) if schema.is_some() && number.is_f64() && n.fract() == 0.0 && n.abs() < 9e18 => {
                 Cel::Int(n as i64)
             }
             _ => number.as_u64().map_or_else(float, Cel::UInt),
@@ -145,17 +137,10 @@ fn text(schema: Option<&Schema>, text: &str) -> Cel {
 
 /// Lets the library make a value of a text by one of its own functions.
 fn make(function: &str, text: &str) -> Option<Cel> {
-    let ident = |name: &str| IdedExpr {
-        id: 0,
-        expr: Expr::Ident(name.to_owned()),
-    };
+    let ident = |name: &str| IdedExpr { id: 0, expr: Expr::Ident(name.to_owned()) };
     let call = IdedExpr {
         id: 0,
-        expr: Expr::Call(CallExpr {
-            func_name: function.to_owned(),
-            target: None,
-            args: vec![ident("text")],
-        }),
+        expr: Expr::Call(CallExpr { func_name: function.to_owned(), target: None, args: vec![ident("text")] }),
     };
     let mut context = FUNCTIONS.new_inner_scope();
     context.add_variable_from_value("text", text);

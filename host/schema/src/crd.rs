@@ -129,23 +129,15 @@ impl Crd {
     }
 
     fn compile(crd: &Value, version: &str, rules: Rules) -> Result<Crd, CrdError> {
-        let source = Source {
-            json: crd,
-            path: FieldPath::default(),
-        };
-        if source.text("kind")? != "CustomResourceDefinition"
-            || source.text("apiVersion")? != "apiextensions.k8s.io/v1"
+        let source = Source { json: crd, path: FieldPath::default() };
+        if source.text("kind")? != "CustomResourceDefinition" || source.text("apiVersion")? != "apiextensions.k8s.io/v1"
         {
             let message = "must be a CustomResourceDefinition of apiextensions.k8s.io/v1";
             return Err(CrdError::definition(FieldPath::of(&["kind"]), message));
         }
         let spec = source.field("spec")?;
         let names = spec.field("names")?;
-        let (group, kind, plural) = (
-            spec.text("group")?,
-            names.text("kind")?,
-            names.text("plural")?,
-        );
+        let (group, kind, plural) = (spec.text("group")?, names.text("kind")?, names.text("plural")?);
         if !group.split('.').all(metadata::is_dns_label) {
             return Err(spec.wrong("group", "must be a DNS name in lower case"));
         }
@@ -158,22 +150,11 @@ impl Crd {
             _ => return Err(spec.wrong("scope", "must be Namespaced or Cluster")),
         };
         let versions = Version::all(&spec)?;
-        let served: Vec<String> = versions
-            .iter()
-            .filter(|v| v.served)
-            .map(|v| v.name.to_owned())
-            .collect();
+        let served: Vec<String> = versions.iter().filter(|v| v.served).map(|v| v.name.to_owned()).collect();
         let Some(chosen) = versions.iter().find(|v| v.served && v.name == version) else {
-            return Err(CrdError::Version {
-                kind: kind.to_owned(),
-                version: version.to_owned(),
-                served,
-            });
+            return Err(CrdError::Version { kind: kind.to_owned(), version: version.to_owned(), served });
         };
-        let strategy = crd
-            .pointer("/spec/conversion/strategy")
-            .and_then(Value::as_str)
-            .unwrap_or("None");
+        let strategy = crd.pointer("/spec/conversion/strategy").and_then(Value::as_str).unwrap_or("None");
         if rules == Rules::Compiled && versions.len() > 1 && strategy != "None" {
             return Err(CrdError::Conversion {
                 kind: kind.to_owned(),
@@ -181,9 +162,7 @@ impl Crd {
                 versions: versions.iter().map(|v| v.name.to_owned()).collect(),
             });
         }
-        let singular = names
-            .optional("singular")
-            .map_or_else(|| kind.to_lowercase(), str::to_owned);
+        let singular = names.optional("singular").map_or_else(|| kind.to_lowercase(), str::to_owned);
         let schema = chosen.compile(rules)?;
         Ok(Crd {
             group: group.to_owned(),
@@ -195,12 +174,7 @@ impl Crd {
             columns: chosen.columns()?,
             has_status: chosen.source.json.pointer("/subresources/status").is_some(),
             schema: Arc::new(schema),
-            manifest: Arc::new(manifest(
-                crd,
-                &versions,
-                &singular,
-                &format!("{plural}.{group}"),
-            )),
+            manifest: Arc::new(manifest(crd, &versions, &singular, &format!("{plural}.{group}"))),
             singular,
             served,
         })
@@ -218,11 +192,7 @@ impl Crd {
     }
 
     fn api_version_of(&self, version: &str) -> String {
-        if self.group.is_empty() {
-            version.to_owned()
-        } else {
-            format!("{}/{version}", self.group)
-        }
+        if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
     /// Does to an object what an API server does when it is written: nulls that are not allowed are
@@ -247,11 +217,7 @@ impl Crd {
         });
         match &object {
             Value::Object(fields) => self.check(&object, fields, old.as_ref(), part, &mut errors),
-            other => errors.push(FieldError::type_invalid(
-                FieldPath::default(),
-                other,
-                "of type object",
-            )),
+            other => errors.push(FieldError::type_invalid(FieldPath::default(), other, "of type object")),
         }
         let mut all: Vec<FieldError> = Vec::with_capacity(errors.len());
         for error in errors {
@@ -260,11 +226,7 @@ impl Crd {
                 all.push(error);
             }
         }
-        Admission {
-            object,
-            errors: all,
-            unknown,
-        }
+        Admission { object, errors: all, unknown }
     }
 
     fn check(
@@ -299,26 +261,15 @@ impl Crd {
         }
         if errors.iter().any(FieldError::blocks_rules) {
             let message = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
-            errors.push(FieldError::invalid(
-                FieldPath::default(),
-                &Value::Null,
-                message,
-            ));
+            errors.push(FieldError::invalid(FieldPath::default(), &Value::Null, message));
             return;
         }
         errors.extend(evaluate::Run::over(schema, object, old, part).errors);
     }
 
     fn check_type(&self, fields: &Map<String, Value>, errors: &mut Vec<FieldError>) {
-        let versions = self
-            .served
-            .iter()
-            .map(|version| Value::from(self.api_version_of(version)))
-            .collect();
-        for (key, allowed) in [
-            ("apiVersion", versions),
-            ("kind", vec![Value::from(self.kind.as_str())]),
-        ] {
+        let versions = self.served.iter().map(|version| Value::from(self.api_version_of(version))).collect();
+        for (key, allowed) in [("apiVersion", versions), ("kind", vec![Value::from(self.kind.as_str())])] {
             let path = FieldPath::of(&[key]);
             match fields.get(key) {
                 None => errors.push(FieldError::required(path, "")),
@@ -353,14 +304,10 @@ impl Crd {
             ["metadata", "ownerReferences"] => return ListType::Map(vec!["uid".to_owned()]),
             _ => {}
         }
-        let found = path
-            .iter()
-            .try_fold(&*self.schema, |schema, segment| match &schema.items {
-                Some(items) => Some(&**items),
-                None => schema.child(segment),
-            });
-        found
-            .map(|schema| schema.list_type.clone())
-            .unwrap_or_default()
+        let found = path.iter().try_fold(&*self.schema, |schema, segment| match &schema.items {
+            Some(items) => Some(&**items),
+            None => schema.child(segment),
+        });
+        found.map(|schema| schema.list_type.clone()).unwrap_or_default()
     }
 }

@@ -21,10 +21,7 @@ impl<'a> Source<'a> {
 
     pub(crate) fn field(&self, key: &str) -> Result<Source<'a>, CrdError> {
         match self.json.get(key) {
-            Some(json @ Value::Object(_)) => Ok(Source {
-                json,
-                path: self.path.clone().key(key),
-            }),
+            Some(json @ Value::Object(_)) => Ok(Source { json, path: self.path.clone().key(key) }),
             _ => Err(self.wrong(key, "is required and must be an object")),
         }
     }
@@ -41,10 +38,7 @@ impl<'a> Source<'a> {
 
     pub(crate) fn strings(&self, key: &str) -> Vec<String> {
         let list = self.json.get(key).and_then(Value::as_array);
-        list.into_iter()
-            .flatten()
-            .filter_map(|value| value.as_str().map(str::to_owned))
-            .collect()
+        list.into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect()
     }
 }
 
@@ -59,20 +53,12 @@ pub(crate) struct Version<'a> {
 
 impl<'a> Version<'a> {
     pub(crate) fn all(spec: &Source<'a>) -> Result<Vec<Version<'a>>, CrdError> {
-        let Some(list) = spec
-            .json
-            .get("versions")
-            .and_then(Value::as_array)
-            .filter(|list| !list.is_empty())
-        else {
+        let Some(list) = spec.json.get("versions").and_then(Value::as_array).filter(|list| !list.is_empty()) else {
             return Err(spec.wrong("versions", "at least one version is required"));
         };
         let mut versions = Vec::new();
         for (index, json) in list.iter().enumerate() {
-            let source = Source {
-                json,
-                path: spec.path.clone().key("versions").index(index),
-            };
+            let source = Source { json, path: spec.path.clone().key("versions").index(index) };
             let raw = source.field("schema")?.field("openAPIV3Schema")?;
             versions.push(Version {
                 name: source.text("name")?,
@@ -93,22 +79,10 @@ impl<'a> Version<'a> {
     }
 
     pub(crate) fn columns(&self) -> Result<Vec<Column>, CrdError> {
-        let list = self
-            .source
-            .json
-            .get("additionalPrinterColumns")
-            .and_then(Value::as_array);
+        let list = self.source.json.get("additionalPrinterColumns").and_then(Value::as_array);
         let mut columns = Vec::new();
         for (index, json) in list.into_iter().flatten().enumerate() {
-            let column = Source {
-                json,
-                path: self
-                    .source
-                    .path
-                    .clone()
-                    .key("additionalPrinterColumns")
-                    .index(index),
-            };
+            let column = Source { json, path: self.source.path.clone().key("additionalPrinterColumns").index(index) };
             columns.push(Column {
                 name: column.text("name")?.to_owned(),
                 json_path: column.text("jsonPath")?.to_owned(),
@@ -143,17 +117,11 @@ pub(crate) fn manifest(crd: &Value, versions: &[Version<'_>], singular: &str, na
     }
     if let Some(Value::Object(names)) = made.pointer_mut("/spec/names") {
         names.entry("singular").or_insert_with(|| json!(singular));
-        if let Some(kind) = names
-            .get("kind")
-            .and_then(Value::as_str)
-            .map(|kind| format!("{kind}List"))
-        {
+        if let Some(kind) = names.get("kind").and_then(Value::as_str).map(|kind| format!("{kind}List")) {
             names.entry("listKind").or_insert_with(|| json!(kind));
         }
     }
-    let entries = made
-        .pointer_mut("/spec/versions")
-        .and_then(Value::as_array_mut);
+    let entries = made.pointer_mut("/spec/versions").and_then(Value::as_array_mut);
     for (entry, version) in entries.into_iter().flatten().zip(versions) {
         if let Value::Object(entry) = entry {
             entry.entry("served").or_insert(Value::Bool(true));

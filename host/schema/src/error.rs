@@ -49,37 +49,21 @@ impl std::error::Error for FieldError {}
 
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_root() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.path, self.message)
-        }
+        if self.path.is_root() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
     }
 }
 
 impl FieldError {
     fn new(kind: FieldErrorKind, path: FieldPath, message: String) -> Self {
-        FieldError {
-            path,
-            message,
-            kind,
-        }
+        FieldError { path, message, kind }
     }
 
     pub(crate) fn required(path: FieldPath, detail: &str) -> Self {
-        Self::new(
-            FieldErrorKind::Required,
-            path,
-            with_detail("Required value".into(), detail),
-        )
+        Self::new(FieldErrorKind::Required, path, with_detail("Required value".into(), detail))
     }
 
     pub(crate) fn forbidden(path: FieldPath, detail: &str) -> Self {
-        Self::new(
-            FieldErrorKind::Forbidden,
-            path,
-            with_detail("Forbidden".into(), detail),
-        )
+        Self::new(FieldErrorKind::Forbidden, path, with_detail("Forbidden".into(), detail))
     }
 
     /// `detail` says the whole sentence, the name of the field included.
@@ -91,19 +75,13 @@ impl FieldError {
     /// `expected` completes "must be …".
     pub(crate) fn type_invalid(path: FieldPath, value: &Value, expected: &str) -> Self {
         let found = type_name(value);
-        let message = format!(
-            "Invalid value: \"{found}\": {} in body must be {expected}: \"{found}\"",
-            named(&path)
-        );
+        let message = format!("Invalid value: \"{found}\": {} in body must be {expected}: \"{found}\"", named(&path));
         Self::new(FieldErrorKind::TypeInvalid, path, message)
     }
 
     pub(crate) fn format_invalid(path: FieldPath, value: &Value, format: &str) -> Self {
         let value = shown(value);
-        let message = format!(
-            "Invalid value: {value}: {} in body must be of type {format}: {value}",
-            named(&path)
-        );
+        let message = format!("Invalid value: {value}: {} in body must be of type {format}: {value}", named(&path));
         Self::new(FieldErrorKind::TypeInvalid, path, message)
     }
 
@@ -114,11 +92,7 @@ impl FieldError {
 
     pub(crate) fn not_supported(path: FieldPath, value: &Value, supported: &[Value]) -> Self {
         let supported: Vec<String> = supported.iter().map(shown).collect();
-        let message = format!(
-            "Unsupported value: {}: supported values: {}",
-            shown(value),
-            supported.join(", ")
-        );
+        let message = format!("Unsupported value: {}: supported values: {}", shown(value), supported.join(", "));
         Self::new(FieldErrorKind::NotSupported, path, message)
     }
 
@@ -152,20 +126,12 @@ impl FieldError {
 }
 
 fn with_detail(head: String, detail: &str) -> String {
-    if detail.is_empty() {
-        head
-    } else {
-        format!("{head}: {detail}")
-    }
+    if detail.is_empty() { head } else { format!("{head}: {detail}") }
 }
 
 /// A field's name within a sentence.
 pub(crate) fn named(path: &FieldPath) -> String {
-    if path.is_root() {
-        "object".to_owned()
-    } else {
-        path.to_string()
-    }
+    if path.is_root() { "object".to_owned() } else { path.to_string() }
 }
 
 /// A value as messages show it: JSON, cut when long.
@@ -247,17 +213,11 @@ pub enum CrdError {
 
 impl CrdError {
     pub(crate) fn schema(path: FieldPath, message: impl Into<String>) -> Self {
-        CrdError::Schema {
-            path,
-            message: message.into(),
-        }
+        CrdError::Schema { path, message: message.into() }
     }
 
     pub(crate) fn definition(path: FieldPath, message: impl Into<String>) -> Self {
-        CrdError::Definition {
-            path,
-            message: message.into(),
-        }
+        CrdError::Definition { path, message: message.into() }
     }
 }
 
@@ -271,10 +231,7 @@ mod tests {
     fn errors_read_as_those_of_an_api_server() {
         let path = FieldPath::of(&["spec", "y"]);
         let cases = [
-            (
-                FieldError::required(path.clone(), ""),
-                "spec.y: Required value",
-            ),
+            (FieldError::required(path.clone(), ""), "spec.y: Required value"),
             (
                 FieldError::not_supported(path.clone(), &json!("x"), &[json!("a"), json!("b")]),
                 r#"spec.y: Unsupported value: "x": supported values: "a", "b""#,
@@ -284,21 +241,11 @@ mod tests {
                 r#"spec.y: Invalid value: "string": spec.y in body must be of type integer: "string""#,
             ),
             (
-                FieldError::invalid(
-                    path.clone(),
-                    &json!("x"),
-                    "spec.y in body should match '^a$'",
-                ),
+                FieldError::invalid(path.clone(), &json!("x"), "spec.y in body should match '^a$'"),
                 r#"spec.y: Invalid value: "x": spec.y in body should match '^a$'"#,
             ),
-            (
-                FieldError::too_many(path.clone(), 3, 2),
-                "spec.y: Too many: 3: must have at most 2 items",
-            ),
-            (
-                FieldError::duplicate(path, &json!({"id": "a"})),
-                r#"spec.y: Duplicate value: {"id":"a"}"#,
-            ),
+            (FieldError::too_many(path.clone(), 3, 2), "spec.y: Too many: 3: must have at most 2 items"),
+            (FieldError::duplicate(path, &json!({"id": "a"})), r#"spec.y: Duplicate value: {"id":"a"}"#),
         ];
         for (error, text) in cases {
             assert_eq!(error.to_string(), text);

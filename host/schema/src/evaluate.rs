@@ -34,11 +34,7 @@ struct Given<'a> {
 
 impl<'a> Given<'a> {
     fn part(&self, value: &'a Value, old: Option<&'a Value>) -> Self {
-        Given {
-            value,
-            old: old.filter(|old| !old.is_null()),
-            unchanged: self.unchanged || old == Some(value),
-        }
+        Given { value, old: old.filter(|old| !old.is_null()), unchanged: self.unchanged || old == Some(value) }
     }
 }
 
@@ -52,17 +48,9 @@ pub(crate) struct Run {
 impl Run {
     /// Checks the rules that a write of `part` can violate. `object` and `old` have defaults.
     pub(crate) fn over(root: &Schema, object: &Value, old: Option<&Value>, part: Part) -> Self {
-        let mut run = Run {
-            left: BUDGET,
-            exhausted: false,
-            errors: Vec::new(),
-        };
+        let mut run = Run { left: BUDGET, exhausted: false, errors: Vec::new() };
         let about_part = |rule: &Rule| part != Part::Status || rule.reads_status;
-        let value = Given {
-            value: object,
-            old,
-            unchanged: old == Some(object),
-        };
+        let value = Given { value: object, old, unchanged: old == Some(object) };
         run.rules(root, value, &At::Root, about_part);
         run.below(root, value, &At::Root, &|field| part.wants(field));
         run
@@ -89,9 +77,7 @@ impl Run {
                 }
             }
             Value::Array(items) => {
-                let Some(schema_of_items) =
-                    schema.items.as_deref().filter(|items| items.rules_below)
-                else {
+                let Some(schema_of_items) = schema.items.as_deref().filter(|items| items.rules_below) else {
                     return;
                 };
                 let old = list::Old::of(schema, given.old);
@@ -104,18 +90,8 @@ impl Run {
         }
     }
 
-    fn rules(
-        &mut self,
-        schema: &Schema,
-        given: Given<'_>,
-        at: &At<'_>,
-        wanted: impl Fn(&Rule) -> bool,
-    ) {
-        let Given {
-            value,
-            old,
-            unchanged,
-        } = given;
+    fn rules(&mut self, schema: &Schema, given: Given<'_>, at: &At<'_>, wanted: impl Fn(&Rule) -> bool) {
+        let Given { value, old, unchanged } = given;
         let due: Vec<&Rule> = schema
             .rules
             .iter()
@@ -130,9 +106,7 @@ impl Run {
         }
         let mut context = FUNCTIONS.new_inner_scope();
         context.add_variable_from_value("self", to_cel(Some(schema), value));
-        let old_cel = old
-            .filter(|_| due.iter().any(|rule| rule.uses_old))
-            .map(|old| to_cel(Some(schema), old));
+        let old_cel = old.filter(|_| due.iter().any(|rule| rule.uses_old)).map(|old| to_cel(Some(schema), old));
         for rule in due {
             if self.exhausted {
                 return;
@@ -142,16 +116,15 @@ impl Run {
                 context.add_variable_from_value("oldSelf", bound_old(rule, old_cel.as_ref()));
             }
             if !self.pays_for(rule, value, old) {
-                let message = "validation failed due to running out of cost budget, no further validation rules will be run";
-                self.errors
-                    .push(FieldError::rule(at.path(), message.to_owned()));
+                let message =
+                    "validation failed due to running out of cost budget, no further validation rules will be run";
+                self.errors.push(FieldError::rule(at.path(), message.to_owned()));
                 self.exhausted = true;
                 return;
             }
             if let Err(detail) = holds(rule, &context) {
                 let path = at.path().extend(&rule.field_path);
-                self.errors
-                    .push(FieldError::rule(path, sentence(rule, schema, &detail)));
+                self.errors.push(FieldError::rule(path, sentence(rule, schema, &detail)));
             }
         }
     }
@@ -188,21 +161,11 @@ fn holds(rule: &Rule, context: &Context<'_>) -> Result<(), String> {
     match resolve(&rule.expr, context) {
         Ok(Cel::Bool(true)) => Ok(()),
         Ok(Cel::Bool(false)) => {
-            let expressed = rule
-                .message_expr
-                .as_ref()
-                .and_then(|expr| expressed(expr, context));
-            let fixed = || {
-                rule.message
-                    .clone()
-                    .unwrap_or_else(|| format!("failed rule: {}", rule.text))
-            };
+            let expressed = rule.message_expr.as_ref().and_then(|expr| expressed(expr, context));
+            let fixed = || rule.message.clone().unwrap_or_else(|| format!("failed rule: {}", rule.text));
             Err(expressed.unwrap_or_else(fixed))
         }
-        Ok(_) => Err(format!(
-            "the rule is neither true nor false, evaluating rule: {}",
-            said()
-        )),
+        Ok(_) => Err(format!("the rule is neither true nor false, evaluating rule: {}", said())),
         Err(reason) => Err(format!("{reason} evaluating rule: {}", said())),
     }
 }
@@ -212,8 +175,7 @@ fn expressed(expr: &IdedExpr, context: &Context<'_>) -> Option<String> {
     match resolve(expr, context) {
         Ok(Cel::String(text)) => {
             let text = text.trim();
-            (!text.is_empty() && text.len() <= LONGEST_MESSAGE && !text.contains('\n'))
-                .then(|| text.to_owned())
+            (!text.is_empty() && text.len() <= LONGEST_MESSAGE && !text.contains('\n')).then(|| text.to_owned())
         }
         _ => None,
     }
@@ -261,14 +223,10 @@ fn sentence(rule: &Rule, schema: &Schema, detail: &str) -> String {
 /// be taken apart.
 fn longest(value: &Value, strings: bool) -> u64 {
     match value {
-        Value::Array(list) => list
-            .iter()
-            .map(|item| longest(item, strings))
-            .fold(list.len() as u64, u64::max),
-        Value::Object(object) => object
-            .values()
-            .map(|value| longest(value, strings))
-            .fold(object.len() as u64, u64::max),
+        Value::Array(list) => list.iter().map(|item| longest(item, strings)).fold(list.len() as u64, u64::max),
+        Value::Object(object) => {
+            object.values().map(|value| longest(value, strings)).fold(object.len() as u64, u64::max)
+        }
         Value::String(text) if strings => text.len() as u64,
         _ => 0,
     }

@@ -5,9 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use kube_cel::KubeCelExt;
-use kube_cel::cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators,
-};
+use kube_cel::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators};
 use kube_cel::cel::{Context, ExecutionError, IdedExpr, Value as Cel};
 
 use crate::convert;
@@ -39,17 +37,8 @@ pub(crate) struct Facts {
 }
 
 /// Checks that every variable, function and field of an expression on `schema` exists.
-pub(crate) fn check(
-    expr: &IdedExpr,
-    schema: &Schema,
-    old_is_optional: bool,
-) -> Result<Facts, String> {
-    let mut checker = Checker {
-        schema,
-        old_is_optional,
-        bound: Vec::new(),
-        facts: Facts::default(),
-    };
+pub(crate) fn check(expr: &IdedExpr, schema: &Schema, old_is_optional: bool) -> Result<Facts, String> {
+    let mut checker = Checker { schema, old_is_optional, bound: Vec::new(), facts: Facts::default() };
     checker.walk(expr)?;
     Ok(checker.facts)
 }
@@ -58,31 +47,12 @@ pub(crate) fn check(
 fn below(expr: &IdedExpr) -> Vec<&IdedExpr> {
     match &expr.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
-        Expr::Call(call) => call
-            .target
-            .as_deref()
-            .into_iter()
-            .chain(&call.args)
-            .collect(),
-        Expr::Comprehension(c) => vec![
-            &c.iter_range,
-            &c.accu_init,
-            &c.loop_cond,
-            &c.loop_step,
-            &c.result,
-        ],
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::Comprehension(c) => vec![&c.iter_range, &c.accu_init, &c.loop_cond, &c.loop_step, &c.result],
         Expr::List(list) => list.elements.iter().collect(),
-        Expr::Map(map) => map
-            .entries
-            .iter()
-            .flat_map(|entry| entry_parts(&entry.expr))
-            .collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(|entry| entry_parts(&entry.expr)).collect(),
         Expr::Select(select) => vec![&select.operand],
-        Expr::Struct(made) => made
-            .entries
-            .iter()
-            .flat_map(|entry| entry_parts(&entry.expr))
-            .collect(),
+        Expr::Struct(made) => made.entries.iter().flat_map(|entry| entry_parts(&entry.expr)).collect(),
     }
 }
 
@@ -119,10 +89,7 @@ pub(crate) fn mend(expr: &mut IdedExpr) -> bool {
             if !through || select.test {
                 return false;
             }
-            let field = IdedExpr {
-                id: 0,
-                expr: Expr::Literal(LiteralValue::String(select.field.as_str().into())),
-            };
+            let field = IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::String(select.field.as_str().into())) };
             let operand = std::mem::take(&mut *select.operand);
             expr.expr = Expr::Call(CallExpr {
                 func_name: operators::OPT_INDEX.to_owned(),
@@ -132,13 +99,7 @@ pub(crate) fn mend(expr: &mut IdedExpr) -> bool {
             true
         }
         Expr::Comprehension(c) => {
-            for part in [
-                &mut c.iter_range,
-                &mut c.accu_init,
-                &mut c.loop_cond,
-                &mut c.loop_step,
-                &mut c.result,
-            ] {
+            for part in [&mut c.iter_range, &mut c.accu_init, &mut c.loop_cond, &mut c.loop_step, &mut c.result] {
                 mend(part);
             }
             false
@@ -179,19 +140,14 @@ impl<'a> Checker<'a> {
             Expr::Ident(name) => self.variable(name),
             Expr::Select(select) => {
                 let operand = self.walk(&select.operand)?;
-                if select.field == "status"
-                    && operand.is_some_and(|operand| std::ptr::eq(operand, self.schema))
-                {
+                if select.field == "status" && operand.is_some_and(|operand| std::ptr::eq(operand, self.schema)) {
                     self.facts.reads_status = true;
                 }
                 operand.map_or(Ok(None), |operand| field(operand, &select.field))
             }
             Expr::Call(call) => self.call(call),
             Expr::Comprehension(comprehension) => self.comprehension(comprehension),
-            Expr::Struct(made) => Err(format!(
-                "{}{{…}} makes a message, which is not supported",
-                made.type_name
-            )),
+            Expr::Struct(made) => Err(format!("{}{{…}} makes a message, which is not supported", made.type_name)),
             Expr::List(_) | Expr::Map(_) => {
                 for part in below(expr) {
                     self.walk(part)?;
@@ -216,14 +172,9 @@ impl<'a> Checker<'a> {
     }
 
     fn call(&mut self, call: &'a CallExpr) -> Result<Option<&'a Schema>, String> {
-        let is_operator = call
-            .func_name
-            .contains(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
+        let is_operator = call.func_name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
         if !is_operator && !self.is_known_function(call)? {
-            return Err(format!(
-                "'{}' is no function that rules can call",
-                called(call)
-            ));
+            return Err(format!("'{}' is no function that rules can call", called(call)));
         }
         let mut types = Vec::new();
         for arg in &call.args {
@@ -249,10 +200,7 @@ impl<'a> Checker<'a> {
         Ok(is_function(&call.func_name))
     }
 
-    fn comprehension(
-        &mut self,
-        comprehension: &'a ComprehensionExpr,
-    ) -> Result<Option<&'a Schema>, String> {
+    fn comprehension(&mut self, comprehension: &'a ComprehensionExpr) -> Result<Option<&'a Schema>, String> {
         if comprehension.iter_var2.is_some() {
             return Err("macros with two variables are not supported".to_owned());
         }
@@ -273,10 +221,7 @@ impl<'a> Checker<'a> {
 
 /// A field of a value, or why there is none.
 fn field<'a>(schema: &'a Schema, name: &str) -> Result<Option<&'a Schema>, String> {
-    let declared = schema
-        .properties
-        .iter()
-        .find(|(key, _)| convert::escape(key).as_deref() == Some(name));
+    let declared = schema.properties.iter().find(|(key, _)| convert::escape(key).as_deref() == Some(name));
     if let Some((_, property)) = declared {
         return Ok(Some(property));
     }
@@ -285,10 +230,9 @@ fn field<'a>(schema: &'a Schema, name: &str) -> Result<Option<&'a Schema>, Strin
         (Additional::Any, _) | (_, None) => Ok(None),
         _ if schema.preserve || schema.int_or_string => Ok(None),
         (Additional::None, Some(Type::Object)) => Err(format!("undefined field '{name}'")),
-        (Additional::None, Some(kind)) => Err(format!(
-            "type '{}' does not support field selection ('{name}')",
-            kind.name()
-        )),
+        (Additional::None, Some(kind)) => {
+            Err(format!("type '{}' does not support field selection ('{name}')", kind.name()))
+        }
     }
 }
 
@@ -302,14 +246,8 @@ fn called(call: &CallExpr) -> String {
 /// The library does not tell which functions it has, but a call of one that it has not fails as
 /// undeclared, whatever the arguments.
 fn is_function(name: &str) -> bool {
-    let call = IdedExpr {
-        id: 0,
-        expr: Expr::Call(CallExpr {
-            func_name: name.to_owned(),
-            target: None,
-            args: Vec::new(),
-        }),
-    };
+    let call =
+        IdedExpr { id: 0, expr: Expr::Call(CallExpr { func_name: name.to_owned(), target: None, args: Vec::new() }) };
     let tried = catch_unwind(AssertUnwindSafe(|| Cel::resolve(&call, &FUNCTIONS)));
     !matches!(tried, Ok(Err(ExecutionError::UndeclaredReference(_))))
 }
@@ -326,10 +264,7 @@ pub(crate) struct Cost {
 
 impl Cost {
     pub(crate) fn of(expr: &IdedExpr) -> Self {
-        Cost {
-            powers: powers(expr),
-            splits: splits(expr),
-        }
+        Cost { powers: powers(expr), splits: splits(expr) }
     }
 
     /// Whether the cost depends on what the expression is evaluated on.
@@ -339,9 +274,7 @@ impl Cost {
 
     /// The bound for lists of at most `longest` items.
     pub(crate) fn at(&self, longest: u64) -> u64 {
-        self.powers.iter().rev().fold(0_u64, |sum, power| {
-            sum.saturating_mul(longest).saturating_add(*power)
-        })
+        self.powers.iter().rev().fold(0_u64, |sum, power| sum.saturating_mul(longest).saturating_add(*power))
     }
 }
 
@@ -379,7 +312,6 @@ fn add(sum: &mut Vec<u64>, more: &[u64], times: u64) {
 }
 
 fn splits(expr: &IdedExpr) -> bool {
-    let here =
-        matches!(&expr.expr, Expr::Call(call) if SPLITTING.contains(&call.func_name.as_str()));
+    let here = matches!(&expr.expr, Expr::Call(call) if SPLITTING.contains(&call.func_name.as_str()));
     here || below(expr).into_iter().any(splits)
 }

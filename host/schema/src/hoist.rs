@@ -42,20 +42,13 @@ pub(crate) fn any(keyword: &str, branches: Vec<Node>, at: &At<'_>) -> Result<Nod
             Some(outer) => either(keyword, outer, branch, at)?,
         });
     }
-    let mut outer =
-        outer.ok_or_else(|| CrdError::schema(at.path(), "needs at least one schema"))?;
+    let mut outer = outer.ok_or_else(|| CrdError::schema(at.path(), "needs at least one schema"))?;
     outer.remove("description");
     sole_defaults(&mut outer, &branches);
     borrow_descriptions(&mut outer, &branches);
-    let conditions: Vec<Value> = branches
-        .iter()
-        .map(|branch| Value::Object(condition(branch, Some(&outer))))
-        .collect();
+    let conditions: Vec<Value> = branches.iter().map(|branch| Value::Object(condition(branch, Some(&outer)))).collect();
     // Where one alternative asks for nothing, "at least one" asks for nothing.
-    let says_nothing = keyword == "anyOf"
-        && conditions
-            .iter()
-            .any(|c| c.as_object().is_some_and(Map::is_empty));
+    let says_nothing = keyword == "anyOf" && conditions.iter().any(|c| c.as_object().is_some_and(Map::is_empty));
     if !says_nothing {
         outer.insert(keyword.into(), Value::Array(conditions));
     }
@@ -69,9 +62,8 @@ fn constants(branches: &[Node]) -> Option<Node> {
     let mut values = Vec::new();
     let mut notes = Vec::new();
     for branch in branches {
-        let only_constants = branch
-            .keys()
-            .all(|key| matches!(key.as_str(), "type" | "enum" | "description" | "nullable"));
+        let only_constants =
+            branch.keys().all(|key| matches!(key.as_str(), "type" | "enum" | "description" | "nullable"));
         if !only_constants || branch.get("type")? != kind {
             return None;
         }
@@ -89,10 +81,7 @@ fn constants(branches: &[Node]) -> Option<Node> {
     let mut node = Node::new();
     node.insert("type".into(), kind.clone());
     node.insert("enum".into(), Value::Array(values));
-    if branches
-        .iter()
-        .any(|branch| branch.get("nullable") == Some(&Value::Bool(true)))
-    {
+    if branches.iter().any(|branch| branch.get("nullable") == Some(&Value::Bool(true))) {
         node.insert("nullable".into(), Value::Bool(true));
     }
     if !notes.is_empty() {
@@ -133,9 +122,7 @@ fn either(keyword: &str, a: Node, b: &Node, at: &At<'_>) -> Result<Node, CrdErro
     let mut made = Node::new();
     let kind = match (name(&a, "type"), name(b, "type")) {
         (Some(a), Some(b)) if a == b => Some(a.to_owned()),
-        (Some("integer"), Some("number")) | (Some("number"), Some("integer"))
-            if keyword == "anyOf" =>
-        {
+        (Some("integer"), Some("number")) | (Some("number"), Some("integer")) if keyword == "anyOf" => {
             Some("number".to_owned())
         }
         (None, None) => None,
@@ -152,10 +139,7 @@ fn either(keyword: &str, a: Node, b: &Node, at: &At<'_>) -> Result<Node, CrdErro
         made.insert("type".into(), json!(kind));
     }
     for key in ["nullable", "x-kubernetes-preserve-unknown-fields"] {
-        if [&a, b]
-            .iter()
-            .any(|node| node.get(key) == Some(&Value::Bool(true)))
-        {
+        if [&a, b].iter().any(|node| node.get(key) == Some(&Value::Bool(true))) {
             made.insert(key.into(), Value::Bool(true));
         }
     }
@@ -170,14 +154,8 @@ fn either(keyword: &str, a: Node, b: &Node, at: &At<'_>) -> Result<Node, CrdErro
         all.extend(theirs.iter().filter(|value| !ours.contains(value)).cloned());
         made.insert("enum".into(), Value::Array(all));
     }
-    if let (Some(Value::Array(ours)), Some(Value::Array(theirs))) =
-        (a.get("required"), b.get("required"))
-    {
-        let common: Vec<Value> = ours
-            .iter()
-            .filter(|name| theirs.contains(name))
-            .cloned()
-            .collect();
+    if let (Some(Value::Array(ours)), Some(Value::Array(theirs))) = (a.get("required"), b.get("required")) {
+        let common: Vec<Value> = ours.iter().filter(|name| theirs.contains(name)).cloned().collect();
         made.remove("required");
         if !common.is_empty() {
             made.insert("required".into(), Value::Array(common));
@@ -188,27 +166,18 @@ fn either(keyword: &str, a: Node, b: &Node, at: &At<'_>) -> Result<Node, CrdErro
             made.insert(key.into(), value);
         }
     }
-    let properties = fields(
-        a.get("properties"),
-        b.get("properties"),
-        |name, ours, theirs| either_of(keyword, ours, theirs, &at.key("properties").key(name)),
-    )?;
+    let properties = fields(a.get("properties"), b.get("properties"), |name, ours, theirs| {
+        either_of(keyword, ours, theirs, &at.key("properties").key(name))
+    })?;
     if let Some(properties) = properties {
         made.insert("properties".into(), properties);
     }
     Ok(made)
 }
 
-fn either_of(
-    keyword: &str,
-    a: Option<&Value>,
-    b: Option<&Value>,
-    at: &At<'_>,
-) -> Result<Option<Value>, CrdError> {
+fn either_of(keyword: &str, a: Option<&Value>, b: Option<&Value>, at: &At<'_>) -> Result<Option<Value>, CrdError> {
     match (a, b) {
-        (Some(Value::Object(a)), Some(Value::Object(b))) => {
-            Ok(Some(Value::Object(either(keyword, a.clone(), b, at)?)))
-        }
+        (Some(Value::Object(a)), Some(Value::Object(b))) => Ok(Some(Value::Object(either(keyword, a.clone(), b, at)?))),
         (one, other) => Ok(one.or(other).cloned()),
     }
 }
@@ -224,28 +193,19 @@ pub(crate) fn both(a: Node, b: Node, at: &At<'_>) -> Result<Node, CrdError> {
     if let (Some(ours), Some(theirs)) = (name(&a, "type"), name(&b, "type"))
         && ours != theirs
     {
-        return Err(CrdError::schema(
-            at.path(),
-            format!("no value is of type {ours} and {theirs} at once"),
-        ));
+        return Err(CrdError::schema(at.path(), format!("no value is of type {ours} and {theirs} at once")));
     }
     let mut made = a.clone();
     let mut conflict = Node::new();
     for (key, value) in &b {
         match key.as_str() {
             "properties" => {
-                let all = fields(a.get(key), Some(value), |name, ours, theirs| {
-                    match (ours, theirs) {
-                        (Some(Value::Object(ours)), Some(Value::Object(theirs))) => {
-                            let merged = both(
-                                ours.clone(),
-                                theirs.clone(),
-                                &at.key("properties").key(name),
-                            )?;
-                            Ok(Some(Value::Object(merged)))
-                        }
-                        (one, other) => Ok(one.or(other).cloned()),
+                let all = fields(a.get(key), Some(value), |name, ours, theirs| match (ours, theirs) {
+                    (Some(Value::Object(ours)), Some(Value::Object(theirs))) => {
+                        let merged = both(ours.clone(), theirs.clone(), &at.key("properties").key(name))?;
+                        Ok(Some(Value::Object(merged)))
                     }
+                    (one, other) => Ok(one.or(other).cloned()),
                 })?;
                 if let Some(all) = all {
                     made.insert(key.clone(), all);
@@ -260,11 +220,7 @@ pub(crate) fn both(a: Node, b: Node, at: &At<'_>) -> Result<Node, CrdError> {
                 }
             }
             "required" | "x-kubernetes-validations" | "allOf" => {
-                let ours = a
-                    .get(key)
-                    .and_then(Value::as_array)
-                    .cloned()
-                    .unwrap_or_default();
+                let ours = a.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
                 let theirs = value.as_array().cloned().unwrap_or_default();
                 let mut all = ours.clone();
                 all.extend(theirs.into_iter().filter(|one| !ours.contains(one)));
@@ -273,9 +229,7 @@ pub(crate) fn both(a: Node, b: Node, at: &At<'_>) -> Result<Node, CrdError> {
             key if !a.contains_key(key) => {
                 made.insert(key.to_owned(), value.clone());
             }
-            key if a.get(key) != Some(value)
-                && (LIMITS.contains(&key) || matches!(key, "oneOf" | "anyOf")) =>
-            {
+            key if a.get(key) != Some(value) && (LIMITS.contains(&key) || matches!(key, "oneOf" | "anyOf")) => {
                 conflict.insert(key.to_owned(), value.clone());
             }
             _ => {}
@@ -307,10 +261,7 @@ fn fields(
         (ours, theirs) => (ours.unwrap_or_default(), theirs.unwrap_or_default()),
     };
     let mut made = Map::new();
-    for name in ours
-        .keys()
-        .chain(theirs.keys().filter(|name| !ours.contains_key(*name)))
-    {
+    for name in ours.keys().chain(theirs.keys().filter(|name| !ours.contains_key(*name))) {
         if let Some(value) = merge(name, ours.get(name), theirs.get(name))? {
             made.insert(name.clone(), value);
         }
@@ -331,13 +282,8 @@ pub(crate) fn condition(node: &Node, known: Option<&Node>) -> Node {
             "properties" => {
                 let mut properties = Map::new();
                 for (name, property) in value.as_object().into_iter().flatten() {
-                    let known = here
-                        .and_then(|known| known.get(name))
-                        .and_then(Value::as_object);
-                    let asked = property
-                        .as_object()
-                        .map(|p| condition(p, known))
-                        .unwrap_or_default();
+                    let known = here.and_then(|known| known.get(name)).and_then(Value::as_object);
+                    let asked = property.as_object().map(|p| condition(p, known)).unwrap_or_default();
                     if !asked.is_empty() {
                         properties.insert(name.clone(), Value::Object(asked));
                     }
@@ -348,10 +294,7 @@ pub(crate) fn condition(node: &Node, known: Option<&Node>) -> Node {
             }
             "items" => {
                 let known = here.and_then(Value::as_object);
-                let asked = value
-                    .as_object()
-                    .map(|items| condition(items, known))
-                    .unwrap_or_default();
+                let asked = value.as_object().map(|items| condition(items, known)).unwrap_or_default();
                 if !asked.is_empty() {
                     made.insert(key.clone(), Value::Object(asked));
                 }
@@ -366,10 +309,7 @@ pub(crate) fn condition(node: &Node, known: Option<&Node>) -> Node {
         }
     }
     // The flag of a limit means nothing without the limit, nor the limit without its flag.
-    for (flag, limit) in [
-        ("exclusiveMinimum", "minimum"),
-        ("exclusiveMaximum", "maximum"),
-    ] {
+    for (flag, limit) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
         for (one, other) in [(flag, limit), (limit, flag)] {
             if made.contains_key(one)
                 && let Some(value) = node.get(other)
@@ -385,9 +325,7 @@ pub(crate) fn condition(node: &Node, known: Option<&Node>) -> Node {
 fn sole_defaults(outer: &mut Node, branches: &[Node]) {
     if let Some(Value::Object(properties)) = outer.get_mut("properties") {
         for (name, property) in properties {
-            let everywhere = branches
-                .iter()
-                .all(|branch| branch.get("properties").and_then(|p| p.get(name)).is_some());
+            let everywhere = branches.iter().all(|branch| branch.get("properties").and_then(|p| p.get(name)).is_some());
             if let (false, Value::Object(property)) = (everywhere, property) {
                 property.remove("default");
             }
@@ -406,9 +344,7 @@ fn borrow_descriptions(outer: &mut Node, branches: &[Node]) {
             && let (1, Some(name)) = (own.len(), own.keys().next())
             && let Some(Value::Object(property)) = properties.get_mut(name)
         {
-            property
-                .entry("description")
-                .or_insert_with(|| description.clone());
+            property.entry("description").or_insert_with(|| description.clone());
         }
     }
 }

@@ -31,10 +31,7 @@ pub(crate) const NOTES: [&str; 19] = [
 /// Any value, null included.
 pub(crate) fn anything() -> Node {
     let mut node = Node::new();
-    node.insert(
-        "x-kubernetes-preserve-unknown-fields".into(),
-        Value::Bool(true),
-    );
+    node.insert("x-kubernetes-preserve-unknown-fields".into(), Value::Bool(true));
     node.insert("nullable".into(), Value::Bool(true));
     node
 }
@@ -79,9 +76,7 @@ pub(crate) fn is_condition(raw: &Value) -> bool {
         && all(node.get("properties"))
         && one(node.get("items"))
         && one(node.get("not"))
-        && ["oneOf", "anyOf", "allOf"]
-            .iter()
-            .all(|key| all(node.get(*key)))
+        && ["oneOf", "anyOf", "allOf"].iter().all(|key| all(node.get(*key)))
 }
 
 /// Sets `type`, `nullable` and `x-kubernetes-int-or-string` from `type`.
@@ -109,16 +104,10 @@ pub(crate) fn set_type(raw: &Node, node: &mut Node, at: &At<'_>) -> Result<(), C
             node.insert("x-kubernetes-int-or-string".into(), Value::Bool(true));
         }
         [] => {
-            return Err(CrdError::schema(
-                at.key("type").path(),
-                "null alone is no type; leave the field out",
-            ));
+            return Err(CrdError::schema(at.key("type").path(), "null alone is no type; leave the field out"));
         }
         several => {
-            let message = format!(
-                "several types ({}) have no structural form",
-                several.join(", ")
-            );
+            let message = format!("several types ({}) have no structural form", several.join(", "));
             return Err(CrdError::schema(at.key("type").path(), message));
         }
     }
@@ -129,27 +118,19 @@ pub(crate) fn set_type(raw: &Node, node: &mut Node, at: &At<'_>) -> Result<(), C
 /// schema for items.
 pub(crate) fn settle_fields(node: &mut Node) {
     if node.contains_key("additionalProperties") {
-        match node
-            .get("properties")
-            .and_then(Value::as_object)
-            .map(Map::is_empty)
-        {
+        match node.get("properties").and_then(Value::as_object).map(Map::is_empty) {
             Some(true) => {
                 node.remove("properties");
             }
             Some(false) => {
                 node.remove("additionalProperties");
-                node.insert(
-                    "x-kubernetes-preserve-unknown-fields".into(),
-                    Value::Bool(true),
-                );
+                node.insert("x-kubernetes-preserve-unknown-fields".into(), Value::Bool(true));
             }
             None => {}
         }
     }
     if node.get("type") == Some(&json!("array")) {
-        node.entry("items")
-            .or_insert_with(|| Value::Object(anything()));
+        node.entry("items").or_insert_with(|| Value::Object(anything()));
     }
 }
 
@@ -186,10 +167,7 @@ pub(crate) fn set_values(raw: &Node, node: &mut Node) {
 /// Turns limits of their own (`exclusiveMinimum: 3`) into limits with a flag, and formats of
 /// unsigned and small numbers into ranges.
 pub(crate) fn normalise_numbers(node: &mut Node, at: &At<'_>) -> Result<(), CrdError> {
-    for (exclusive, limit) in [
-        ("exclusiveMinimum", "minimum"),
-        ("exclusiveMaximum", "maximum"),
-    ] {
+    for (exclusive, limit) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
         let Some(Value::Number(value)) = node.get(exclusive).cloned() else {
             continue;
         };
@@ -222,9 +200,7 @@ pub(crate) fn normalise_numbers(node: &mut Node, at: &At<'_>) -> Result<(), CrdE
 /// A server refuses `uniqueItems` and has sets for it. Items of a set that are objects or lists
 /// must be atomic.
 pub(crate) fn make_set(node: &mut Node) {
-    if node.remove("uniqueItems").is_none()
-        || node.get("x-kubernetes-list-type") == Some(&json!("map"))
-    {
+    if node.remove("uniqueItems").is_none() || node.get("x-kubernetes-list-type") == Some(&json!("map")) {
         return;
     }
     node.insert("x-kubernetes-list-type".into(), json!("set"));
@@ -234,9 +210,7 @@ pub(crate) fn make_set(node: &mut Node) {
                 items.insert("x-kubernetes-map-type".into(), json!("atomic"));
             }
             Some("array") => {
-                items
-                    .entry("x-kubernetes-list-type")
-                    .or_insert_with(|| json!("atomic"));
+                items.entry("x-kubernetes-list-type").or_insert_with(|| json!("atomic"));
             }
             _ => {}
         }

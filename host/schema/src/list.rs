@@ -38,19 +38,15 @@ impl<'a> Old<'a> {
         if self.items.is_empty() {
             return None;
         }
-        self.items
-            .get(&key_of(self.keys, item)?.to_string())
-            .copied()
+        self.items.get(&key_of(self.keys, item)?.to_string()).copied()
     }
 }
 
 /// The values of the keys of an item, as an object.
 fn key_of(keys: &[String], item: &Value) -> Option<Value> {
     let item = item.as_object()?;
-    let key: Map<String, Value> = keys
-        .iter()
-        .filter_map(|name| Some((name.clone(), item.get(name)?.clone())))
-        .collect();
+    let key: Map<String, Value> =
+        keys.iter().filter_map(|name| Some((name.clone(), item.get(name)?.clone()))).collect();
     Some(Value::Object(key))
 }
 

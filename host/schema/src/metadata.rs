@@ -30,13 +30,8 @@ pub fn validate_metadata(object: &Value, namespaced: bool) -> Vec<FieldError> {
     let at = At::Root.key("metadata").path();
     match object.get("metadata") {
         Some(Value::Object(metadata)) => check(metadata, &at, namespaced, &mut errors),
-        Some(other) if !other.is_null() => {
-            errors.push(FieldError::type_invalid(at, other, "of type object"))
-        }
-        _ => errors.push(FieldError::required(
-            at.key("name"),
-            "name or generateName is required",
-        )),
+        Some(other) if !other.is_null() => errors.push(FieldError::type_invalid(at, other, "of type object")),
+        _ => errors.push(FieldError::required(at.key("name"), "name or generateName is required")),
     }
     errors
 }
@@ -48,10 +43,7 @@ pub(crate) fn embedded(object: &Map<String, Value>, at: &At<'_>) -> Vec<FieldErr
         match object.get(name) {
             None => errors.push(FieldError::required(at.key(name).path(), "must be set")),
             Some(Value::String(text)) if text.is_empty() => {
-                errors.push(FieldError::required(
-                    at.key(name).path(),
-                    "must not be empty",
-                ));
+                errors.push(FieldError::required(at.key(name).path(), "must not be empty"));
             }
             // A value that is no string is an error of the schema.
             Some(_) => {}
@@ -65,28 +57,16 @@ pub(crate) fn embedded(object: &Map<String, Value>, at: &At<'_>) -> Vec<FieldErr
     errors
 }
 
-fn check(
-    metadata: &Map<String, Value>,
-    at: &FieldPath,
-    namespaced: bool,
-    errors: &mut Vec<FieldError>,
-) {
-    let named = ["name", "generateName"].iter().any(|key| {
-        metadata
-            .get(*key)
-            .is_some_and(|value| !value.is_null() && value != "")
-    });
+fn check(metadata: &Map<String, Value>, at: &FieldPath, namespaced: bool, errors: &mut Vec<FieldError>) {
+    let named = ["name", "generateName"]
+        .iter()
+        .any(|key| metadata.get(*key).is_some_and(|value| !value.is_null() && value != ""));
     if !named {
-        errors.push(FieldError::required(
-            at.clone().key("name"),
-            "name or generateName is required",
-        ));
+        errors.push(FieldError::required(at.clone().key("name"), "name or generateName is required"));
     }
     check_name(metadata, at, errors);
     let here = at.clone().key("namespace");
-    if let Some(namespace) =
-        text(metadata, "namespace", at, errors).filter(|namespace| !namespace.is_empty())
-    {
+    if let Some(namespace) = text(metadata, "namespace", at, errors).filter(|namespace| !namespace.is_empty()) {
         if !namespaced {
             errors.push(FieldError::forbidden(here, "not allowed on this type"));
         } else if namespace.len() > 63 || !is_dns_label(namespace) {
@@ -102,17 +82,9 @@ fn check_name(metadata: &Map<String, Value>, at: &FieldPath, errors: &mut Vec<Fi
     for key in ["name", "generateName"] {
         if let Some(name) = text(metadata, key, at, errors).filter(|name| !name.is_empty()) {
             // What is generated goes on where a prefix ends.
-            let whole = if key == "generateName" {
-                format!("{name}a")
-            } else {
-                name.to_owned()
-            };
+            let whole = if key == "generateName" { format!("{name}a") } else { name.to_owned() };
             if whole.len() > 253 || !whole.split('.').all(is_dns_label) {
-                errors.push(FieldError::invalid(
-                    at.clone().key(key),
-                    &Value::from(name),
-                    SUBDOMAIN,
-                ));
+                errors.push(FieldError::invalid(at.clone().key(key), &Value::from(name), SUBDOMAIN));
             }
         }
     }
@@ -123,18 +95,9 @@ fn check_maps(metadata: &Map<String, Value>, at: &FieldPath, errors: &mut Vec<Fi
     for (key, value) in entries(metadata, "labels", at, errors) {
         check_qualified(key, &labels, errors);
         match value {
-            Value::String(text)
-                if text.is_empty() || (text.len() <= 63 && is_qualified_part(text)) => {}
-            Value::String(_) => errors.push(FieldError::invalid(
-                labels.clone().key(key),
-                value,
-                LABEL_VALUE,
-            )),
-            _ => errors.push(FieldError::type_invalid(
-                labels.clone().key(key),
-                value,
-                "of type string",
-            )),
+            Value::String(text) if text.is_empty() || (text.len() <= 63 && is_qualified_part(text)) => {}
+            Value::String(_) => errors.push(FieldError::invalid(labels.clone().key(key), value, LABEL_VALUE)),
+            _ => errors.push(FieldError::type_invalid(labels.clone().key(key), value, "of type string")),
         }
     }
     let annotations = at.clone().key("annotations");
@@ -143,21 +106,12 @@ fn check_maps(metadata: &Map<String, Value>, at: &FieldPath, errors: &mut Vec<Fi
         check_qualified(&key.to_lowercase(), &annotations, errors);
         match value {
             Value::String(text) => bytes += key.len() + text.len(),
-            _ => errors.push(FieldError::type_invalid(
-                annotations.clone().key(key),
-                value,
-                "of type string",
-            )),
+            _ => errors.push(FieldError::type_invalid(annotations.clone().key(key), value, "of type string")),
         }
     }
     if bytes > MOST_ANNOTATIONS {
-        let detail =
-            format!("annotations may not have more than {MOST_ANNOTATIONS} bytes together");
-        errors.push(FieldError::invalid(
-            annotations,
-            &Value::from(bytes),
-            &detail,
-        ));
+        let detail = format!("annotations may not have more than {MOST_ANNOTATIONS} bytes together");
+        errors.push(FieldError::invalid(annotations, &Value::from(bytes), &detail));
     }
 }
 
@@ -166,21 +120,14 @@ fn check_finalizers(metadata: &Map<String, Value>, at: &FieldPath, errors: &mut 
     for (index, finalizer) in items(metadata, "finalizers", at, errors).iter().enumerate() {
         match finalizer {
             Value::String(name) => check_qualified(name, &here.clone().index(index), errors),
-            other => errors.push(FieldError::type_invalid(
-                here.clone().index(index),
-                other,
-                "of type string",
-            )),
+            other => errors.push(FieldError::type_invalid(here.clone().index(index), other, "of type string")),
         }
     }
 }
 
 fn check_owners(metadata: &Map<String, Value>, at: &FieldPath, errors: &mut Vec<FieldError>) {
     let here = at.clone().key("ownerReferences");
-    for (index, owner) in items(metadata, "ownerReferences", at, errors)
-        .iter()
-        .enumerate()
-    {
+    for (index, owner) in items(metadata, "ownerReferences", at, errors).iter().enumerate() {
         let here = here.clone().index(index);
         let Value::Object(owner) = owner else {
             errors.push(FieldError::type_invalid(here, owner, "of type object"));
@@ -190,16 +137,9 @@ fn check_owners(metadata: &Map<String, Value>, at: &FieldPath, errors: &mut Vec<
             match owner.get(key) {
                 Some(Value::String(text)) if !text.is_empty() => {}
                 None | Some(Value::Null | Value::String(_)) => {
-                    errors.push(FieldError::required(
-                        here.clone().key(key),
-                        "must not be empty",
-                    ));
+                    errors.push(FieldError::required(here.clone().key(key), "must not be empty"));
                 }
-                Some(other) => errors.push(FieldError::type_invalid(
-                    here.clone().key(key),
-                    other,
-                    "of type string",
-                )),
+                Some(other) => errors.push(FieldError::type_invalid(here.clone().key(key), other, "of type string")),
             }
         }
     }
@@ -213,18 +153,10 @@ fn check_qualified(name: &str, at: &FieldPath, errors: &mut Vec<FieldError>) {
     if let Some(prefix) = prefix
         && (prefix.is_empty() || prefix.len() > 253 || !prefix.split('.').all(is_dns_label))
     {
-        errors.push(FieldError::invalid(
-            at.clone(),
-            &Value::from(name),
-            &format!("prefix part {SUBDOMAIN}"),
-        ));
+        errors.push(FieldError::invalid(at.clone(), &Value::from(name), &format!("prefix part {SUBDOMAIN}")));
     }
     if part.len() > 63 || !is_qualified_part(part) {
-        errors.push(FieldError::invalid(
-            at.clone(),
-            &Value::from(name),
-            QUALIFIED,
-        ));
+        errors.push(FieldError::invalid(at.clone(), &Value::from(name), QUALIFIED));
     }
 }
 
@@ -234,9 +166,7 @@ fn is_qualified_part(text: &str) -> bool {
     let bytes = text.as_bytes();
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Lower case letters, digits and `-`, with a letter or digit at both ends; not empty.
@@ -245,27 +175,16 @@ pub(crate) fn is_dns_label(text: &str) -> bool {
     let bytes = text.as_bytes();
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
 /// The text under a key. Null is as good as missing; another type is an error.
-fn text<'a>(
-    map: &'a Map<String, Value>,
-    key: &str,
-    at: &FieldPath,
-    errors: &mut Vec<FieldError>,
-) -> Option<&'a str> {
+fn text<'a>(map: &'a Map<String, Value>, key: &str, at: &FieldPath, errors: &mut Vec<FieldError>) -> Option<&'a str> {
     match map.get(key)? {
         Value::String(text) => Some(text),
         Value::Null => None,
         other => {
-            errors.push(FieldError::type_invalid(
-                at.clone().key(key),
-                other,
-                "of type string",
-            ));
+            errors.push(FieldError::type_invalid(at.clone().key(key), other, "of type string"));
             None
         }
     }
@@ -281,31 +200,18 @@ fn entries<'a>(
         Some(Value::Object(entries)) => entries.iter().collect(),
         None | Some(Value::Null) => Vec::new(),
         Some(other) => {
-            errors.push(FieldError::type_invalid(
-                at.clone().key(key),
-                other,
-                "of type object",
-            ));
+            errors.push(FieldError::type_invalid(at.clone().key(key), other, "of type object"));
             Vec::new()
         }
     }
 }
 
-fn items<'a>(
-    map: &'a Map<String, Value>,
-    key: &str,
-    at: &FieldPath,
-    errors: &mut Vec<FieldError>,
-) -> &'a [Value] {
+fn items<'a>(map: &'a Map<String, Value>, key: &str, at: &FieldPath, errors: &mut Vec<FieldError>) -> &'a [Value] {
     match map.get(key) {
         Some(Value::Array(items)) => items,
         None | Some(Value::Null) => &[],
         Some(other) => {
-            errors.push(FieldError::type_invalid(
-                at.clone().key(key),
-                other,
-                "of type array",
-            ));
+            errors.push(FieldError::type_invalid(at.clone().key(key), other, "of type array"));
             &[]
         }
     }
@@ -335,10 +241,7 @@ mod tests {
             "creationTimestamp": null,
         });
         assert_eq!(paths(&metadata, true), Vec::<String>::new());
-        assert_eq!(
-            paths(&json!({"generateName": "run-"}), true),
-            Vec::<String>::new()
-        );
+        assert_eq!(paths(&json!({"generateName": "run-"}), true), Vec::<String>::new());
     }
 
     #[test]
@@ -375,15 +278,9 @@ mod tests {
     fn a_name_is_needed_and_a_namespace_only_where_there_are_namespaces() {
         assert_eq!(paths(&json!({}), true), ["metadata.name"]);
         assert_eq!(paths(&json!({"name": ""}), true), ["metadata.name"]);
-        assert_eq!(
-            paths(&json!({"name": "a", "namespace": "b"}), false),
-            ["metadata.namespace"]
-        );
+        assert_eq!(paths(&json!({"name": "a", "namespace": "b"}), false), ["metadata.namespace"]);
         assert_eq!(paths(&json!("text"), true), ["metadata"]);
         assert_eq!(validate_metadata(&json!(null), true).len(), 1);
-        assert_eq!(
-            paths(&json!({"name": "a".repeat(254)}), true),
-            ["metadata.name"]
-        );
+        assert_eq!(paths(&json!({"name": "a".repeat(254)}), true), ["metadata.name"]);
     }
 }

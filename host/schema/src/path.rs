@@ -21,11 +21,7 @@ pub struct FieldPath(Vec<Segment>);
 impl FieldPath {
     /// A path of object fields: `FieldPath::of(&["metadata", "name"])`.
     pub fn of(keys: &[&str]) -> Self {
-        FieldPath(
-            keys.iter()
-                .map(|key| Segment::Key((*key).to_owned()))
-                .collect(),
-        )
+        FieldPath(keys.iter().map(|key| Segment::Key((*key).to_owned())).collect())
     }
 
     /// The steps from the root.
@@ -77,9 +73,7 @@ impl fmt::Display for FieldPath {
         for (position, segment) in self.0.iter().enumerate() {
             match segment {
                 Segment::Index(index) => write!(f, "[{index}]")?,
-                Segment::Key(key) if key.is_empty() || key.contains(['.', '[', ']', '/']) => {
-                    write!(f, "[{key}]")?
-                }
+                Segment::Key(key) if key.is_empty() || key.contains(['.', '[', ']', '/']) => write!(f, "[{key}]")?,
                 Segment::Key(key) if position == 0 => f.write_str(key)?,
                 Segment::Key(key) => write!(f, ".{key}")?,
             }
@@ -123,10 +117,7 @@ mod tests {
     fn a_path_displays_as_an_api_server_writes_it() {
         let path = FieldPath::of(&["spec", "steps"]).index(2).key("id");
         assert_eq!(path.to_string(), "spec.steps[2].id");
-        assert_eq!(
-            FieldPath::of(&["metadata", "labels", "a.b/c"]).to_string(),
-            "metadata.labels[a.b/c]"
-        );
+        assert_eq!(FieldPath::of(&["metadata", "labels", "a.b/c"]).to_string(), "metadata.labels[a.b/c]");
         assert_eq!(FieldPath::default().to_string(), "");
     }
 
@@ -142,9 +133,6 @@ mod tests {
         let root = At::Root;
         let spec = root.key("spec");
         let list = spec.key("list");
-        assert_eq!(
-            list.index(3).path(),
-            FieldPath::of(&["spec", "list"]).index(3)
-        );
+        assert_eq!(list.index(3).path(), FieldPath::of(&["spec", "list"]).index(3));
     }
 }

@@ -51,22 +51,14 @@ pub(crate) struct Rule {
 impl Rule {
     /// Compiles one entry of `x-kubernetes-validations` of `schema`, whose properties are compiled
     /// already. `follows_old` says whether there can be an old value at all.
-    pub(crate) fn compile(
-        json: &Value,
-        schema: &Schema,
-        follows_old: bool,
-        at: &At<'_>,
-    ) -> Result<Self, CrdError> {
+    pub(crate) fn compile(json: &Value, schema: &Schema, follows_old: bool, at: &At<'_>) -> Result<Self, CrdError> {
         let text = |key: &str| match json.get(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.trim())),
             Some(_) => Err(CrdError::schema(at.key(key).path(), "must be a string")),
         };
         let Some(rule) = text("rule")?.filter(|rule| !rule.is_empty()) else {
-            return Err(CrdError::schema(
-                at.key("rule").path(),
-                "a rule is required",
-            ));
+            return Err(CrdError::schema(at.key("rule").path(), "a rule is required"));
         };
         let old_is_optional = json.get("optionalOldSelf") == Some(&Value::Bool(true));
         let refused = |key: &str, rule: &str, message: String| CrdError::Rule {
@@ -76,18 +68,13 @@ impl Rule {
         };
 
         let parsed = parse(rule).map_err(|message| refused("rule", rule, message))?;
-        let facts = expr::check(&parsed, schema, old_is_optional)
-            .map_err(|message| refused("rule", rule, message))?;
+        let facts = expr::check(&parsed, schema, old_is_optional).map_err(|message| refused("rule", rule, message))?;
         if facts.reads_old && !follows_old {
             let message = "oldSelf cannot be used here: below an atomic or set list, or an atomic map, there is no telling what the old value was";
             return Err(refused("rule", rule, message.to_owned()));
         }
         if old_is_optional && !facts.reads_old {
-            return Err(refused(
-                "optionalOldSelf",
-                rule,
-                "may be set only if the rule uses oldSelf".to_owned(),
-            ));
+            return Err(refused("optionalOldSelf", rule, "may be set only if the rule uses oldSelf".to_owned()));
         }
         let message_expr = match text("messageExpression")?.filter(|text| !text.is_empty()) {
             None => None,
@@ -104,24 +91,20 @@ impl Rule {
             Some("FieldValueRequired") => Reason::Required,
             Some("FieldValueDuplicate") => Reason::Duplicate,
             Some(other) => {
-                return Err(CrdError::schema(
-                    at.key("reason").path(),
-                    format!("unknown reason {other}"),
-                ));
+                return Err(CrdError::schema(at.key("reason").path(), format!("unknown reason {other}")));
             }
         };
         let field_path = match text("fieldPath")?.filter(|path| !path.is_empty()) {
             None => Vec::new(),
-            Some(path) => field_path(path, schema)
-                .map_err(|message| CrdError::schema(at.key("fieldPath").path(), message))?,
+            Some(path) => {
+                field_path(path, schema).map_err(|message| CrdError::schema(at.key("fieldPath").path(), message))?
+            }
         };
         Ok(Rule {
             cost: Cost::of(&parsed),
             expr: parsed,
             text: rule.to_owned(),
-            message: text("message")?
-                .filter(|message| !message.is_empty())
-                .map(str::to_owned),
+            message: text("message")?.filter(|message| !message.is_empty()).map(str::to_owned),
             message_expr,
             reason,
             field_path,
@@ -165,9 +148,7 @@ fn field_path(text: &str, schema: &Schema) -> Result<Vec<Segment>, String> {
     let mut rest = text;
     while !rest.is_empty() {
         let (key, after) = if let Some(bracket) = rest.strip_prefix("['") {
-            bracket
-                .split_once("']")
-                .ok_or_else(|| format!("{text} has a bracket that is not closed"))?
+            bracket.split_once("']").ok_or_else(|| format!("{text} has a bracket that is not closed"))?
         } else {
             // The leading dot may be left out at the start only.
             let plain = match rest.strip_prefix('.') {
@@ -177,9 +158,7 @@ fn field_path(text: &str, schema: &Schema) -> Result<Vec<Segment>, String> {
             };
             plain.split_at(plain.find(['.', '[']).unwrap_or(plain.len()))
         };
-        node = node
-            .child(key)
-            .ok_or_else(|| format!("{text} does not refer to a field: {key:?} is unknown"))?;
+        node = node.child(key).ok_or_else(|| format!("{text} does not refer to a field: {key:?} is unknown"))?;
         segments.push(Segment::Key(key.to_owned()));
         rest = after;
     }

@@ -139,11 +139,7 @@ struct Mode {
 impl Schema {
     /// A root of which nothing is known: everything is kept.
     pub(crate) fn anything() -> Self {
-        let mut schema = Schema {
-            kind: Some(Type::Object),
-            preserve: true,
-            ..Schema::default()
-        };
+        let mut schema = Schema { kind: Some(Type::Object), preserve: true, ..Schema::default() };
         schema.make_resource();
         schema
     }
@@ -154,28 +150,18 @@ impl Schema {
         if let Some(node) = with_meta.as_object_mut() {
             node.insert("x-kubernetes-embedded-resource".into(), Value::Bool(true));
         }
-        let mode = Mode {
-            rules,
-            served: rules == Rules::LeftToServer,
-            follows_old: true,
-        };
+        let mode = Mode { rules, served: rules == Rules::LeftToServer, follows_old: true };
         Self::compile(&with_meta, at, mode)
     }
 
     /// Compiles a structural schema, and checks what an API server checks when it accepts one:
     /// patterns, defaults, keys of map lists, rules.
     fn compile(json: &Value, at: &At<'_>, mode: Mode) -> Result<Self, CrdError> {
-        let node = Node {
-            json: object(json, at)?,
-            at,
-        };
+        let node = Node { json: object(json, at)?, at };
         let mut schema = Schema {
             kind: node.kind()?,
             nullable: node.flag("nullable")?,
-            default: node
-                .get("default")
-                .filter(|value| !value.is_null())
-                .cloned(),
+            default: node.get("default").filter(|value| !value.is_null()).cloned(),
             format: node.text("format")?.and_then(Format::of),
             allowed: node.list("enum")?.map(<[Value]>::to_vec),
             minimum: node.bound("minimum", "exclusiveMinimum")?,
@@ -207,17 +193,13 @@ impl Schema {
         if mode.rules == Rules::Compiled {
             schema.compile_rules(&node, mode.follows_old)?;
         }
-        schema.rules_below =
-            !schema.rules.is_empty() || schema.children().any(|child| child.rules_below);
+        schema.rules_below = !schema.rules.is_empty() || schema.children().any(|child| child.rules_below);
         Ok(schema)
     }
 
     fn compile_below(&mut self, node: &Node<'_>, mode: Mode) -> Result<(), CrdError> {
         let at = node.at;
-        let fields = Mode {
-            follows_old: mode.follows_old && !self.atomic,
-            ..mode
-        };
+        let fields = Mode { follows_old: mode.follows_old && !self.atomic, ..mode };
         let here = at.key("properties");
         if let Some(properties) = node.get("properties") {
             for (name, property) in object(properties, &here)? {
@@ -227,10 +209,7 @@ impl Schema {
         }
         if let Some(items) = node.get("items") {
             let is_map = node.text("x-kubernetes-list-type")? == Some("map");
-            let mode = Mode {
-                follows_old: mode.follows_old && is_map,
-                ..mode
-            };
+            let mode = Mode { follows_old: mode.follows_old && is_map, ..mode };
             self.items = Some(Box::new(Self::compile(items, &at.key("items"), mode)?));
         }
         self.additional = match node.get("additionalProperties") {
@@ -242,15 +221,10 @@ impl Schema {
             }
         };
         // Rules are not allowed within alternatives, so none are looked for.
-        let mode = Mode {
-            rules: Rules::LeftToServer,
-            ..mode
-        };
-        for (keyword, branches) in [
-            ("oneOf", &mut self.one_of),
-            ("anyOf", &mut self.any_of),
-            ("allOf", &mut self.all_of),
-        ] {
+        let mode = Mode { rules: Rules::LeftToServer, ..mode };
+        for (keyword, branches) in
+            [("oneOf", &mut self.one_of), ("anyOf", &mut self.any_of), ("allOf", &mut self.all_of)]
+        {
             let here = at.key(keyword);
             for (index, branch) in node.list(keyword)?.unwrap_or_default().iter().enumerate() {
                 branches.push(Self::compile(branch, &here.index(index), mode)?);
@@ -267,10 +241,9 @@ impl Schema {
         match node.text("x-kubernetes-list-type")? {
             None | Some("atomic") => Ok(ListType::Atomic),
             Some("set") => Ok(ListType::Set),
-            Some("map") if keys.is_empty() => Err(node.wrong(
-                "x-kubernetes-list-map-keys",
-                "a list of type map needs at least one key",
-            )),
+            Some("map") if keys.is_empty() => {
+                Err(node.wrong("x-kubernetes-list-map-keys", "a list of type map needs at least one key"))
+            }
             Some("map") => {
                 let items = self.items.as_deref();
                 for key in &keys {
@@ -278,42 +251,30 @@ impl Schema {
                     let sure = items.is_some_and(|items| items.required.contains(key))
                         || known.is_some_and(|property| property.default.is_some());
                     if known.is_none() || !sure {
-                        let message = format!(
-                            "the key {key} must be a property of the items, required or with a default"
-                        );
+                        let message =
+                            format!("the key {key} must be a property of the items, required or with a default");
                         return Err(node.wrong("x-kubernetes-list-map-keys", &message));
                     }
                 }
                 Ok(ListType::Map(keys))
             }
-            Some(other) => Err(node.wrong(
-                "x-kubernetes-list-type",
-                &format!("unknown list type {other}"),
-            )),
+            Some(other) => Err(node.wrong("x-kubernetes-list-type", &format!("unknown list type {other}"))),
         }
     }
 
     /// Every object has these fields, and no schema needs to name them.
     fn make_resource(&mut self) {
         self.resource = true;
-        let text = || Schema {
-            kind: Some(Type::String),
-            ..Schema::default()
-        };
+        let text = || Schema { kind: Some(Type::String), ..Schema::default() };
         for name in ["apiVersion", "kind"] {
             self.properties.entry(name.to_owned()).or_insert_with(text);
         }
         let metadata = self.properties.entry("metadata".to_owned()).or_default();
         metadata.kind = Some(Type::Object);
         // Only these two can be asked for by rules; the others are checked as metadata.
-        metadata
-            .properties
-            .retain(|name, _| matches!(name.as_str(), "name" | "generateName"));
+        metadata.properties.retain(|name, _| matches!(name.as_str(), "name" | "generateName"));
         for name in ["name", "generateName"] {
-            metadata
-                .properties
-                .entry(name.to_owned())
-                .or_insert_with(text);
+            metadata.properties.entry(name.to_owned()).or_insert_with(text);
         }
     }
 
@@ -339,12 +300,7 @@ impl Schema {
     fn compile_rules(&mut self, node: &Node<'_>, follows_old: bool) -> Result<(), CrdError> {
         let here = node.at.key("x-kubernetes-validations");
         let mut rules = Vec::new();
-        for (index, rule) in node
-            .list("x-kubernetes-validations")?
-            .unwrap_or_default()
-            .iter()
-            .enumerate()
-        {
+        for (index, rule) in node.list("x-kubernetes-validations")?.unwrap_or_default().iter().enumerate() {
             rules.push(Rule::compile(rule, self, follows_old, &here.index(index))?);
         }
         self.rules = rules;
@@ -356,10 +312,7 @@ impl Schema {
             Additional::Schema(schema) => Some(schema.as_ref()),
             Additional::None | Additional::Any => None,
         };
-        self.properties
-            .values()
-            .chain(self.items.as_deref())
-            .chain(additional)
+        self.properties.values().chain(self.items.as_deref()).chain(additional)
     }
 
     /// The schema of the values of keys that are not named.
@@ -377,8 +330,7 @@ impl Schema {
 }
 
 fn object<'a>(json: &'a Value, at: &At<'_>) -> Result<&'a Map<String, Value>, CrdError> {
-    json.as_object()
-        .ok_or_else(|| CrdError::schema(at.path(), "must be an object"))
+    json.as_object().ok_or_else(|| CrdError::schema(at.path(), "must be an object"))
 }
 
 /// A schema node as JSON, with where it is.

@@ -36,10 +36,7 @@ pub(crate) fn default_fields(schema: &Schema, object: &mut Map<String, Value>, w
         let Some(default) = property.default.as_ref().filter(|_| wanted(name)) else {
             continue;
         };
-        if object
-            .get(name)
-            .is_none_or(|value| value.is_null() && !property.nullable)
-        {
+        if object.get(name).is_none_or(|value| value.is_null() && !property.nullable) {
             object.insert(name.clone(), default.clone());
         }
     }
@@ -133,12 +130,7 @@ pub(crate) fn prune_fields(
 }
 
 /// [`prune_fields`] for a value of any type.
-pub(crate) fn prune_value(
-    schema: &Schema,
-    value: &mut Value,
-    at: &At<'_>,
-    unknown: &mut Vec<FieldPath>,
-) {
+pub(crate) fn prune_value(schema: &Schema, value: &mut Value, at: &At<'_>, unknown: &mut Vec<FieldPath>) {
     match value {
         Value::Object(object) => prune_fields(schema, object, &|_| true, at, unknown),
         Value::Array(list) => {

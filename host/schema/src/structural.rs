@@ -22,8 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::error::CrdError;
 use crate::hoist;
 use crate::keywords::{
-    NOTES, anything, is_condition, is_null, make_set, normalise_numbers, set_type, set_values,
-    settle_fields,
+    NOTES, anything, is_condition, is_null, make_set, normalise_numbers, set_type, set_values, settle_fields,
 };
 use crate::path::At;
 
@@ -79,9 +78,7 @@ pub(crate) fn root(raw: &Value, at: &At<'_>) -> Result<Value, CrdError> {
         }
         // A server allows no other conditions on metadata than those on its names.
         let mut metadata = json!({"type": "object"});
-        if let Some(Value::Object(named)) =
-            properties.get("metadata").and_then(|m| m.get("properties"))
-        {
+        if let Some(Value::Object(named)) = properties.get("metadata").and_then(|m| m.get("properties")) {
             let mut names = named.clone();
             names.retain(|name, _| matches!(name.as_str(), "name" | "generateName"));
             if !names.is_empty() {
@@ -109,41 +106,29 @@ impl<'a> Maker<'a> {
     fn node(&mut self, raw: &'a Value, at: &At<'_>) -> Result<Node, CrdError> {
         self.nodes += 1;
         if self.depth >= DEEPEST {
-            return Err(CrdError::schema(
-                at.path(),
-                format!("schemas nested more than {DEEPEST} deep"),
-            ));
+            return Err(CrdError::schema(at.path(), format!("schemas nested more than {DEEPEST} deep")));
         }
         if self.nodes > MOST_NODES {
-            let message =
-                format!("with all references put in, the schema has more than {MOST_NODES} nodes");
+            let message = format!("with all references put in, the schema has more than {MOST_NODES} nodes");
             return Err(CrdError::schema(at.path(), message));
         }
         let raw_node = match raw {
             Value::Object(node) => node,
             Value::Bool(true) => return Ok(anything()),
             Value::Bool(false) => {
-                return Err(CrdError::schema(
-                    at.path(),
-                    "a field that admits no value at all",
-                ));
+                return Err(CrdError::schema(at.path(), "a field that admits no value at all"));
             }
             _ => return Err(CrdError::schema(at.path(), "a schema must be an object")),
         };
-        let brings_definitions = ["$defs", "definitions", "components", "$schema"]
-            .iter()
-            .any(|key| raw_node.contains_key(*key));
+        let brings_definitions =
+            ["$defs", "definitions", "components", "$schema"].iter().any(|key| raw_node.contains_key(*key));
         if brings_definitions || self.roots.is_empty() {
             self.roots.push(raw);
         }
         self.depth += 1;
         let made = self.keywords(raw_node, at);
         self.depth -= 1;
-        if self
-            .roots
-            .last()
-            .is_some_and(|last| std::ptr::eq(*last, raw))
-        {
+        if self.roots.last().is_some_and(|last| std::ptr::eq(*last, raw)) {
             self.roots.pop();
         }
         made
@@ -155,11 +140,7 @@ impl<'a> Maker<'a> {
             let here = at.key(key);
             match key.as_str() {
                 "$ref" | "type" | "const" | "oneOf" | "anyOf" | "allOf" => {}
-                "readOnly"
-                | "writeOnly"
-                | "unevaluatedProperties"
-                | "unevaluatedItems"
-                | "additionalItems" => {}
+                "readOnly" | "writeOnly" | "unevaluatedProperties" | "unevaluatedItems" | "additionalItems" => {}
                 key if NOTES.contains(&key) => {}
                 "default" if value.is_null() => {}
                 "properties" => {
@@ -188,10 +169,7 @@ impl<'a> Maker<'a> {
                 }
                 key if key.starts_with("x-") => {}
                 other => {
-                    return Err(CrdError::schema(
-                        here.path(),
-                        format!("the keyword {other} has no structural form"),
-                    ));
+                    return Err(CrdError::schema(here.path(), format!("the keyword {other} has no structural form")));
                 }
             }
         }
@@ -201,20 +179,14 @@ impl<'a> Maker<'a> {
         normalise_numbers(&mut node, at)?;
         make_set(&mut node);
         self.reference(raw, &mut node, at)?;
-        for (keyword, value) in ["allOf", "oneOf", "anyOf"]
-            .iter()
-            .filter_map(|k| Some((*k, raw.get(*k)?)))
-        {
+        for (keyword, value) in ["allOf", "oneOf", "anyOf"].iter().filter_map(|k| Some((*k, raw.get(*k)?))) {
             let here = at.key(keyword);
             let Value::Array(branches) = value else {
                 return Err(CrdError::schema(here.path(), "must be a list of schemas"));
             };
             self.alternatives(keyword, branches, &mut node, &here)?;
         }
-        if node
-            .keys()
-            .all(|key| key == "description" || key == "default" || key == "nullable")
-        {
+        if node.keys().all(|key| key == "description" || key == "default" || key == "nullable") {
             for (key, value) in anything() {
                 node.entry(key).or_insert(value);
             }
@@ -228,10 +200,7 @@ impl<'a> Maker<'a> {
         };
         let mut properties = Node::new();
         for (name, property) in raw {
-            properties.insert(
-                name.clone(),
-                Value::Object(self.node(property, &at.key(name))?),
-            );
+            properties.insert(name.clone(), Value::Object(self.node(property, &at.key(name))?));
         }
         Ok(Value::Object(properties))
     }
@@ -260,16 +229,10 @@ impl<'a> Maker<'a> {
             // What is not named is pruned anyway.
             Value::Bool(false) => {}
             Value::Bool(true) => {
-                node.insert(
-                    "x-kubernetes-preserve-unknown-fields".into(),
-                    Value::Bool(true),
-                );
+                node.insert("x-kubernetes-preserve-unknown-fields".into(), Value::Bool(true));
             }
             Value::Object(empty) if empty.is_empty() => {
-                node.insert(
-                    "x-kubernetes-preserve-unknown-fields".into(),
-                    Value::Bool(true),
-                );
+                node.insert("x-kubernetes-preserve-unknown-fields".into(), Value::Bool(true));
             }
             values => {
                 let values = self.node(values, at)?;
@@ -280,12 +243,7 @@ impl<'a> Maker<'a> {
     }
 
     /// A map with restricted keys, as generators write it for maps with keys that are no strings.
-    fn pattern_properties(
-        &mut self,
-        raw: &'a Value,
-        node: &mut Node,
-        at: &At<'_>,
-    ) -> Result<(), CrdError> {
+    fn pattern_properties(&mut self, raw: &'a Value, node: &mut Node, at: &At<'_>) -> Result<(), CrdError> {
         let mut patterns = raw.as_object().into_iter().flatten();
         match (patterns.next(), patterns.next()) {
             (Some((pattern, values)), None) => {
@@ -293,10 +251,7 @@ impl<'a> Maker<'a> {
                 node.insert("additionalProperties".into(), Value::Object(values));
                 Ok(())
             }
-            _ => Err(CrdError::schema(
-                at.path(),
-                "maps with several patterns of keys have no structural form",
-            )),
+            _ => Err(CrdError::schema(at.path(), "maps with several patterns of keys have no structural form")),
         }
     }
 
@@ -308,27 +263,12 @@ impl<'a> Maker<'a> {
             return Err(CrdError::schema(at.key("$ref").path(), "must be a string"));
         };
         let pointer = name.strip_prefix('#').unwrap_or(name);
-        let Some(target) = self
-            .roots
-            .iter()
-            .rev()
-            .find_map(|root| root.pointer(pointer))
-        else {
-            return Err(CrdError::schema(
-                at.key("$ref").path(),
-                format!("{name} refers to nothing"),
-            ));
+        let Some(target) = self.roots.iter().rev().find_map(|root| root.pointer(pointer)) else {
+            return Err(CrdError::schema(at.key("$ref").path(), format!("{name} refers to nothing")));
         };
         let of_definition = |name: &'a str| name.rsplit('/').next().unwrap_or(name);
-        if let Some(first) = self
-            .open
-            .iter()
-            .position(|(open, _)| std::ptr::eq(*open, target))
-        {
-            let mut way: Vec<&str> = self.open[first..]
-                .iter()
-                .map(|(_, name)| of_definition(name))
-                .collect();
+        if let Some(first) = self.open.iter().position(|(open, _)| std::ptr::eq(*open, target)) {
+            let mut way: Vec<&str> = self.open[first..].iter().map(|(_, name)| of_definition(name)).collect();
             way.push(of_definition(name));
             let message = format!(
                 "the type is recursive ({}), which no CustomResourceDefinition can describe; use a field of any value for the inner one",
@@ -351,13 +291,7 @@ impl<'a> Maker<'a> {
     }
 
     /// Brings `oneOf`, `anyOf` or `allOf` into a node whose other keywords are made already.
-    fn alternatives(
-        &mut self,
-        keyword: &str,
-        raw: &'a [Value],
-        node: &mut Node,
-        at: &At<'_>,
-    ) -> Result<(), CrdError> {
+    fn alternatives(&mut self, keyword: &str, raw: &'a [Value], node: &mut Node, at: &At<'_>) -> Result<(), CrdError> {
         let mut branches: Vec<(usize, &'a Value)> = raw.iter().enumerate().collect();
         if keyword != "allOf" {
             branches.retain(|(_, branch)| !is_null(branch));
@@ -376,10 +310,7 @@ impl<'a> Maker<'a> {
         if node.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
             // The one place where a server allows types in alternatives, and they say nothing new.
             branches.retain(|(_, branch)| keyword == "allOf" && is_condition(branch));
-            let kept: Vec<Value> = branches
-                .into_iter()
-                .map(|(_, branch)| branch.clone())
-                .collect();
+            let kept: Vec<Value> = branches.into_iter().map(|(_, branch)| branch.clone()).collect();
             if !kept.is_empty() {
                 node.insert(keyword.into(), Value::Array(kept));
             }
@@ -391,8 +322,7 @@ impl<'a> Maker<'a> {
         }
         let own = std::mem::take(node);
         *node = if keyword == "allOf" || made.len() == 1 {
-            made.into_iter()
-                .try_fold(own, |all, branch| hoist::both(all, branch, at))?
+            made.into_iter().try_fold(own, |all, branch| hoist::both(all, branch, at))?
         } else {
             let together = hoist::any(keyword, made, at)?;
             hoist::both(own, together, at)?

@@ -15,13 +15,7 @@ use crate::shape::Wanted;
 
 /// Checks `value`. A value that is the same as `old` was let in before and is tolerated with
 /// everything below it (ratcheting, rule D6).
-pub(crate) fn check(
-    schema: &Schema,
-    value: &Value,
-    old: Option<&Value>,
-    at: &At<'_>,
-    errors: &mut Vec<FieldError>,
-) {
+pub(crate) fn check(schema: &Schema, value: &Value, old: Option<&Value>, at: &At<'_>, errors: &mut Vec<FieldError>) {
     if old == Some(value) || (value.is_null() && schema.nullable) {
         return;
     }
@@ -40,14 +34,7 @@ pub(crate) fn check(
         Value::Array(list) => check_list(schema, list, old, at, errors),
         Value::Object(object) => {
             check_bounds(schema, object, at, errors);
-            check_fields(
-                schema,
-                object,
-                old.and_then(Value::as_object),
-                &|_| true,
-                at,
-                errors,
-            );
+            check_fields(schema, object, old.and_then(Value::as_object), &|_| true, at, errors);
             if schema.resource && !matches!(at, At::Root) {
                 errors.extend(metadata::embedded(object, at));
             }
@@ -58,24 +45,12 @@ pub(crate) fn check(
 }
 
 /// Checks how many fields an object has.
-pub(crate) fn check_bounds(
-    schema: &Schema,
-    object: &Map<String, Value>,
-    at: &At<'_>,
-    errors: &mut Vec<FieldError>,
-) {
+pub(crate) fn check_bounds(schema: &Schema, object: &Map<String, Value>, at: &At<'_>, errors: &mut Vec<FieldError>) {
     if let Some(least) = schema.min_properties
         && count(object.len()) < least
     {
-        let detail = format!(
-            "{} in body should have at least {least} properties",
-            named(&at.path())
-        );
-        errors.push(FieldError::invalid(
-            at.path(),
-            &Value::from(object.len()),
-            &detail,
-        ));
+        let detail = format!("{} in body should have at least {least} properties", named(&at.path()));
+        errors.push(FieldError::invalid(at.path(), &Value::from(object.len()), &detail));
     }
     if let Some(most) = schema.max_properties
         && count(object.len()) > most
@@ -102,24 +77,13 @@ pub(crate) fn check_fields(
     let old = old.filter(|_| !schema.atomic);
     for (name, value) in object.iter().filter(|(name, _)| wanted(name)) {
         if let Some(child) = schema.child(name) {
-            check(
-                child,
-                value,
-                old.and_then(|old| old.get(name)),
-                &at.key(name),
-                errors,
-            );
+            check(child, value, old.and_then(|old| old.get(name)), &at.key(name), errors);
         }
     }
 }
 
 /// Checks `oneOf`, `anyOf`, `allOf` and `not`. Ratcheting does not reach into them.
-pub(crate) fn check_alternatives(
-    schema: &Schema,
-    value: &Value,
-    at: &At<'_>,
-    errors: &mut Vec<FieldError>,
-) {
+pub(crate) fn check_alternatives(schema: &Schema, value: &Value, at: &At<'_>, errors: &mut Vec<FieldError>) {
     let mut say = |detail: String| {
         let detail = format!("\"{}\" {detail}", named(&at.path()));
         errors.push(FieldError::invalid(at.path(), &Value::from(""), &detail));
@@ -138,9 +102,7 @@ pub(crate) fn check_alternatives(
                 say("must validate one and only one schema (oneOf). Found none valid".to_owned());
                 closest.extend(near);
             }
-            many => say(format!(
-                "must validate one and only one schema (oneOf). Found {many} valid alternatives"
-            )),
+            many => say(format!("must validate one and only one schema (oneOf). Found {many} valid alternatives")),
         }
     }
     if !schema.any_of.is_empty() {
@@ -166,16 +128,10 @@ pub(crate) fn check_alternatives(
 }
 
 /// How many branches a value fits, and the errors of the one that it is closest to.
-fn try_each(
-    branches: &[Schema],
-    attempt: impl Fn(&Schema) -> Vec<FieldError>,
-) -> (usize, Vec<FieldError>) {
+fn try_each(branches: &[Schema], attempt: impl Fn(&Schema) -> Vec<FieldError>) -> (usize, Vec<FieldError>) {
     let tried: Vec<Vec<FieldError>> = branches.iter().map(attempt).collect();
     let fitting = tried.iter().filter(|errors| errors.is_empty()).count();
-    (
-        fitting,
-        tried.into_iter().min_by_key(Vec::len).unwrap_or_default(),
-    )
+    (fitting, tried.into_iter().min_by_key(Vec::len).unwrap_or_default())
 }
 
 fn has_type(schema: &Schema, value: &Value) -> bool {
@@ -196,9 +152,7 @@ fn has_type(schema: &Schema, value: &Value) -> bool {
 /// `1.0` is an integer: JSON knows no difference.
 fn is_integral(value: &Value) -> bool {
     match value {
-        Value::Number(number) if number.is_f64() => {
-            number.as_f64().is_some_and(|n| n.fract() == 0.0)
-        }
+        Value::Number(number) if number.is_f64() => number.as_f64().is_some_and(|n| n.fract() == 0.0),
         Value::Number(_) => true,
         _ => false,
     }
@@ -212,13 +166,7 @@ fn wrong_type(schema: &Schema, value: &Value, at: &At<'_>) -> FieldError {
     FieldError::type_invalid(at.path(), value, &expected)
 }
 
-fn check_number(
-    schema: &Schema,
-    number: &Number,
-    value: &Value,
-    at: &At<'_>,
-    errors: &mut Vec<FieldError>,
-) {
+fn check_number(schema: &Schema, number: &Number, value: &Value, at: &At<'_>, errors: &mut Vec<FieldError>) {
     let mut say = |detail: String| {
         let path = at.path();
         let detail = format!("{} in body {detail}", named(&path));
@@ -227,44 +175,23 @@ fn check_number(
     let in_range = match schema.format {
         Some(Format::Int32) => fits(number, i128::from(i32::MIN), i128::from(i32::MAX)),
         Some(Format::Int64) => fits(number, i128::from(i64::MIN), i128::from(i64::MAX)),
-        Some(Format::Float) => number
-            .as_f64()
-            .is_some_and(|n| n.abs() <= f64::from(f32::MAX)),
+        Some(Format::Float) => number.as_f64().is_some_and(|n| n.abs() <= f64::from(f32::MAX)),
         _ => true,
     };
     if !in_range && let Some(format) = schema.format {
-        say(format!(
-            "should be within the range of format {}",
-            format.name()
-        ));
+        say(format!("should be within the range of format {}", format.name()));
     }
-    if let Some(Bound {
-        value: least,
-        exclusive,
-    }) = &schema.minimum
-    {
+    if let Some(Bound { value: least, exclusive }) = &schema.minimum {
         match compare(number, least) {
-            Ordering::Less if !exclusive => {
-                say(format!("should be greater than or equal to {least}"))
-            }
-            Ordering::Less | Ordering::Equal if *exclusive => {
-                say(format!("should be greater than {least}"))
-            }
+            Ordering::Less if !exclusive => say(format!("should be greater than or equal to {least}")),
+            Ordering::Less | Ordering::Equal if *exclusive => say(format!("should be greater than {least}")),
             _ => {}
         }
     }
-    if let Some(Bound {
-        value: most,
-        exclusive,
-    }) = &schema.maximum
-    {
+    if let Some(Bound { value: most, exclusive }) = &schema.maximum {
         match compare(number, most) {
-            Ordering::Greater if !exclusive => {
-                say(format!("should be less than or equal to {most}"))
-            }
-            Ordering::Greater | Ordering::Equal if *exclusive => {
-                say(format!("should be less than {most}"))
-            }
+            Ordering::Greater if !exclusive => say(format!("should be less than or equal to {most}")),
+            Ordering::Greater | Ordering::Equal if *exclusive => say(format!("should be less than {most}")),
             _ => {}
         }
     }
@@ -275,13 +202,7 @@ fn check_number(
     }
 }
 
-fn check_text(
-    schema: &Schema,
-    text: &str,
-    value: &Value,
-    at: &At<'_>,
-    errors: &mut Vec<FieldError>,
-) {
+fn check_text(schema: &Schema, text: &str, value: &Value, at: &At<'_>, errors: &mut Vec<FieldError>) {
     if let Some(format) = schema.format
         && !format.admits_text(text)
     {
@@ -290,10 +211,7 @@ fn check_text(
     if schema.min_length.is_some() || schema.max_length.is_some() {
         let length = count(text.chars().count());
         if let Some(least) = schema.min_length.filter(|least| length < *least) {
-            let detail = format!(
-                "{} in body should be at least {least} chars long",
-                named(&at.path())
-            );
+            let detail = format!("{} in body should be at least {least} chars long", named(&at.path()));
             errors.push(FieldError::invalid(at.path(), value, &detail));
         }
         if let Some(most) = schema.max_length.filter(|most| length > *most) {
@@ -308,25 +226,12 @@ fn check_text(
     }
 }
 
-fn check_list(
-    schema: &Schema,
-    list: &[Value],
-    old: Option<&Value>,
-    at: &At<'_>,
-    errors: &mut Vec<FieldError>,
-) {
+fn check_list(schema: &Schema, list: &[Value], old: Option<&Value>, at: &At<'_>, errors: &mut Vec<FieldError>) {
     if let Some(least) = schema.min_items
         && count(list.len()) < least
     {
-        let detail = format!(
-            "{} in body should have at least {least} items",
-            named(&at.path())
-        );
-        errors.push(FieldError::invalid(
-            at.path(),
-            &Value::from(list.len()),
-            &detail,
-        ));
+        let detail = format!("{} in body should have at least {least} items", named(&at.path()));
+        errors.push(FieldError::invalid(at.path(), &Value::from(list.len()), &detail));
     }
     if let Some(most) = schema.max_items
         && count(list.len()) > most
@@ -337,11 +242,7 @@ fn check_list(
         let mut seen = HashSet::new();
         if !list.iter().all(|item| seen.insert(item.to_string())) {
             let detail = format!("{} in body shouldn't contain duplicates", named(&at.path()));
-            errors.push(FieldError::invalid(
-                at.path(),
-                &Value::from(list.len()),
-                &detail,
-            ));
+            errors.push(FieldError::invalid(at.path(), &Value::from(list.len()), &detail));
         }
     }
     if let Some(items) = schema.items.as_deref() {
@@ -360,16 +261,10 @@ fn count(length: usize) -> u64 {
 fn integral(number: &Number) -> Option<i128> {
     // Beyond 2^53 a float stands for the integer that it is nearest to; that is exact enough here,
     // because neighbouring integers cannot be told apart in the document either.
-    number
-        .as_i64()
-        .map(i128::from)
-        .or_else(|| number.as_u64().map(i128::from))
-        .or_else(|| {
-            let float = number
-                .as_f64()
-                .filter(|n| n.fract() == 0.0 && n.abs() < 1e30)?;
-            Some(float as i128)
-        })
+    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from)).or_else(|| {
+        let float = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e30)?;
+        Some(float as i128)
+    })
 }
 
 fn fits(number: &Number, least: i128, most: i128) -> bool {
@@ -379,25 +274,18 @@ fn fits(number: &Number, least: i128, most: i128) -> bool {
 fn compare(a: &Number, b: &Number) -> Ordering {
     match (integral(a), integral(b)) {
         (Some(a), Some(b)) => a.cmp(&b),
-        _ => a
-            .as_f64()
-            .zip(b.as_f64())
-            .and_then(|(a, b)| a.partial_cmp(&b))
-            .unwrap_or(Ordering::Equal),
+        _ => a.as_f64().zip(b.as_f64()).and_then(|(a, b)| a.partial_cmp(&b)).unwrap_or(Ordering::Equal),
     }
 }
 
 fn is_multiple(number: &Number, step: &Number) -> bool {
     match (integral(number), integral(step)) {
         (Some(number), Some(step)) => step != 0 && number % step == 0,
-        _ => number
-            .as_f64()
-            .zip(step.as_f64())
-            .is_some_and(|(number, step)| {
-                let times = number / step;
-                // 0.3 is a multiple of 0.1, whatever binary fractions make of it.
-                (times - times.round()).abs() <= f64::EPSILON * times.abs().max(1.0) * 4.0
-            }),
+        _ => number.as_f64().zip(step.as_f64()).is_some_and(|(number, step)| {
+            let times = number / step;
+            // 0.3 is a multiple of 0.1, whatever binary fractions make of it.
+            (times - times.round()).abs() <= f64::EPSILON * times.abs().max(1.0) * 4.0
+        }),
     }
 }
 
@@ -405,13 +293,9 @@ fn is_multiple(number: &Number, step: &Number) -> bool {
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => compare(a, b) == Ordering::Equal,
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
-        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
         }
         _ => a == b,
     }

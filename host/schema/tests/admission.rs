@@ -29,16 +29,9 @@ fn a_default_of_an_object_gets_the_defaults_within() {
     object.as_object_mut().unwrap().remove("spec");
     let admission = crd.admit(object, None, Part::Whole);
     assert_eq!(texts(&admission), NONE);
+    assert_eq!(admission.object["spec"], json!({"auth": {"type": "none", "scopes": ["openid"]}}));
     assert_eq!(
-        admission.object["spec"],
-        json!({"auth": {"type": "none", "scopes": ["openid"]}})
-    );
-    assert_eq!(
-        admit(
-            &crd,
-            json!({"auth": {"scopes": []}, "steps": [{}, {"store": true}], "byName": {"a": {}}})
-        )
-        .object["spec"],
+        admit(&crd, json!({"auth": {"scopes": []}, "steps": [{}, {"store": true}], "byName": {"a": {}}})).object["spec"],
         json!({
             "auth": {"type": "none", "scopes": []},
             "steps": [{"store": false}, {"store": true}],
@@ -58,15 +51,10 @@ fn a_null_is_kept_where_it_is_allowed_defaulted_where_there_is_a_default_and_dro
     }}));
     let spec = json!({"kept": null, "defaulted": null, "dropped": null, "items": ["a", null], "map": {"k": null}});
     let admission = admit(&crd, spec);
-    assert_eq!(
-        admission.object["spec"],
-        json!({"kept": null, "defaulted": "x", "items": ["a", null], "map": {}})
-    );
+    assert_eq!(admission.object["spec"], json!({"kept": null, "defaulted": "x", "items": ["a", null], "map": {}}));
     assert_eq!(
         texts(&admission),
-        [
-            r#"spec.items[1]: Invalid value: "null": spec.items[1] in body must be of type string: "null""#
-        ]
+        [r#"spec.items[1]: Invalid value: "null": spec.items[1] in body must be of type string: "null""#]
     );
 }
 
@@ -87,14 +75,7 @@ fn unknown_fields_are_taken_out_and_named() {
     unknown.sort_unstable();
     assert_eq!(
         unknown,
-        [
-            "extra",
-            "metadata.label",
-            "spec.any.strict.x",
-            "spec.known.b",
-            "spec.steps[0].idd",
-            "spec.typo"
-        ]
+        ["extra", "metadata.label", "spec.any.strict.x", "spec.known.b", "spec.steps[0].idd", "spec.typo"]
     );
     assert_eq!(
         admission.object["spec"],
@@ -105,26 +86,24 @@ fn unknown_fields_are_taken_out_and_named() {
 
 #[test]
 fn every_limit_is_checked_and_all_mistakes_are_told() {
-    let crd = crd(
-        json!({"type": "object", "required": ["missing"], "maxProperties": 20, "properties": {
-            "missing": {"type": "string"},
-            "pattern": {"type": "string", "pattern": "^a$"},
-            "short": {"type": "string", "minLength": 2},
-            "long": {"type": "string", "maxLength": 2},
-            "low": {"type": "integer", "minimum": 1},
-            "high": {"type": "number", "maximum": 2, "exclusiveMaximum": true},
-            "step": {"type": "number", "multipleOf": 0.1},
-            "int32": {"type": "integer", "format": "int32"},
-            "when": {"type": "string", "format": "date-time"},
-            "few": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            "many": {"type": "array", "items": {"type": "string"}, "maxItems": 1},
-            "map": {"type": "object", "additionalProperties": {"type": "integer"}, "maxProperties": 1, "minProperties": 1},
-            "one": {"type": "string", "enum": ["a", "b"]},
-            "whole": {"type": "integer"},
-            "all": {"type": "string", "allOf": [{"maxLength": 1}, {"pattern": "b"}]},
-            "any": {"type": "string", "anyOf": [{"maxLength": 1}, {"pattern": "b"}]},
-        }}),
-    );
+    let crd = crd(json!({"type": "object", "required": ["missing"], "maxProperties": 20, "properties": {
+        "missing": {"type": "string"},
+        "pattern": {"type": "string", "pattern": "^a$"},
+        "short": {"type": "string", "minLength": 2},
+        "long": {"type": "string", "maxLength": 2},
+        "low": {"type": "integer", "minimum": 1},
+        "high": {"type": "number", "maximum": 2, "exclusiveMaximum": true},
+        "step": {"type": "number", "multipleOf": 0.1},
+        "int32": {"type": "integer", "format": "int32"},
+        "when": {"type": "string", "format": "date-time"},
+        "few": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "many": {"type": "array", "items": {"type": "string"}, "maxItems": 1},
+        "map": {"type": "object", "additionalProperties": {"type": "integer"}, "maxProperties": 1, "minProperties": 1},
+        "one": {"type": "string", "enum": ["a", "b"]},
+        "whole": {"type": "integer"},
+        "all": {"type": "string", "allOf": [{"maxLength": 1}, {"pattern": "b"}]},
+        "any": {"type": "string", "anyOf": [{"maxLength": 1}, {"pattern": "b"}]},
+    }}));
     assert_eq!(
         errors(
             &crd,
@@ -187,25 +166,13 @@ fn lists_of_type_set_and_map_have_every_item_once() {
                 "ports": [{"port": 1}, {"port": 1, "protocol": "UDP"}, {"port": 1, "protocol": "TCP", "name": "x"}],
             })
         ),
-        [
-            r#"spec.ports[2]: Duplicate value: {"port":1,"protocol":"TCP"}"#,
-            r#"spec.set[2]: Duplicate value: "a""#,
-        ]
+        [r#"spec.ports[2]: Duplicate value: {"port":1,"protocol":"TCP"}"#, r#"spec.set[2]: Duplicate value: "a""#,]
     );
     assert_eq!(crd.list_type(&["spec", "set"]), ListType::Set);
-    assert_eq!(
-        crd.list_type(&["spec", "ports"]),
-        ListType::Map(vec!["port".into(), "protocol".into()])
-    );
+    assert_eq!(crd.list_type(&["spec", "ports"]), ListType::Map(vec!["port".into(), "protocol".into()]));
     assert_eq!(crd.list_type(&["spec", "plain"]), ListType::Atomic);
-    assert_eq!(
-        crd.list_type(&["spec", "nowhere", "at", "all"]),
-        ListType::Atomic
-    );
-    assert_eq!(
-        crd.list_type(&["metadata", "ownerReferences"]),
-        ListType::Map(vec!["uid".into()])
-    );
+    assert_eq!(crd.list_type(&["spec", "nowhere", "at", "all"]), ListType::Atomic);
+    assert_eq!(crd.list_type(&["metadata", "ownerReferences"]), ListType::Map(vec!["uid".into()]));
     assert_eq!(crd.list_type(&["metadata", "finalizers"]), ListType::Set);
 }
 
@@ -221,10 +188,7 @@ fn what_was_wrong_before_is_tolerated_until_it_changes() {
     let old = json!({"a": "long", "b": "x"});
     assert_eq!(errors(&crd, old.clone()).len(), 1, "wrong for a new object");
     assert_eq!(errors_of_change(&crd, old.clone(), old.clone()), NONE);
-    assert_eq!(
-        errors_of_change(&crd, old.clone(), json!({"a": "long", "b": "y"})),
-        NONE
-    );
+    assert_eq!(errors_of_change(&crd, old.clone(), json!({"a": "long", "b": "y"})), NONE);
     assert_eq!(
         errors_of_change(&crd, old.clone(), json!({"a": "other", "b": "x"})),
         ["spec.a: Too long: may not be more than 1 characters"]
@@ -240,24 +204,8 @@ fn what_was_wrong_before_is_tolerated_until_it_changes() {
         ),
         NONE
     );
-    assert_eq!(
-        errors_of_change(
-            &crd,
-            json!({"map": [item("x", 9, 0)]}),
-            json!({"map": [item("z", 9, 0)]})
-        )
-        .len(),
-        1
-    );
-    assert_eq!(
-        errors_of_change(
-            &crd,
-            json!({"list": ["long"]}),
-            json!({"list": ["long", "b"]})
-        )
-        .len(),
-        1
-    );
+    assert_eq!(errors_of_change(&crd, json!({"map": [item("x", 9, 0)]}), json!({"map": [item("z", 9, 0)]})).len(), 1);
+    assert_eq!(errors_of_change(&crd, json!({"list": ["long"]}), json!({"list": ["long", "b"]})).len(), 1);
 }
 
 #[test]
@@ -276,44 +224,19 @@ fn a_part_is_judged_by_itself() {
     object["status"] = json!({"ready": "wrong", "unknown": 1});
 
     let status = crd.admit(object.clone(), None, Part::Status);
-    assert_eq!(
-        status
-            .errors
-            .iter()
-            .map(|e| e.path.to_string())
-            .collect::<Vec<_>>(),
-        ["status.ready"]
-    );
+    assert_eq!(status.errors.iter().map(|e| e.path.to_string()).collect::<Vec<_>>(), ["status.ready"]);
     assert_eq!(status.object["spec"], object["spec"]);
     assert_eq!(status.object["status"], json!({"ready": "wrong", "d": "x"}));
-    assert_eq!(
-        status
-            .unknown
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
-        ["status.unknown"]
-    );
+    assert_eq!(status.unknown.iter().map(ToString::to_string).collect::<Vec<_>>(), ["status.unknown"]);
 
     let spec = crd.admit(object.clone(), None, Part::Spec);
-    assert_eq!(
-        spec.errors
-            .iter()
-            .map(|e| e.path.to_string())
-            .collect::<Vec<_>>(),
-        ["metadata.name", "spec.n"]
-    );
+    assert_eq!(spec.errors.iter().map(|e| e.path.to_string()).collect::<Vec<_>>(), ["metadata.name", "spec.n"]);
     assert_eq!(spec.object["status"], object["status"]);
     assert_eq!(spec.object["spec"], json!({"n": "wrong", "d": "x"}));
 
     object.as_object_mut().unwrap().remove("status");
     let whole = crd.admit(object, None, Part::Whole);
-    assert!(
-        whole
-            .errors
-            .iter()
-            .any(|e| e.path.to_string() == "status" && e.kind == FieldErrorKind::Required)
-    );
+    assert!(whole.errors.iter().any(|e| e.path.to_string() == "status" && e.kind == FieldErrorKind::Required));
 }
 
 #[test]
@@ -344,12 +267,7 @@ fn a_built_in_kind_keeps_everything_but_what_metadata_cannot_hold() {
     let admission = secret.admit(object.clone(), None, Part::Whole);
     assert_eq!((texts(&admission), &admission.object), (NONE, &object));
     assert_eq!(
-        texts(&secret.admit(
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {}}),
-            None,
-            Part::Whole
-        ))
-        .len(),
+        texts(&secret.admit(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {}}), None, Part::Whole)).len(),
         1
     );
     assert_eq!(secret.manifest(), Value::Null);
@@ -360,16 +278,12 @@ fn a_partial_document_is_pruned_and_not_defaulted() {
     let crd = crd(json!({"type": "object", "properties": {
         "a": {"type": "string", "default": "x"}, "n": {"type": "string"}, "k": {"type": "string", "nullable": true},
     }}));
-    let mut document =
-        json!({"spec": {"n": null, "k": null, "gone": 1}, "status": {"observedGeneration": 3}});
+    let mut document = json!({"spec": {"n": null, "k": null, "gone": 1}, "status": {"observedGeneration": 3}});
     crd.prune_partial(&mut document);
     assert_eq!(document, json!({"spec": {"k": null}}));
     let mut whole = json!({"spec": {"n": null, "gone": 1}, "metadata": {"name": "a"}});
     crd.default_and_prune(&mut whole);
-    assert_eq!(
-        whole,
-        json!({"spec": {"a": "x"}, "metadata": {"name": "a"}})
-    );
+    assert_eq!(whole, json!({"spec": {"a": "x"}, "metadata": {"name": "a"}}));
 }
 
 #[test]
@@ -377,25 +291,16 @@ fn an_embedded_resource_must_be_one() {
     let crd = crd(json!({"type": "object", "properties": {"template": {
         "type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true,
     }}}));
-    let right = json!({"template": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"x": "y"}}});
+    let right =
+        json!({"template": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"x": "y"}}});
     let admission = admit(&crd, right.clone());
+    assert_eq!((texts(&admission), &admission.object["spec"]), (NONE, &right));
     assert_eq!(
-        (texts(&admission), &admission.object["spec"]),
-        (NONE, &right)
-    );
-    assert_eq!(
-        errors(
-            &crd,
-            json!({"template": {"kind": "", "metadata": {"name": "A"}}})
-        )
-        .iter()
-        .map(|error| error.split(": ").next().unwrap())
-        .collect::<Vec<_>>(),
-        [
-            "spec.template.apiVersion",
-            "spec.template.kind",
-            "spec.template.metadata.name"
-        ]
+        errors(&crd, json!({"template": {"kind": "", "metadata": {"name": "A"}}}))
+            .iter()
+            .map(|error| error.split(": ").next().unwrap())
+            .collect::<Vec<_>>(),
+        ["spec.template.apiVersion", "spec.template.kind", "spec.template.metadata.name"]
     );
 }
 
@@ -407,19 +312,10 @@ fn the_parts_of_a_definition_are_read() {
     raw["spec"]["versions"][0]["additionalPrinterColumns"] =
         json!([{"name": "State", "type": "string", "jsonPath": ".status.state", "priority": 1}]);
     let crd = Crd::parse(&raw, "v1").unwrap();
-    assert_eq!(
-        (crd.group.as_str(), crd.kind.as_str(), crd.plural.as_str()),
-        ("test.dev", "Thing", "things")
-    );
-    assert_eq!(
-        (crd.singular.as_str(), crd.namespaced, crd.has_status),
-        ("thing", false, true)
-    );
+    assert_eq!((crd.group.as_str(), crd.kind.as_str(), crd.plural.as_str()), ("test.dev", "Thing", "things"));
+    assert_eq!((crd.singular.as_str(), crd.namespaced, crd.has_status), ("thing", false, true));
     assert_eq!(crd.short_names, ["th"]);
-    assert_eq!(
-        (crd.columns[0].json_path.as_str(), crd.columns[0].priority),
-        (".status.state", 1)
-    );
+    assert_eq!((crd.columns[0].json_path.as_str(), crd.columns[0].priority), (".status.state", 1));
     assert_eq!(
         texts(&crd.admit(thing(json!({})), None, Part::Whole)),
         ["metadata.namespace: Forbidden: not allowed on this type"]
@@ -436,10 +332,7 @@ fn several_versions_need_the_conversion_none() {
     assert_eq!(Crd::parse(&raw, "v2").unwrap().served, ["v1", "v2"]);
     raw["spec"]["conversion"] = json!({"strategy": "Webhook"});
     let error = Crd::parse(&raw, "v1").unwrap_err();
-    assert!(
-        matches!(error, CrdError::Conversion { .. }) && error.to_string().contains("Webhook"),
-        "{error}"
-    );
+    assert!(matches!(error, CrdError::Conversion { .. }) && error.to_string().contains("Webhook"), "{error}");
     assert!(Crd::parse_served(&raw, "v1").is_ok(), "a server converts");
     raw["spec"]["versions"][1]["served"] = json!(false);
     let error = Crd::parse_served(&raw, "v2").unwrap_err().to_string();
@@ -455,11 +348,7 @@ fn a_malformed_definition_is_refused_with_the_place() {
         ("/spec/names", json!([]), "spec.names"),
         ("/spec/scope", json!("Galaxy"), "spec.scope"),
         ("/spec/versions", json!([]), "spec.versions"),
-        (
-            "/spec/versions/0/schema",
-            json!(null),
-            "spec.versions[0].schema",
-        ),
+        ("/spec/versions/0/schema", json!(null), "spec.versions[0].schema"),
         (
             "/spec/versions/0/schema/openAPIV3Schema/type",
             json!("array"),
@@ -469,10 +358,7 @@ fn a_malformed_definition_is_refused_with_the_place() {
         let mut raw = definition(json!({"type": "object"}));
         *raw.pointer_mut(pointer).unwrap() = value;
         let error = Crd::parse(&raw, "v1").unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!("{place}: ")),
-            "{pointer}: {error}"
-        );
+        assert!(error.starts_with(&format!("{place}: ")), "{pointer}: {error}");
     }
     assert!(Crd::parse(&Value::Null, "v1").is_err());
 }

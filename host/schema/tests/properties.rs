@@ -29,28 +29,24 @@ fn schema() -> impl Strategy<Value = Value> {
         Just(json!({"type": "boolean", "nullable": true})),
         Just(json!({"x-kubernetes-int-or-string": true})),
         Just(json!({"x-kubernetes-preserve-unknown-fields": true})),
-        Just(
-            json!({"type": "string", "enum": ["x", "y"], "x-kubernetes-validations": [{"rule": "self != 'y'"}]})
-        ),
+        Just(json!({"type": "string", "enum": ["x", "y"], "x-kubernetes-validations": [{"rule": "self != 'y'"}]})),
     ];
     leaf.prop_recursive(3, 24, 4, |inner| {
-        let object = (
-            prop::collection::btree_map(prop::sample::select(&NAMES[..]), inner.clone(), 0..4),
-            any::<[bool; 3]>(),
-        )
-            .prop_map(|(properties, [default, preserve, nullable])| {
-                let mut node = json!({"type": "object", "properties": properties});
-                if default {
-                    node["default"] = json!({});
-                }
-                if preserve {
-                    node["x-kubernetes-preserve-unknown-fields"] = json!(true);
-                }
-                if nullable {
-                    node["nullable"] = json!(true);
-                }
-                node
-            });
+        let object =
+            (prop::collection::btree_map(prop::sample::select(&NAMES[..]), inner.clone(), 0..4), any::<[bool; 3]>())
+                .prop_map(|(properties, [default, preserve, nullable])| {
+                    let mut node = json!({"type": "object", "properties": properties});
+                    if default {
+                        node["default"] = json!({});
+                    }
+                    if preserve {
+                        node["x-kubernetes-preserve-unknown-fields"] = json!(true);
+                    }
+                    if nullable {
+                        node["nullable"] = json!(true);
+                    }
+                    node
+                });
         let list = (inner.clone(), any::<bool>()).prop_map(|(items, set)| {
             let scalar = items["type"] == "string";
             let mut node = json!({"type": "array", "items": items});
@@ -59,8 +55,7 @@ fn schema() -> impl Strategy<Value = Value> {
             }
             node
         });
-        let map =
-            inner.prop_map(|values| json!({"type": "object", "additionalProperties": values}));
+        let map = inner.prop_map(|values| json!({"type": "object", "additionalProperties": values}));
         prop_oneof![object, list, map]
     })
 }
@@ -83,10 +78,7 @@ fn value() -> impl Strategy<Value = Value> {
                 0..5
             )
             .prop_map(|fields| Value::Object(
-                fields
-                    .into_iter()
-                    .map(|(k, v)| (k.to_owned(), v))
-                    .collect::<Map<_, _>>()
+                fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Map<_, _>>()
             )),
         ]
     })
@@ -164,12 +156,8 @@ proptest! {
 /// Whether every leaf of `a` is in `b`.
 fn is_within(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Object(a), Value::Object(b)) => a
-            .iter()
-            .all(|(k, a)| b.get(k).is_some_and(|b| is_within(a, b))),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_within(a, b))
-        }
+        (Value::Object(a), Value::Object(b)) => a.iter().all(|(k, a)| b.get(k).is_some_and(|b| is_within(a, b))),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_within(a, b)),
         _ => a == b,
     }
 }

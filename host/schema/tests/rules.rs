@@ -20,29 +20,27 @@ const BROKEN: &str = r#"spec: Invalid value: "object": broken"#;
 
 fn workflow() -> Crd {
     let any = json!({"type": "object", "additionalProperties": {"x-kubernetes-preserve-unknown-fields": true}});
-    crd(
-        json!({"type": "object", "required": ["steps"], "properties": {"steps": {
-            "type": "array", "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["id"],
-                "properties": {
-                    "id": {"type": "string", "pattern": "^[a-zA-Z0-9_-]+$", "maxLength": 63},
-                    "tool": {"type": "string"},
-                    "args": any,
-                    "store": {"type": "boolean", "default": false},
-                    "forEach": {"type": "object", "required": ["items"], "properties": {
-                        "items": {"type": "string", "minLength": 1}, "as": {"type": "string", "default": "item"},
-                    }},
-                    "parallel": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["tool"], "properties": {"tool": {"type": "string"}}}},
-                },
-                "x-kubernetes-validations": [{
-                    "rule": "(has(self.tool) ? 1 : 0) + (has(self.forEach) ? 1 : 0) + (has(self.parallel) ? 1 : 0) == 1",
-                    "message": "exactly one of tool, forEach or parallel must be set",
-                }],
+    crd(json!({"type": "object", "required": ["steps"], "properties": {"steps": {
+        "type": "array", "minItems": 1,
+        "items": {
+            "type": "object",
+            "required": ["id"],
+            "properties": {
+                "id": {"type": "string", "pattern": "^[a-zA-Z0-9_-]+$", "maxLength": 63},
+                "tool": {"type": "string"},
+                "args": any,
+                "store": {"type": "boolean", "default": false},
+                "forEach": {"type": "object", "required": ["items"], "properties": {
+                    "items": {"type": "string", "minLength": 1}, "as": {"type": "string", "default": "item"},
+                }},
+                "parallel": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["tool"], "properties": {"tool": {"type": "string"}}}},
             },
-        }}}),
-    )
+            "x-kubernetes-validations": [{
+                "rule": "(has(self.tool) ? 1 : 0) + (has(self.forEach) ? 1 : 0) + (has(self.parallel) ? 1 : 0) == 1",
+                "message": "exactly one of tool, forEach or parallel must be set",
+            }],
+        },
+    }}}))
 }
 
 #[test]
@@ -56,20 +54,14 @@ fn a_workflow_step_has_exactly_one_action() {
     let admission = admit(&crd, right);
     assert_eq!(texts(&admission), NONE);
     assert_eq!(admission.object["spec"]["steps"][0]["store"], json!(false));
-    assert_eq!(
-        admission.object["spec"]["steps"][1]["forEach"]["as"],
-        json!("item")
-    );
+    assert_eq!(admission.object["spec"]["steps"][1]["forEach"]["as"], json!("item"));
     let error = r#"Invalid value: "object": exactly one of tool, forEach or parallel must be set"#;
     assert_eq!(
         errors(
             &crd,
             json!({"steps": [{"id": "a", "tool": "x"}, {"id": "b"}, {"id": "c", "tool": "x", "parallel": [{"tool": "y"}]}]})
         ),
-        [
-            format!("spec.steps[1]: {error}"),
-            format!("spec.steps[2]: {error}")
-        ]
+        [format!("spec.steps[1]: {error}"), format!("spec.steps[2]: {error}")]
     );
     let admission = admit(&crd, json!({"steps": [{"id": "b"}]}));
     assert_eq!(admission.errors[0].kind, FieldErrorKind::Rule);
@@ -96,22 +88,10 @@ fn a_server_needs_what_its_type_needs() {
             {"rule": "self.type == 'stdio' || !has(self.args)"},
         ],
     }));
+    assert_eq!(errors(&crd, json!({"type": "stdio", "command": "x", "args": ["-v"]})), NONE);
+    assert_eq!(errors(&crd, json!({"type": "stdio"})), ["spec.command: Required value: command is required for stdio"]);
     assert_eq!(
-        errors(
-            &crd,
-            json!({"type": "stdio", "command": "x", "args": ["-v"]})
-        ),
-        NONE
-    );
-    assert_eq!(
-        errors(&crd, json!({"type": "stdio"})),
-        ["spec.command: Required value: command is required for stdio"]
-    );
-    assert_eq!(
-        errors(
-            &crd,
-            json!({"type": "sse", "args": [], "auth": {"authorizationServer": {}}})
-        ),
+        errors(&crd, json!({"type": "sse", "args": [], "auth": {"authorizationServer": {}}})),
         [
             r#"spec: Invalid value: "object": url is required for sse"#,
             r#"spec: Invalid value: "object": failed rule: self.type == 'stdio' || !has(self.args)"#,
@@ -135,7 +115,8 @@ fn rules_are_not_run_on_what_has_the_wrong_type() {
 #[test]
 fn fields_are_found_by_the_names_that_an_api_server_gives_them() {
     let text = json!({"type": "string"});
-    let properties = json!({"foo_bar": text, "_x": text, "a-b": text, "c.d": text, "e__f": text, "namespace": text, "in": text});
+    let properties =
+        json!({"foo_bar": text, "_x": text, "a-b": text, "c.d": text, "e__f": text, "namespace": text, "in": text});
     let crd = ruled(
         properties,
         "self.foo_bar == 'v' && self._x == 'v' && self.a__dash__b == 'v' && self.c__dot__d == 'v' && self.e__underscores__f == 'v' && self.__namespace__ == 'v' && self.__in__ == 'v'",
@@ -158,23 +139,10 @@ fn keys_of_maps_are_data_and_not_escaped() {
 
 #[test]
 fn a_transition_rule_compares_with_the_object_before() {
-    let crd = ruled(
-        json!({"size": {"type": "integer"}, "note": {"type": "string"}}),
-        "self.size >= oldSelf.size",
-    );
-    assert_eq!(
-        errors(&crd, json!({"size": 1})),
-        NONE,
-        "nothing to compare with"
-    );
-    assert_eq!(
-        errors_of_change(&crd, json!({"size": 1}), json!({"size": 2})),
-        NONE
-    );
-    assert_eq!(
-        errors_of_change(&crd, json!({"size": 2}), json!({"size": 1})),
-        [BROKEN]
-    );
+    let crd = ruled(json!({"size": {"type": "integer"}, "note": {"type": "string"}}), "self.size >= oldSelf.size");
+    assert_eq!(errors(&crd, json!({"size": 1})), NONE, "nothing to compare with");
+    assert_eq!(errors_of_change(&crd, json!({"size": 1}), json!({"size": 2})), NONE);
+    assert_eq!(errors_of_change(&crd, json!({"size": 2}), json!({"size": 1})), [BROKEN]);
 }
 
 #[test]
@@ -187,14 +155,7 @@ fn a_transition_rule_of_an_item_compares_with_the_item_of_the_same_key() {
     let crd = crd(map.clone());
     let item = |id: &str, v: i64| json!({"id": id, "v": v});
     let old = json!({"l": [item("a", 1), item("b", 2)]});
-    assert_eq!(
-        errors_of_change(
-            &crd,
-            old.clone(),
-            json!({"l": [item("new", 9), item("b", 2), item("a", 1)]})
-        ),
-        NONE
-    );
+    assert_eq!(errors_of_change(&crd, old.clone(), json!({"l": [item("new", 9), item("b", 2), item("a", 1)]})), NONE);
     assert_eq!(
         errors_of_change(&crd, old, json!({"l": [item("b", 1), item("a", 1)]})),
         [r#"spec.l[0].v: Invalid value: "integer": broken"#]
@@ -214,14 +175,8 @@ fn an_optional_old_value_lets_a_rule_run_on_creation() {
     let crd = crd(schema);
     assert_eq!(errors(&crd, json!({"n": 0})), NONE);
     assert_eq!(errors(&crd, json!({"n": 1})), [BROKEN]);
-    assert_eq!(
-        errors_of_change(&crd, json!({"n": 1}), json!({"n": 2})),
-        NONE
-    );
-    assert_eq!(
-        errors_of_change(&crd, json!({"n": 1}), json!({"n": 3})),
-        [BROKEN]
-    );
+    assert_eq!(errors_of_change(&crd, json!({"n": 1}), json!({"n": 2})), NONE);
+    assert_eq!(errors_of_change(&crd, json!({"n": 1}), json!({"n": 3})), [BROKEN]);
 }
 
 #[test]
@@ -231,10 +186,7 @@ fn a_broken_rule_is_tolerated_on_what_did_not_change() {
         "other": {"type": "string"},
     }}));
     let old = json!({"part": {"n": 0}, "other": "a"});
-    assert_eq!(
-        errors_of_change(&crd, old.clone(), json!({"part": {"n": 0}, "other": "b"})),
-        NONE
-    );
+    assert_eq!(errors_of_change(&crd, old.clone(), json!({"part": {"n": 0}, "other": "b"})), NONE);
     assert_eq!(
         errors_of_change(&crd, old, json!({"part": {"n": -1}, "other": "a"})),
         [r#"spec.part: Invalid value: "object": broken"#]
@@ -249,10 +201,7 @@ fn a_broken_rule_of_an_item_is_tolerated_while_its_list_does_not_change() {
         "other": {"type": "string"},
     }}));
     let old = json!({"list": [0], "other": "a"});
-    assert_eq!(
-        errors_of_change(&crd, old.clone(), json!({"list": [0], "other": "b"})),
-        NONE
-    );
+    assert_eq!(errors_of_change(&crd, old.clone(), json!({"list": [0], "other": "b"})), NONE);
     assert_eq!(
         errors_of_change(&crd, old, json!({"list": [0, 1], "other": "a"})),
         [r#"spec.list[0]: Invalid value: "integer": broken"#]
@@ -282,15 +231,13 @@ fn the_functions_of_kubernetes_are_there() {
         "self.s.lowerAscii() == 'abc' && self.s.matches('^[A-Z]+$') && self.l.isSorted() && self.l.sum() == 6 && self.l.exists_one(x, x == 2) \
          && quantity(self.q).isLessThan(quantity('2Gi')) && sets.contains([1, 2, 3], self.l) && url('https://x/y').getHost() == 'x'",
     );
-    assert_eq!(
-        errors(&crd, json!({"s": "ABC", "l": [1, 2, 3], "q": "1Gi"})),
-        NONE
-    );
+    assert_eq!(errors(&crd, json!({"s": "ABC", "l": [1, 2, 3], "q": "1Gi"})), NONE);
 }
 
 #[test]
 fn optional_fields_can_be_asked_for_with_a_question_mark() {
-    let inner = json!({"type": "object", "properties": {"c": {"type": "object", "properties": {"d": {"type": "integer"}}}}});
+    let inner =
+        json!({"type": "object", "properties": {"c": {"type": "object", "properties": {"d": {"type": "integer"}}}}});
     let crd = ruled(
         json!({"b": inner, "l": {"type": "array", "items": {"type": "integer"}}}),
         "self.?b.c.d.orValue(1) == 1 && self.b.?c.hasValue() == has(self.b.c) && self.l[?0].orValue(5) == 5",
@@ -324,24 +271,15 @@ fn rules_on_the_whole_object_see_its_name_and_both_parts() {
     let mut object = thing(json!({"n": 1}));
     assert_eq!(texts(&crd.admit(object.clone(), None, Part::Whole)), NONE);
     object["metadata"]["name"] = json!("forbidden");
-    assert_eq!(
-        texts(&crd.admit(object.clone(), None, Part::Spec)),
-        [r#"Invalid value: "object": name"#]
-    );
+    assert_eq!(texts(&crd.admit(object.clone(), None, Part::Spec)), [r#"Invalid value: "object": name"#]);
     // A status write is not held up by what it does not change.
     object["spec"]["n"] = json!(0);
     object["status"] = json!({"n": 5});
     assert_eq!(texts(&crd.admit(object.clone(), None, Part::Status)), NONE);
     object["status"] = json!({"n": -1});
-    assert_eq!(
-        texts(&crd.admit(object.clone(), None, Part::Status)),
-        [r#"Invalid value: "object": behind"#]
-    );
+    assert_eq!(texts(&crd.admit(object.clone(), None, Part::Status)), [r#"Invalid value: "object": behind"#]);
     object["status"] = json!({"n": 100});
-    assert_eq!(
-        texts(&crd.admit(object, None, Part::Status)),
-        [r#"status: Invalid value: "object": broken"#]
-    );
+    assert_eq!(texts(&crd.admit(object, None, Part::Status)), [r#"status: Invalid value: "object": broken"#]);
 }
 
 #[test]
@@ -354,32 +292,14 @@ fn a_rule_that_cannot_work_is_refused_with_its_place() {
         ("self.n >=", ""),
         ("self.m > 0", "undefined field 'm'"),
         ("has(self.m)", "undefined field 'm'"),
-        (
-            "self.n.x == 1",
-            "type 'integer' does not support field selection ('x')",
-        ),
+        ("self.n.x == 1", "type 'integer' does not support field selection ('x')"),
         ("self.l.all(x, x.name != '')", "undefined field 'name'"),
         ("other.n > 0", "undeclared reference to 'other'"),
-        (
-            "nosuch(self.n)",
-            "'nosuch' is no function that rules can call",
-        ),
-        (
-            "self.n.nosuch()",
-            "'nosuch' is no function that rules can call",
-        ),
-        (
-            "cel.bind(x, self.n, x > 0)",
-            "undeclared reference to 'cel'",
-        ),
-        (
-            "lists.range(1000000000).size() > 0",
-            "'lists.range' is no function",
-        ),
-        (
-            "Foo{a: 1} == self",
-            "makes a message, which is not supported",
-        ),
+        ("nosuch(self.n)", "'nosuch' is no function that rules can call"),
+        ("self.n.nosuch()", "'nosuch' is no function that rules can call"),
+        ("cel.bind(x, self.n, x > 0)", "undeclared reference to 'cel'"),
+        ("lists.range(1000000000).size() > 0", "'lists.range' is no function"),
+        ("Foo{a: 1} == self", "makes a message, which is not supported"),
         (&deep, "nested more than 100 levels deep"),
         (&long, "longer than 8192 bytes"),
         (&huge_chain, "nested more than 100 levels deep"),
@@ -387,10 +307,7 @@ fn a_rule_that_cannot_work_is_refused_with_its_place() {
         let spec = json!({"type": "object", "properties": properties, "x-kubernetes-validations": rule(text)});
         let error = with_spec(spec).unwrap_err().to_string();
         let place = "spec.versions[0].schema.openAPIV3Schema.properties.spec.x-kubernetes-validations[0].rule: rule `";
-        assert!(
-            error.starts_with(place) && error.contains(reason),
-            "{text}\n  {error}"
-        );
+        assert!(error.starts_with(place) && error.contains(reason), "{text}\n  {error}");
     }
     for (key, value, reason) in [
         ("messageExpression", "self.m", "undefined field 'm'"),
@@ -399,8 +316,7 @@ fn a_rule_that_cannot_work_is_refused_with_its_place() {
     ] {
         let mut rules = rule("true");
         rules[0][key] = json!(value);
-        let spec =
-            json!({"type": "object", "properties": properties, "x-kubernetes-validations": rules});
+        let spec = json!({"type": "object", "properties": properties, "x-kubernetes-validations": rules});
         let error = with_spec(spec.clone()).unwrap_err().to_string();
         assert!(error.contains(key) && error.contains(reason), "{error}");
         // A server that serves the definition has judged its rules itself.
@@ -435,9 +351,7 @@ fn rules_have_a_budget() {
     assert_eq!(errors(&crd, list(20)), NONE);
     assert_eq!(
         errors(&crd, list(1000)),
-        [
-            "spec: validation failed due to running out of cost budget, no further validation rules will be run"
-        ]
+        ["spec: validation failed due to running out of cost budget, no further validation rules will be run"]
     );
 }
 
@@ -445,24 +359,12 @@ fn rules_have_a_budget() {
 fn a_rule_of_the_greatest_depth_runs_on_a_small_stack() {
     // Deep in operators, in conditionals and in macros: each as deep as is allowed.
     let sum = format!("{}self.n == 91", "1 + ".repeat(90));
-    let choice = format!(
-        "{}true{}",
-        "self.n == 7 ? false : (".repeat(40),
-        ")".repeat(40)
-    );
+    let choice = format!("{}true{}", "self.n == 7 ? false : (".repeat(40), ")".repeat(40));
     let macros = format!("{}true{}", "self.l.all(x, ".repeat(12), ")".repeat(12));
     for text in [sum, choice, macros] {
-        let crd = ruled(
-            json!({"n": {"type": "integer"}, "l": {"type": "array", "items": {"type": "integer"}}}),
-            &text,
-        );
+        let crd = ruled(json!({"n": {"type": "integer"}, "l": {"type": "array", "items": {"type": "integer"}}}), &text);
         let run = move || errors(&crd, json!({"n": 1, "l": [1]}));
-        let found = std::thread::Builder::new()
-            .stack_size(2 * 1024 * 1024)
-            .spawn(run)
-            .unwrap()
-            .join()
-            .unwrap();
+        let found = std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(run).unwrap().join().unwrap();
         assert_eq!(found, NONE, "{text}");
     }
 }

@@ -98,10 +98,7 @@ fn a_generated_struct_admits_what_it_means() {
         })
     );
     assert_eq!(
-        errors(
-            &crd,
-            json!({"replicas": -1, "mode": "x", "ratio": 0, "storage": {"size": true}, "names": ["a", "a"]})
-        ),
+        errors(&crd, json!({"replicas": -1, "mode": "x", "ratio": 0, "storage": {"size": true}, "names": ["a", "a"]})),
         [
             r#"spec.mode: Unsupported value: "x": supported values: "single", "cluster", "sentinel""#,
             "spec.ratio: Invalid value: 0: spec.ratio in body should be greater than 0",
@@ -159,10 +156,7 @@ fn an_internally_tagged_enum_has_the_fields_of_all_variants_and_asks_for_those_o
     );
     let crd = crd(internally_tagged());
     assert_eq!(errors(&crd, json!({"type": "stdio", "command": "x"})), NONE);
-    assert_eq!(
-        admit(&crd, json!({"type": "http", "url": "x"})).object["spec"],
-        json!({"type": "http", "url": "x"})
-    );
+    assert_eq!(admit(&crd, json!({"type": "http", "url": "x"})).object["spec"], json!({"type": "http", "url": "x"}));
     assert_eq!(
         errors(&crd, json!({"type": "http", "command": "x"})),
         [
@@ -179,20 +173,11 @@ fn an_externally_tagged_enum_asks_for_exactly_one_variant() {
         {"type": "object", "properties": {"disk": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}, "required": ["disk"], "additionalProperties": false},
     ]});
     let made = structural(spec.clone());
-    assert_eq!(
-        made["oneOf"],
-        json!([{"required": ["memory"]}, {"required": ["disk"]}])
-    );
-    assert_eq!(
-        made["properties"]["memory"]["description"],
-        json!("In memory.")
-    );
+    assert_eq!(made["oneOf"], json!([{"required": ["memory"]}, {"required": ["disk"]}]));
+    assert_eq!(made["properties"]["memory"]["description"], json!("In memory."));
     let crd = crd(spec);
     assert_eq!(errors(&crd, json!({"memory": {"mb": 255}})), NONE);
-    assert_eq!(
-        errors(&crd, json!({"disk": {}})),
-        ["spec.disk.path: Required value"]
-    );
+    assert_eq!(errors(&crd, json!({"disk": {}})), ["spec.disk.path: Required value"]);
     assert_eq!(
         errors(&crd, json!({"memory": {}, "disk": {"path": "/"}})),
         [
@@ -227,10 +212,7 @@ fn conditions_written_by_hand_stay_as_they_are() {
     let made = structural(spec.clone());
     assert_eq!(made["anyOf"], spec["anyOf"]);
     assert_eq!(made["not"], spec["not"]);
-    assert_eq!(
-        made["properties"]["port"],
-        json!({"x-kubernetes-int-or-string": true, "pattern": "^x"})
-    );
+    assert_eq!(made["properties"]["port"], json!({"x-kubernetes-int-or-string": true, "pattern": "^x"}));
     let crd = crd(spec);
     assert_eq!(errors(&crd, json!({"a": "x", "port": 7})), NONE);
     assert_eq!(
@@ -254,10 +236,7 @@ fn all_of_is_taken_together() {
     assert_eq!(made["required"], json!(["x", "y"]));
     let crd = crd(spec);
     assert_eq!(errors(&crd, json!({"x": "abc", "y": 1})), NONE);
-    assert_eq!(
-        errors(&crd, json!({"x": "abcd", "y": 1})),
-        ["spec.x: Too long: may not be more than 3 characters"]
-    );
+    assert_eq!(errors(&crd, json!({"x": "abcd", "y": 1})), ["spec.x: Too long: may not be more than 3 characters"]);
     assert_eq!(errors(&crd, json!({"x": "", "y": 1})).len(), 1);
 }
 
@@ -272,46 +251,22 @@ fn what_has_no_structural_form_is_refused_with_its_place_and_reason() {
             json!({"oneOf": [{"type": "string", "const": "off"}, {"type": "object", "properties": {"on": {"type": "boolean"}}}]}),
             "properties.spec.oneOf: alternatives of different types (string and object)",
         ),
-        (
-            json!({"$ref": "#/$defs/Missing"}),
-            "properties.spec.$ref: #/$defs/Missing refers to nothing",
-        ),
-        (
-            json!({"type": "object", "if": {}}),
-            "properties.spec.if: the keyword if has no structural form",
-        ),
-        (
-            json!({"type": ["string", "object"]}),
-            "properties.spec.type: several types (object, string)",
-        ),
-        (
-            json!({"type": "string", "pattern": "("}),
-            "properties.spec.pattern: regex parse error",
-        ),
-        (
-            json!({"type": "integer", "default": "x"}),
-            "properties.spec.default: the default does not fit",
-        ),
+        (json!({"$ref": "#/$defs/Missing"}), "properties.spec.$ref: #/$defs/Missing refers to nothing"),
+        (json!({"type": "object", "if": {}}), "properties.spec.if: the keyword if has no structural form"),
+        (json!({"type": ["string", "object"]}), "properties.spec.type: several types (object, string)"),
+        (json!({"type": "string", "pattern": "("}), "properties.spec.pattern: regex parse error"),
+        (json!({"type": "integer", "default": "x"}), "properties.spec.default: the default does not fit"),
         (
             json!({"type": "object", "default": {"x": 1}}),
             "properties.spec.default: the default has the unknown field x",
         ),
-        (
-            json!({"type": "string", "minLength": -1}),
-            "properties.spec.minLength: must be a count",
-        ),
+        (json!({"type": "string", "minLength": -1}), "properties.spec.minLength: must be a count"),
         (
             json!({"type": "array", "items": {"type": "object", "properties": {"id": {"type": "string"}}}, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]}),
             "x-kubernetes-list-map-keys: the key id must be a property of the items, required or with a default",
         ),
-        (
-            json!(false),
-            "properties.spec: a field that admits no value at all",
-        ),
-        (
-            json!({"type": "strin"}),
-            "properties.spec.type: unknown type strin",
-        ),
+        (json!(false), "properties.spec: a field that admits no value at all"),
+        (json!({"type": "strin"}), "properties.spec.type: unknown type strin"),
     ];
     for (spec, text) in cases {
         let error = with_spec(spec.clone()).unwrap_err().to_string();
@@ -324,15 +279,10 @@ fn references_that_multiply_are_refused_in_time() {
     let mut definitions = serde_json::Map::new();
     for level in 0..20 {
         let next = json!({"$ref": format!("#/$defs/L{}", level + 1)});
-        definitions.insert(
-            format!("L{level}"),
-            json!({"type": "object", "properties": {"a": next, "b": next}}),
-        );
+        definitions.insert(format!("L{level}"), json!({"type": "object", "properties": {"a": next, "b": next}}));
     }
     definitions.insert("L20".into(), json!({"type": "string"}));
-    let error = with_spec(json!({"$ref": "#/$defs/L0", "$defs": definitions}))
-        .unwrap_err()
-        .to_string();
+    let error = with_spec(json!({"$ref": "#/$defs/L0", "$defs": definitions})).unwrap_err().to_string();
     assert!(error.contains("more than 50000 nodes"), "{error}");
 }
 
@@ -348,17 +298,12 @@ fn a_schema_may_be_deep_but_not_without_end() {
     let value = (0..60).fold(json!(0), |inner, _| json!({"x": inner}));
     assert_eq!(errors(&deep, value).len(), 1, "checked to the bottom");
     let error = with_spec(nested(70)).unwrap_err().to_string();
-    assert!(
-        error.ends_with("schemas nested more than 64 deep"),
-        "{error}"
-    );
+    assert!(error.ends_with("schemas nested more than 64 deep"), "{error}");
 }
 
 #[test]
 fn a_pattern_that_only_a_server_understands_is_left_to_it() {
-    let raw = definition(
-        json!({"type": "object", "properties": {"spec": {"type": "string", "pattern": "\\C"}}}),
-    );
+    let raw = definition(json!({"type": "object", "properties": {"spec": {"type": "string", "pattern": "\\C"}}}));
     assert!(Crd::parse(&raw, "v1").is_err());
     assert!(Crd::parse_served(&raw, "v1").is_ok());
 }
@@ -369,16 +314,9 @@ fn definitions_are_looked_up_in_the_nearest_schema_that_has_them() {
     let spec = json!({"$schema": "x", "type": "object", "properties": {"m": {"$ref": "#/$defs/M"}}, "$defs": {"M": {"type": "string"}}});
     let both = json!({"type": "object", "properties": {"spec": spec, "status": status}});
     let crd = Crd::parse(&definition(both), "v1").unwrap();
-    let schema = crd
-        .manifest()
-        .pointer("/spec/versions/0/schema/openAPIV3Schema/properties")
-        .unwrap()
-        .clone();
+    let schema = crd.manifest().pointer("/spec/versions/0/schema/openAPIV3Schema/properties").unwrap().clone();
     assert_eq!(schema["spec"]["properties"]["m"], json!({"type": "string"}));
-    assert_eq!(
-        schema["status"]["properties"]["m"],
-        json!({"type": "integer"})
-    );
+    assert_eq!(schema["status"]["properties"]["m"], json!({"type": "integer"}));
 }
 
 #[test]
@@ -387,10 +325,7 @@ fn the_manifest_is_complete() {
         json!({"type": "object", "title": "Thing", "properties": {"metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 20}, "labels": {"type": "object"}}}}}),
     );
     raw["metadata"] = json!({"name": "other"});
-    raw["spec"]["versions"][0]
-        .as_object_mut()
-        .unwrap()
-        .retain(|key, _| key == "name" || key == "schema");
+    raw["spec"]["versions"][0].as_object_mut().unwrap().retain(|key, _| key == "name" || key == "schema");
     let manifest = Crd::parse(&raw, "v1").unwrap().manifest();
     assert_eq!(manifest["metadata"]["name"], "things.test.dev");
     assert_eq!(

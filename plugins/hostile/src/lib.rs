@@ -5,6 +5,9 @@
 //!
 //! Built with feature `v2` it is the next version of itself: its status says so.
 
+// Natively there is only something to test: what the component exports is built for WebAssembly.
+#![cfg_attr(not(any(test, target_family = "wasm")), allow(dead_code))]
+
 mod behaviour;
 #[cfg(any(target_family = "wasm", test))]
 mod component;

@@ -42,7 +42,9 @@ fn start(dir: &Path) -> Option<Host> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {
         let text = std::fs::read_to_string(dir.join("state/host.json")).unwrap_or_default();
-        if let Some(server) = serde_json::from_str::<Value>(&text).ok().and_then(|v| Some(v["server"].as_str()?.to_owned())) {
+        if let Some(server) =
+            serde_json::from_str::<Value>(&text).ok().and_then(|v| Some(v["server"].as_str()?.to_owned()))
+        {
             host.server = server;
             return Some(host);
         }
@@ -70,7 +72,9 @@ impl Host {
 
 fn workflow(name: &str, steps: usize) -> String {
     let steps: String = (0..steps).map(|at| format!("  - id: step-{at}\n    tool: x_tool_{at}\n")).collect();
-    format!("apiVersion: muster.giantswarm.io/v1alpha1\nkind: Workflow\nmetadata:\n  name: {name}\nspec:\n  description: a workflow\n  steps:\n{steps}")
+    format!(
+        "apiVersion: muster.giantswarm.io/v1alpha1\nkind: Workflow\nmetadata:\n  name: {name}\nspec:\n  description: a workflow\n  steps:\n{steps}"
+    )
 }
 
 fn prepare(count: usize) -> Option<tempfile::TempDir> {

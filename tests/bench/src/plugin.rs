@@ -58,12 +58,18 @@ fn request() -> Request {
 pub(crate) fn run(report: &mut Report) {
     let path = guests().join("workflow.wasm");
     let Ok(bytes) = std::fs::read(&path) else {
-        report.row("plugin calls", format!("SKIPPED: {} is not there; run cargo xtask guests", path.display()), "—", None);
+        report.row(
+            "plugin calls",
+            format!("SKIPPED: {} is not there; run cargo xtask guests", path.display()),
+            "—",
+            None,
+        );
         return;
     };
     let Ok(cache) = tempfile::tempdir() else { return };
     let options = HostOptions { cache_dir: Some(cache.path().to_owned()), ..HostOptions::default() };
-    let (host, plugin) = match PluginHost::new(options).and_then(|host| host.load(&bytes).map(|plugin| (host, plugin))) {
+    let (host, plugin) = match PluginHost::new(options).and_then(|host| host.load(&bytes).map(|plugin| (host, plugin)))
+    {
         Ok(loaded) => loaded,
         Err(error) => return report.row("plugin calls", format!("failed: {error}"), "—", Some(false)),
     };
@@ -156,12 +162,21 @@ fn idle(report: &mut Report, host: &PluginHost, bytes: &[u8]) {
     let from_cache = began.elapsed();
     let each = resident("self").saturating_sub(before) as f64 / f64::from(PLUGINS) / 1024.0;
     assert_eq!(loaded.len(), PLUGINS as usize, "some components did not load");
-    report.row(format!("idle plugin, loaded ({PLUGINS} different ones)"), format!("{each:.0} KiB resident"), "≤ 300 KiB", Some(each <= 300.0));
+    report.row(
+        format!("idle plugin, loaded ({PLUGINS} different ones)"),
+        format!("{each:.0} KiB resident"),
+        "≤ 300 KiB",
+        Some(each <= 300.0),
+    );
     let before = resident("self");
     let again: Vec<_> = (0..PLUGINS).filter_map(|n| host.load(&variant(bytes, n)).ok()).collect();
     let again_each = resident("self").saturating_sub(before) as f64 / f64::from(PLUGINS) / 1024.0;
     report.row("the same digest loaded twice", format!("{again_each:.1} KiB more"), "nothing", Some(again_each < 4.0));
     drop(again);
-    let figure = format!("{:.0} ms compiled anew, {:.0} ms from the code cache", compiled.as_secs_f64() * 1e3, from_cache.as_secs_f64() * 1e3);
+    let figure = format!(
+        "{:.0} ms compiled anew, {:.0} ms from the code cache",
+        compiled.as_secs_f64() * 1e3,
+        from_cache.as_secs_f64() * 1e3
+    );
     report.row(format!("load of {PLUGINS} plugins, one after another"), figure, "—", None);
 }

@@ -192,7 +192,7 @@ fn a_file_that_is_moved_within_the_directory_is_an_update() {
 fn a_directory_that_is_moved_away_deletes_nothing() {
     let mut setup = Host::setup().plugin("hostile");
     for number in 0..20 {
-        setup = setup.file(&format!("{number}.yaml"), &echo(&format!("h-{number}"), number));
+        setup = setup.file(&format!("h-{number}.yaml"), &echo(&format!("h-{number}"), number));
     }
     let host = setup.start();
     host.all_synced(20, Duration::from_secs(20));
@@ -213,7 +213,7 @@ fn a_directory_that_is_moved_away_deletes_nothing() {
     std::fs::rename(&aside, host.resources()).unwrap_or_else(|error| panic!("{error}"));
     host.wait_for("it is ready again", |host| host.ready().then_some(()));
     assert_eq!(host.versions(), before, "nothing was written either");
-    host.write("3.yaml", &echo("h-3", 33));
+    host.write("h-3.yaml", &echo("h-3", 33));
     host.wait_for("edits are seen again", |host| with_value(host, "h-3", 33));
 }
 

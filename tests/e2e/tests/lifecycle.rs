@@ -22,7 +22,7 @@ fn fleet() -> Setup {
         .file("order.yaml", &hostile("Hostile", "order", "behaviour: hashmap"))
         .file("f.yaml", &hostile("HostileFinal", "f", "behaviour: ok, value: 0"));
     for number in 0..40 {
-        setup = setup.file(&format!("many/{number}.yaml"), &echo(&format!("h-{number}"), number));
+        setup = setup.file(&format!("many/h-{number}.yaml"), &echo(&format!("h-{number}"), number));
     }
     setup
 }
@@ -62,7 +62,7 @@ fn a_kill_loses_nothing_and_needs_no_repair() {
     for round in 1..=3 {
         // In the middle of the work on these.
         for number in 0..40 {
-            host.write(&format!("many/{number}.yaml"), &echo(&format!("h-{number}"), round * 100 + number));
+            host.write(&format!("many/h-{number}.yaml"), &echo(&format!("h-{number}"), round * 100 + number));
         }
         std::thread::sleep(Duration::from_millis(30 * round));
         host.kill();

@@ -39,7 +39,7 @@ fn a_plugin_is_swapped_under_load_and_no_reconcile_is_failed_or_lost() {
     let text = |round: u64| (0..OBJECTS).map(|n| echo(&format!("h-{n}"), round * 1_000 + n)).collect::<Vec<_>>();
     let mut setup = Host::setup().plugin("hostile");
     for (number, text) in text(0).iter().enumerate() {
-        setup = setup.file(&format!("{number}.yaml"), text);
+        setup = setup.file(&format!("h-{number}.yaml"), text);
     }
     let host = setup.start();
     host.all_synced(OBJECTS as usize, Duration::from_secs(20));
@@ -50,7 +50,7 @@ fn a_plugin_is_swapped_under_load_and_no_reconcile_is_failed_or_lost() {
                 // In the middle of the changes.
                 host.install("hostile-v2", "hostile");
             }
-            host.write(&format!("{number}.yaml"), text);
+            host.write(&format!("h-{number}.yaml"), text);
         }
         std::thread::sleep(Duration::from_millis(400));
     }

@@ -32,7 +32,17 @@ impl Faults {
     /// All is well and takes no time.
     pub fn none() -> Self {
         let now = (0, 0);
-        Self { request: now, response: now, watch: now, call: now, down: now, refused: 0, lost: 0, raced: 0, trapped: 0 }
+        Self {
+            request: now,
+            response: now,
+            watch: now,
+            call: now,
+            down: now,
+            refused: 0,
+            lost: 0,
+            raced: 0,
+            trapped: 0,
+        }
     }
 
     /// All is well and takes some time.
@@ -45,8 +55,22 @@ impl Faults {
         let mut faults = match rng.between(0, 3) {
             0 => Self::none(),
             1 => Self::calm(),
-            2 => Self { request: (0, 400), response: (0, 2_000), watch: (0, 3_000), call: (0, 1_500), down: (0, 8_000), ..Self::none() },
-            _ => Self { request: (0, 50), response: (0, 8_000), watch: (0, 200), call: (0, 12_000), down: (0, 60_000), ..Self::none() },
+            2 => Self {
+                request: (0, 400),
+                response: (0, 2_000),
+                watch: (0, 3_000),
+                call: (0, 1_500),
+                down: (0, 8_000),
+                ..Self::none()
+            },
+            _ => Self {
+                request: (0, 50),
+                response: (0, 8_000),
+                watch: (0, 200),
+                call: (0, 12_000),
+                down: (0, 60_000),
+                ..Self::none()
+            },
         };
         if rng.between(0, 3) > 0 {
             faults.refused = rng.between(0, 80);

@@ -16,6 +16,8 @@ use setpoint_core::object::Object;
 pub struct Decided {
     /// The children of its outcome; none: it has no outcome, or leaves them.
     pub children: Option<Vec<Key>>,
+    /// Those of them that are made again where a field cannot be changed (rule B10).
+    pub made_again: Vec<Key>,
     /// A read had no answer.
     pub unavailable: bool,
     /// The plugin has cleaned up.
@@ -84,7 +86,10 @@ impl Guard {
         if row.is_none() {
             self.unsure.remove(key);
         }
-        if let Some(until) = row.filter(|row| row.failures > 0 && matches!(row.phase, Phase::Error | Phase::Failed)).and_then(|row| row.next_run) {
+        if let Some(until) = row
+            .filter(|row| row.failures > 0 && matches!(row.phase, Phase::Error | Phase::Failed))
+            .and_then(|row| row.next_run)
+        {
             self.backoffs.insert(key.clone(), Waiting { until });
         }
     }
@@ -108,7 +113,7 @@ impl Guard {
         }
         let alive = self.truth.get(owner).filter(|owner| !owner.terminating());
         let orphaned = alive.is_none_or(|owner| object.mark(OWNER_UID) != Some(owner.uid()));
-        if orphaned || decided.finalized {
+        if orphaned || decided.finalized || decided.made_again.contains(target) {
             return;
         }
         if decided.unavailable {
@@ -149,16 +154,16 @@ impl Guard {
             self.violated("B4", format!("{key} has more than one owner: {}", owned_by.join(", ")));
         }
         let Some(before) = before.filter(|before| before.uid() == object.uid()) else { return };
-        if let (Some(was), Some(is)) = (before.label(OWNER_LABEL), object.label(OWNER_LABEL)) {
-            if was != is {
-                self.violated("B4", format!("{key} passes from one owner to another"));
-            }
+        if let (Some(was), Some(is)) = (before.label(OWNER_LABEL), object.label(OWNER_LABEL))
+            && was != is
+        {
+            self.violated("B4", format!("{key} passes from one owner to another"));
         }
         let observed = |object: &Object| object.value().pointer("/status/observedGeneration").and_then(Value::as_i64);
-        if let (Some(was), Some(is)) = (observed(&before), observed(object)) {
-            if is < was {
-                self.violated("B7", format!("{key}: observedGeneration goes from {was} back to {is}"));
-            }
+        if let (Some(was), Some(is)) = (observed(&before), observed(object))
+            && is < was
+        {
+            self.violated("B7", format!("{key}: observedGeneration goes from {was} back to {is}"));
         }
     }
 

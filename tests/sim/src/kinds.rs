@@ -14,9 +14,8 @@ pub const GROUP: &str = "sim.setpoint.dev";
 /// A second cluster, which knows the built-in kinds only and may be cut off.
 pub const FAR: &str = "far";
 /// The kinds that plugins own.
-pub const OWNED: [&str; 13] = [
-    "Note", "Box", "Bundle", "Fleet", "Vault", "Peer", "Shaky", "Claim", "Flap", "Chain", "Link", "Clock", "Remote",
-];
+pub const OWNED: [&str; 13] =
+    ["Note", "Box", "Bundle", "Fleet", "Vault", "Peer", "Shaky", "Claim", "Flap", "Chain", "Link", "Clock", "Remote"];
 
 /// The key of an owned kind in the embedded cluster.
 pub fn owned(kind: &str, name: &str) -> Key {

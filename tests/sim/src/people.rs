@@ -126,7 +126,11 @@ pub fn act(world: &mut World, cast: &Cast) {
             }
         }
         17 => {
-            let name = format!("{}-{}", pick(world, &["box", "vault", "shaky", "claim", "bundle"]), pick(world, &["a", "p", "q"]));
+            let name = format!(
+                "{}-{}",
+                pick(world, &["box", "vault", "shaky", "claim", "bundle"]),
+                pick(world, &["a", "p", "q"])
+            );
             let squatter = config_map(&name);
             if world.server.get(&squatter).is_none() {
                 world.say(|| format!("people make {squatter}"));
@@ -207,7 +211,7 @@ pub fn mishap(world: &mut World) {
             }
         }
         12 => {
-            let kind = GroupKind::new(GROUP, *pick::<&str>(world, &OWNED));
+            let kind = GroupKind::new(GROUP, pick::<&str>(world, &OWNED));
             let now = world.now;
             if world.disabled.remove(&kind) {
                 world.engine.enable(now, &kind);

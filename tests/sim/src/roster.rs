@@ -112,7 +112,7 @@ pub fn fleet(number: u32) -> Plugin {
     let mut plugin = Plugin::new("fleet", "Fleet", move |ask, _| {
         let count = ask.number("count");
         let suffix = ask.config["suffix"].as_str().unwrap_or_default().to_owned();
-        let generation = if number % 3 == 0 { "x" } else { "" };
+        let generation = if number.is_multiple_of(3) { "x" } else { "" };
         let mut answer = outcome(json!({"members": count}));
         let member = |at: u64| {
             let name = format!("{}{generation}{suffix}-{}-{at}", ask.text("v"), ask.key.name);
@@ -133,7 +133,9 @@ pub fn vault() -> Plugin {
         if !ask.deleting {
             return one_map(ask, reads, &target);
         }
-        let gone = reads.get(&target)?.is_none();
+        let mine = ask.key.to_string();
+        let owner = |map: &Value| map["metadata"]["annotations"]["setpoint.dev/owner-key"] == mine.as_str();
+        let gone = !reads.get(&target)?.as_ref().is_some_and(owner);
         let mut answer = outcome(json!({"seen": "leaving"}));
         answer.finalized = gone;
         if !gone {
@@ -151,8 +153,7 @@ pub fn peer() -> Plugin {
     let kind = GroupKind::new(GROUP, "Peer");
     let read = kind.clone();
     Plugin::new("peer", "Peer", move |ask, reads| {
-        let query =
-            ListQuery { cluster: LOCAL.into(), kind: kind.clone(), namespace: None, labels: None, index: None };
+        let query = ListQuery { cluster: LOCAL.into(), kind: kind.clone(), namespace: None, labels: None, index: None };
         let family = ask.text("v");
         let count = reads.list(&query)?.iter().filter(|peer| peer["spec"]["v"].as_str() == Some(&family)).count();
         Ok(Outcome { children: None, ..outcome(json!({"family": count})) })

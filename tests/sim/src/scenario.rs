@@ -114,8 +114,11 @@ pub fn play(seed: u64, trace: bool) -> Result<Played, String> {
 
 /// A plugin that wants to be tried again every 20 s is.
 fn allowed(world: &World, key: &setpoint_core::Key) -> usize {
-    let later = world.attempts.iter().rev().find(|ended| ended.key == *key).is_some_and(|ended| {
-        matches!(ended.result, Some(Err(setpoint_core::contract::Failure::RetryAfter(..))))
-    });
+    let later = world
+        .attempts
+        .iter()
+        .rev()
+        .find(|ended| ended.key == *key)
+        .is_some_and(|ended| matches!(ended.result, Some(Err(setpoint_core::contract::Failure::RetryAfter(..)))));
     if later { SETTLING + (MINUTES * 3) as usize } else { SETTLING }
 }

@@ -62,9 +62,10 @@ impl Reads for Truth<'_> {
 
 /// The plugin that owns a kind, if it is installed.
 fn plugin_of<'a>(world: &'a World, key: &Key) -> Option<&'a Plugin> {
-    world.plugins.values().find(|plugin| {
-        plugin.description.kinds.iter().any(|owned| owned.kind.group_kind() == key.group_kind())
-    })
+    world
+        .plugins
+        .values()
+        .find(|plugin| plugin.description.kinds.iter().any(|owned| owned.kind.group_kind() == key.group_kind()))
 }
 
 fn outcome_of(world: &World, key: &Key, object: &Object, plugin: &Plugin) -> Result<Outcome, Stop> {
@@ -79,16 +80,16 @@ fn outcome_of(world: &World, key: &Key, object: &Object, plugin: &Plugin) -> Res
 /// The first thing that is not, with the rule that it breaks.
 pub fn check(world: &World) -> Result<(), String> {
     for (key, object) in world.server.all() {
-        if let Some(owner) = object.mark(OWNER_KEY).and_then(Key::parse) {
-            if world.server.get(&owner).is_none() {
-                return Err(format!("B12: {key} is an orphan of {owner}"));
-            }
+        if let Some(owner) = object.mark(OWNER_KEY).and_then(Key::parse)
+            && world.server.get(&owner).is_none()
+        {
+            return Err(format!("B12: {key} is an orphan of {owner}"));
         }
-        if let Some(plugin) = plugin_of(world, &key).filter(|_| &*key.group == GROUP) {
-            if object.mark(PAUSED) != Some("true") {
-                owner_is_right(world, &key, &object, plugin)?;
-                last_state_was_seen(world, &key, &object, plugin)?;
-            }
+        if let Some(plugin) = plugin_of(world, &key).filter(|_| &*key.group == GROUP)
+            && object.mark(PAUSED) != Some("true")
+        {
+            owner_is_right(world, &key, &object, plugin)?;
+            last_state_was_seen(world, &key, &object, plugin)?;
         }
     }
     for model in world.server.models.values() {
@@ -139,13 +140,16 @@ fn owner_is_right(world: &World, key: &Key, object: &Object, plugin: &Plugin) ->
         map.remove("conditions");
         let observed = map.remove("observedGeneration");
         if &*key.kind != "Note" && observed.as_ref() != Some(&value["metadata"]["generation"]) {
-            return Err(format!("B7: {key} shows generation {observed:?} and is at {}", value["metadata"]["generation"]));
+            return Err(format!(
+                "B7: {key} shows generation {observed:?} and is at {}",
+                value["metadata"]["generation"]
+            ));
         }
     }
-    if let Some(wanted) = &outcome.status {
-        if !same(&status, &parse(wanted)) {
-            return Err(format!("§9.2: {key} wants the status {wanted} and shows {status}"));
-        }
+    if let Some(wanted) = &outcome.status
+        && !same(&status, &parse(wanted))
+    {
+        return Err(format!("§9.2: {key} wants the status {wanted} and shows {status}"));
     }
     let is_ready = outcome.readiness == Readiness::Ready && !refused;
     let shown = if is_ready { "True" } else { "False" };

@@ -161,11 +161,17 @@ fn a_resync_is_skipped_until_something_that_the_outcome_depends_on_changes() {
     configured.config = json!({"x": 1}).to_string();
     world.load(configured.clone());
     world.run_for(1_000);
-    assert_eq!(world.attempts_since(&owner, since).last().map(|ended| ended.causes.clone()), Some(vec![Cause::Configured]));
+    assert_eq!(
+        world.attempts_since(&owner, since).last().map(|ended| ended.causes.clone()),
+        Some(vec![Cause::Configured])
+    );
     let mut upgraded = configured.version(2);
     world.load(upgraded.clone());
     world.run_for(1_000);
-    assert_eq!(world.attempts_since(&owner, since).last().map(|ended| ended.causes.clone()), Some(vec![Cause::Upgraded]));
+    assert_eq!(
+        world.attempts_since(&owner, since).last().map(|ended| ended.causes.clone()),
+        Some(vec![Cause::Upgraded])
+    );
     upgraded.grants = setpoint_core::grants::Grants::described_in_local();
     world.load(upgraded.clone());
     world.run_for(1_000);

@@ -33,7 +33,12 @@ fn events(world: &World, reason: &str) -> Vec<String> {
 }
 
 fn fleet_children(world: &World) -> usize {
-    world.server.all().iter().filter(|(_, object)| object.mark(OWNER_KEY).is_some_and(|o| o.contains("/Fleet/"))).count()
+    world
+        .server
+        .all()
+        .iter()
+        .filter(|(_, object)| object.mark(OWNER_KEY).is_some_and(|o| o.contains("/Fleet/")))
+        .count()
 }
 
 /// Rule B1: a field that the server drops is not written for ever, and the rest is written once.
@@ -251,7 +256,10 @@ fn a_child_of_another_host_is_refused_by_the_server() {
     assert!(matches!(answer, Answer::Applied { created: true, .. }));
     world.publish(&effects);
     world.run_for(60_000);
-    assert_eq!(world.server.get(&target).and_then(|o| o.label(OWNER_LABEL).map(str::to_owned)).as_deref(), Some("0123"));
+    assert_eq!(
+        world.server.get(&target).and_then(|o| o.label(OWNER_LABEL).map(str::to_owned)).as_deref(),
+        Some("0123")
+    );
     assert_eq!(ready(&world, &key), ("False".into(), "ChildConflict".into()));
     assert_eq!(world.guard.violation(), None);
 }
@@ -428,7 +436,6 @@ fn frozen(update: Update) -> (World, Key) {
         Ok(Outcome { children: Some(children), ..Outcome::default() })
     });
     let (mut world, key) = (World::usual(vec![plugin.writes(&maps())]), owned("Box", "a"));
-    world.trace = true;
     world.apply(&key, "person", json!({"spec": {"v": "p"}}));
     world.run_for(10_000);
     world.apply(&key, "person", json!({"spec": {"v": "q"}}));
@@ -494,8 +501,12 @@ fn a_status_keeps_the_conditions_of_others_and_survives_conflicts() {
     world.run_for(10_000);
     let status = world.value(&key)["status"].clone();
     assert_eq!(status["v"], "new");
-    let mut types: Vec<String> =
-        status["conditions"].as_array().into_iter().flatten().filter_map(|c| Some(c["type"].as_str()?.to_owned())).collect();
+    let mut types: Vec<String> = status["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|c| Some(c["type"].as_str()?.to_owned()))
+        .collect();
     types.sort();
     assert_eq!(types, ["Foreign", "Ready", "Reconciling", "Stalled"]);
     assert!(world.done.iter().any(|done| done.at >= now && done.op == Op::Get(key.clone())), "a fresh read");

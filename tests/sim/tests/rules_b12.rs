@@ -140,8 +140,7 @@ fn a_finalizer_waits_for_children_in_an_unknown_cluster() {
 /// Rule B12: `finalized` while nothing is being deleted is no answer.
 #[test]
 fn finalized_without_a_deletion_is_a_failed_attempt() {
-    let plugin =
-        Plugin::new("t", "Box", |_, _| Ok(Outcome { finalized: true, ..Outcome::default() })).writes(&maps());
+    let plugin = Plugin::new("t", "Box", |_, _| Ok(Outcome { finalized: true, ..Outcome::default() })).writes(&maps());
     let (mut world, key) = (World::usual(vec![plugin]), owned("Box", "a"));
     world.apply(&key, "person", json!({"spec": {"v": "p"}}));
     world.run_for(100);
@@ -155,7 +154,8 @@ fn finalized_without_a_deletion_is_a_failed_attempt() {
 fn a_failing_clean_up_removes_nothing() {
     let (mut world, key) = all_of("Vault");
     let mut failing = roster::vault().version(2);
-    failing.function = std::sync::Arc::new(|_, _| Err(setpoint_sim::plugin::Stop::Fail(Failure::Retry("not yet".into()))));
+    failing.function =
+        std::sync::Arc::new(|_, _| Err(setpoint_sim::plugin::Stop::Fail(Failure::Retry("not yet".into()))));
     world.load(failing);
     world.delete(&key);
     world.run_for(600_000);

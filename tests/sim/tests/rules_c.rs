@@ -350,8 +350,12 @@ fn what_people_did_while_the_host_was_down_goes_first() {
     world.delete(&keys[8]);
     let since = world.now;
     world.run_for(60_000);
-    let mut first: Vec<(u64, Lane, Key)> =
-        world.attempts.iter().filter(|ended| ended.started >= since).map(|e| (e.started, e.lane, e.key.clone())).collect();
+    let mut first: Vec<(u64, Lane, Key)> = world
+        .attempts
+        .iter()
+        .filter(|ended| ended.started >= since)
+        .map(|e| (e.started, e.lane, e.key.clone()))
+        .collect();
     first.sort();
     for key in &keys {
         let lane = first.iter().find(|(_, _, attempted)| attempted == key).map(|(_, lane, _)| *lane);

@@ -2,8 +2,8 @@
 //! Seeds that once failed stand in `seeds.txt` and are always played first.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use setpoint_sim::scenario::play;
 

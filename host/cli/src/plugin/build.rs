@@ -21,7 +21,8 @@ pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
     ensure_target(args.setup)?;
     let files = compile()?;
     if files.is_empty() {
-        return Err(Failure::new("the build made no component").hint("Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`"));
+        return Err(Failure::new("the build made no component")
+            .hint("Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`"));
     }
     let host = PluginHost::new(HostOptions { max_instances: 1, ..HostOptions::default() })
         .map_err(|error| Failure::new(error.to_string()))?;
@@ -31,11 +32,8 @@ pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
         let target = args.plugins.join(format!("{}.wasm", description.name));
         let bytes = std::fs::read(&file).map_err(|error| Failure::io(&file, &error))?;
         sdk::write(&target, &bytes).map_err(|error| Failure::io(&target, &error))?;
-        let kinds: Vec<String> = description
-            .kinds
-            .iter()
-            .map(|owned| format!("{}.{}", owned.kind.kind, owned.kind.api_version()))
-            .collect();
+        let kinds: Vec<String> =
+            description.kinds.iter().map(|owned| format!("{}.{}", owned.kind.kind, owned.kind.api_version())).collect();
         print(&format!("{}: {}, reconciles {}\n", target.display(), size(plugin.size()), kinds.join(", ")))?;
     }
     Ok(())
@@ -63,7 +61,8 @@ fn missing_target() -> Failure {
 }
 
 fn not_started(program: &str, error: &std::io::Error) -> Failure {
-    Failure::new(format!("{program} cannot be started: {error}")).hint("install Rust with rustup, see https://rustup.rs")
+    Failure::new(format!("{program} cannot be started: {error}"))
+        .hint("install Rust with rustup, see https://rustup.rs")
 }
 
 /// What a program prints.
@@ -104,7 +103,11 @@ fn components(line: &str) -> Vec<PathBuf> {
     if message["reason"] != "compiler-artifact" || !library {
         return Vec::new();
     }
-    list(&message["filenames"]).into_iter().map(PathBuf::from).filter(|file| file.extension().is_some_and(|e| e == "wasm")).collect()
+    list(&message["filenames"])
+        .into_iter()
+        .map(PathBuf::from)
+        .filter(|file| file.extension().is_some_and(|e| e == "wasm"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ fn text(facts: &Facts<'_>, description: &Description, crds: &[Crd]) -> String {
     let kinds = crds.iter().zip(&description.kinds).map(|(crd, owned)| {
         let scope = if crd.namespaced { "namespaced" } else { "cluster-scoped" };
         let finalizer = if owned.finalizer { ", cleans up before deletion" } else { "" };
-        let short = if crd.short_names.is_empty() { String::new() } else { format!(" ({})", crd.short_names.join(",")) };
+        let short =
+            if crd.short_names.is_empty() { String::new() } else { format!(" ({})", crd.short_names.join(",")) };
         format!("{} {}{short}, {scope}{finalizer}", owned.kind.api_version(), owned.kind.kind)
     });
     lines("Reconciles", kinds.collect());
@@ -103,14 +104,21 @@ mod tests {
         let description = Description {
             name: "alpha".into(),
             version: "0.3.0".into(),
-            kinds: vec![OwnedKind { crd: crd.to_string(), kind: GroupVersionKind::new("a.io", "v1", "Alpha"), finalizer: true }],
+            kinds: vec![OwnedKind {
+                crd: crd.to_string(),
+                kind: GroupVersionKind::new("a.io", "v1", "Alpha"),
+                finalizer: true,
+            }],
             reads: vec![ReadKind {
                 kind: GroupVersionKind::new("", "v1", "Secret"),
                 scope: ReadScope::All,
                 fields: vec!["metadata.labels".into()],
                 indexes: Vec::new(),
             }],
-            writes: vec![GroupVersionKind::new("", "v1", "ConfigMap"), GroupVersionKind::new("apps", "v1", "Deployment")],
+            writes: vec![
+                GroupVersionKind::new("", "v1", "ConfigMap"),
+                GroupVersionKind::new("apps", "v1", "Deployment"),
+            ],
             capabilities: vec![Capability::Http("api.example".into())],
             config_schema: None,
             tuning: Tuning::default(),

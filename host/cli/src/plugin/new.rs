@@ -14,8 +14,22 @@ const DEFAULT_VERSION: &str = "v1alpha1";
 const SUFFIX: &str = ".tmpl";
 /// Names that the skeleton uses itself: a kind of that name would not compile.
 const TAKEN: &[&str] = &[
-    "Child", "ConfigMap", "Context", "Describe", "Deserialize", "Error", "JsonSchema", "Kind", "NoConfig", "Option",
-    "Outcome", "Reconciler", "Result", "Self", "Serialize", "String",
+    "Child",
+    "ConfigMap",
+    "Context",
+    "Describe",
+    "Deserialize",
+    "Error",
+    "JsonSchema",
+    "Kind",
+    "NoConfig",
+    "Option",
+    "Outcome",
+    "Reconciler",
+    "Result",
+    "Self",
+    "Serialize",
+    "String",
 ];
 
 /// What the plugin reconciles, and what it is called.
@@ -132,7 +146,8 @@ fn check_empty(dir: &Path) -> Result<(), Failure> {
     if entries.next().is_none() {
         return Ok(());
     }
-    Err(Failure::new(format!("{}: there are files already", dir.display())).hint("give another directory with --dir DIR"))
+    Err(Failure::new(format!("{}: there are files already", dir.display()))
+        .hint("give another directory with --dir DIR"))
 }
 
 fn scaffold(dir: &Path, names: &Names, sdk: &Path) -> Result<(), Failure> {
@@ -171,7 +186,13 @@ mod tests {
             plural: "redisclusters".into(),
         };
         assert_eq!(names("redis-cluster", None), Ok(expected.clone()));
-        let other = Names { group: "a.io".into(), version: "v1".into(), kind: "Policy".into(), plural: "policies".into(), ..expected };
+        let other = Names {
+            group: "a.io".into(),
+            version: "v1".into(),
+            kind: "Policy".into(),
+            plural: "policies".into(),
+            ..expected
+        };
         assert_eq!(names("redis-cluster", Some("a.io/v1/Policy")), Ok(other));
     }
 
@@ -183,7 +204,9 @@ mod tests {
 
     #[test]
     fn wrong_names_are_wrong_usage_and_say_how_to_write_them() {
-        let said = |name: &str, kind: Option<&str>| names(name, kind).map(|_| ()).map_err(|failure| (failure.to_string(), failure.exit));
+        let said = |name: &str, kind: Option<&str>| {
+            names(name, kind).map(|_| ()).map_err(|failure| (failure.to_string(), failure.exit))
+        };
         assert_eq!(
             said("Redis_Cluster", None),
             Err(("error: the name \"Redis_Cluster\" is no DNS label\nhint: write it as redis-cluster: small letters, digits and dashes, a letter first, at most 63".into(), 2))
@@ -192,7 +215,17 @@ mod tests {
             said("redis", Some("a.io/Redis")),
             Err(("error: --kind \"a.io/Redis\": GROUP/VERSION/KIND expected\nhint: write it as examples.setpoint.dev/v1alpha1/RedisCluster".into(), 2))
         );
-        for (name, kind) in [("error", None), ("1a", None), ("-a", None), ("a", Some("io/v1/A")), ("a", Some("a.io/1/A")), ("a", Some("a.io/v0/A")), ("a", Some("a.io/v1beta/A")), ("a", Some("a.io/v1/a")), ("a", Some("a.io/v1/A-b"))] {
+        for (name, kind) in [
+            ("error", None),
+            ("1a", None),
+            ("-a", None),
+            ("a", Some("io/v1/A")),
+            ("a", Some("a.io/1/A")),
+            ("a", Some("a.io/v0/A")),
+            ("a", Some("a.io/v1beta/A")),
+            ("a", Some("a.io/v1/a")),
+            ("a", Some("a.io/v1/A-b")),
+        ] {
             assert!(said(name, kind).is_err_and(|(_, exit)| exit == 2), "{name} {kind:?}");
         }
     }

@@ -117,7 +117,9 @@ mod tests {
         let dir = tempfile::tempdir()?;
         assert!(check(dir.path()).is_err_and(|failure| failure.message.contains("Cargo.toml: ")));
         std::fs::write(dir.path().join("Cargo.toml"), "[package]\nname = \"other\"\n")?;
-        assert!(check(dir.path()).is_err_and(|failure| failure.message.ends_with("this is not the crate setpoint-sdk")));
+        assert!(
+            check(dir.path()).is_err_and(|failure| failure.message.ends_with("this is not the crate setpoint-sdk"))
+        );
         Ok(())
     }
 }

@@ -8,13 +8,9 @@ use super::marks::{base64, is_base64};
 
 /// The kinds: ConfigMap, Secret and Event of the core group.
 pub(crate) fn kinds() -> Vec<Crd> {
-    [
-        ("ConfigMap", "configmaps"),
-        ("Secret", "secrets"),
-        ("Event", "events"),
-    ]
-    .map(|(kind, plural)| Crd::builtin("", "v1", kind, plural, true))
-    .into()
+    [("ConfigMap", "configmaps"), ("Secret", "secrets"), ("Event", "events")]
+        .map(|(kind, plural)| Crd::builtin("", "v1", kind, plural, true))
+        .into()
 }
 
 /// Brings a document into the form that is kept: a Secret's `stringData` becomes part of `data`.
@@ -28,9 +24,7 @@ pub(crate) fn normalise(crd: &Crd, document: &mut Value) {
     let Some(Value::Object(plain)) = document.remove("stringData") else {
         return;
     };
-    let data = document
-        .entry("data")
-        .or_insert_with(|| Value::Object(Map::new()));
+    let data = document.entry("data").or_insert_with(|| Value::Object(Map::new()));
     if !data.is_object() {
         *data = Value::Object(Map::new());
     }
@@ -66,15 +60,9 @@ pub(crate) fn validate(crd: &Crd, document: &Value) -> Vec<FieldError> {
         };
         for (name, value) in map {
             match value.as_str() {
-                None => errors.push(wrong(
-                    path.clone().key(name),
-                    "must be a string (quote numbers and booleans)",
-                )),
+                None => errors.push(wrong(path.clone().key(name), "must be a string (quote numbers and booleans)")),
                 Some(text) if coded.contains(field) && !is_base64(text) => {
-                    errors.push(wrong(
-                        path.clone().key(name),
-                        "must be base64; plain text belongs in stringData",
-                    ));
+                    errors.push(wrong(path.clone().key(name), "must be base64; plain text belongs in stringData"));
                 }
                 Some(_) => {}
             }
@@ -90,10 +78,7 @@ pub(crate) fn immutable(crd: &Crd, old: &Value, new: &Value) -> Option<String> {
     if is(crd, "Secret") && changed(&["type"]) {
         return Some("type: Invalid value: field is immutable".into());
     }
-    if (is(crd, "ConfigMap") || is(crd, "Secret"))
-        && frozen
-        && changed(&["data", "binaryData", "immutable"])
-    {
+    if (is(crd, "ConfigMap") || is(crd, "Secret")) && frozen && changed(&["data", "binaryData", "immutable"]) {
         return Some("data: Forbidden: field is immutable when `immutable` is set".into());
     }
     None
@@ -104,9 +89,5 @@ fn is(crd: &Crd, kind: &str) -> bool {
 }
 
 fn wrong(path: FieldPath, message: &str) -> FieldError {
-    FieldError {
-        path,
-        message: format!("Invalid value: {message}"),
-        kind: FieldErrorKind::TypeInvalid,
-    }
+    FieldError { path, message: format!("Invalid value: {message}"), kind: FieldErrorKind::TypeInvalid }
 }

@@ -23,24 +23,14 @@ impl Model {
     ) -> Result<Answer, Refusal> {
         let crd = self.served(key)?;
         let Some(record) = self.record(key).cloned() else {
-            return if present {
-                Err(gone(key))
-            } else {
-                Ok(Answer::Absent)
-            };
+            return if present { Err(gone(key)) } else { Ok(Answer::Absent) };
         };
         check(key, &record.stored, precondition)?;
         let mut stored = record.stored.clone();
-        let there = stored
-            .finalizers
-            .iter()
-            .any(|finalizer| &**finalizer == FINALIZER);
+        let there = stored.finalizers.iter().any(|finalizer| &**finalizer == FINALIZER);
         if there == present {
             return Ok(match &record.object {
-                Some(object) => Answer::Applied {
-                    object: object.clone(),
-                    created: false,
-                },
+                Some(object) => Answer::Applied { object: object.clone(), created: false },
                 None => Answer::Absent,
             });
         }
@@ -53,25 +43,14 @@ impl Model {
             }
             stored.finalizers.push(FINALIZER.into());
         } else {
-            stored
-                .finalizers
-                .retain(|finalizer| &**finalizer != FINALIZER);
+            stored.finalizers.retain(|finalizer| &**finalizer != FINALIZER);
             if stored.deleting.is_some() && stored.finalizers.is_empty() {
                 self.vanish(now, key, effects);
                 return Ok(Answer::Absent);
             }
         }
-        let object = self.store(
-            &crd,
-            &Arc::new(key.clone()),
-            stored,
-            record.misfit.clone(),
-            effects,
-        );
-        Ok(Answer::Applied {
-            object,
-            created: false,
-        })
+        let object = self.store(&crd, &Arc::new(key.clone()), stored, record.misfit.clone(), effects);
+        Ok(Answer::Applied { object, created: false })
     }
 
     /// Deletes an object that no file defines; without precondition as a person does.
@@ -113,10 +92,7 @@ impl Model {
         }
         if record.stored.deleting.is_some() {
             return match &record.object {
-                Some(object) => Answer::Applied {
-                    object: object.clone(),
-                    created: false,
-                },
+                Some(object) => Answer::Applied { object: object.clone(), created: false },
                 None => Answer::Absent,
             };
         }
@@ -126,22 +102,11 @@ impl Model {
         match crd {
             Some(crd) => {
                 let object = self.store(crd, &shared, stored, record.misfit.clone(), effects);
-                Answer::Applied {
-                    object,
-                    created: false,
-                }
+                Answer::Applied { object, created: false }
             }
             // Nobody can read it now; it is told as terminating when its kind is served again.
             None => {
-                self.store_quietly(
-                    &shared,
-                    Record {
-                        stored,
-                        object: None,
-                        misfit: Vec::new(),
-                    },
-                    effects,
-                );
+                self.store_quietly(&shared, Record { stored, object: None, misfit: Vec::new() }, effects);
                 Answer::Done
             }
         }
@@ -149,33 +114,18 @@ impl Model {
 
     /// Removes an object, and makes it anew if a file waits for that (rule D3).
     pub(super) fn vanish(&mut self, now: u64, key: &Key, effects: &mut Effects) {
-        let Some(parked) = self
-            .forget(key, effects)
-            .and_then(|record| record.stored.parked.clone())
-        else {
+        let Some(parked) = self.forget(key, effects).and_then(|record| record.stored.parked.clone()) else {
             return;
         };
         let document = tree(&parked.document);
         let made = self.served(key).and_then(|crd| {
             let change = merged(&crd, None, &document, FILE_MANAGER, true)?;
             self.admit(&crd, key, None, &change)?;
-            self.commit(
-                now,
-                &crd,
-                key,
-                None,
-                change,
-                Some(parked.file.clone()),
-                effects,
-            );
+            self.commit(now, &crd, key, None, change, Some(parked.file.clone()), effects);
             Ok(())
         });
         if let Err(refusal) = made {
-            let problem = Problem {
-                file: Some(parked.file),
-                field: String::new(),
-                message: refusal.to_string(),
-            };
+            let problem = Problem { file: Some(parked.file), field: String::new(), message: refusal.to_string() };
             self.invalid(key, vec![problem]);
         }
     }

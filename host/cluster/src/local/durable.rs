@@ -8,9 +8,7 @@ use tokio::sync::oneshot;
 
 /// The store does not keep anything any more. What was acknowledged before is kept.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error(
-    "the state store cannot be written: {0}; free space or repair the disk, then start the host again"
-)]
+#[error("the state store cannot be written: {0}; free space or repair the disk, then start the host again")]
 pub struct StoreError(Arc<str>);
 
 impl StoreError {
@@ -50,9 +48,7 @@ impl Durable {
     pub fn wait(self) -> Result<(), StoreError> {
         match self.0 {
             State::Known(result) => result,
-            State::Waiting(receiver) => receiver
-                .blocking_recv()
-                .unwrap_or_else(|_| Err(StoreError::stopped())),
+            State::Waiting(receiver) => receiver.blocking_recv().unwrap_or_else(|_| Err(StoreError::stopped())),
         }
     }
 }
@@ -63,9 +59,9 @@ impl Future for Durable {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             State::Known(result) => Poll::Ready(result.clone()),
-            State::Waiting(receiver) => Pin::new(receiver)
-                .poll(context)
-                .map(|answer| answer.unwrap_or_else(|_| Err(StoreError::stopped()))),
+            State::Waiting(receiver) => {
+                Pin::new(receiver).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(StoreError::stopped())))
+            }
         }
     }
 }

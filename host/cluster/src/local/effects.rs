@@ -22,13 +22,7 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 5] = [
-        Table::Records,
-        Table::Places,
-        Table::Events,
-        Table::Bookkeeping,
-        Table::Meta,
-    ];
+    pub const ALL: [Table; 5] = [Table::Records, Table::Places, Table::Events, Table::Bookkeeping, Table::Meta];
 
     /// The table's name in the file.
     pub fn name(self) -> &'static str {

@@ -50,14 +50,8 @@ pub struct EventFilter {
 impl EventFilter {
     fn matches(&self, event: &RecordedEvent) -> bool {
         self.about.as_ref().is_none_or(|key| *key == event.about)
-            && self
-                .kind
-                .as_ref()
-                .is_none_or(|kind| *kind == event.about.group_kind())
-            && self
-                .namespace
-                .as_ref()
-                .is_none_or(|namespace| event.about.namespace.as_deref() == Some(namespace))
+            && self.kind.as_ref().is_none_or(|kind| *kind == event.about.group_kind())
+            && self.namespace.as_ref().is_none_or(|namespace| event.about.namespace.as_deref() == Some(namespace))
             && self.since.is_none_or(|since| event.last >= since)
     }
 }
@@ -83,13 +77,7 @@ pub(crate) struct EventLog {
 }
 
 impl EventLog {
-    pub(crate) fn record(
-        &mut self,
-        now: u64,
-        about: &Key,
-        events: &[Event],
-        effects: &mut Effects,
-    ) {
+    pub(crate) fn record(&mut self, now: u64, about: &Key, events: &[Event], effects: &mut Effects) {
         for event in events {
             let about = event.regarding.as_ref().unwrap_or(about);
             let kept = self.by_object.entry(about.clone()).or_default();
@@ -149,10 +137,8 @@ impl EventLog {
 
     pub(crate) fn list(&self, now: u64, filter: &EventFilter) -> Vec<RecordedEvent> {
         let all = self.by_object.values().flatten().map(|(_, event)| event);
-        let mut events: Vec<RecordedEvent> = all
-            .filter(|event| fresh(now, event) && filter.matches(event))
-            .cloned()
-            .collect();
+        let mut events: Vec<RecordedEvent> =
+            all.filter(|event| fresh(now, event) && filter.matches(event)).cloned().collect();
         events.sort_by_key(|event| event.last);
         events
     }
@@ -163,11 +149,7 @@ impl EventLog {
         let about = Key::parse(&row.about).ok_or_else(|| format!("`{}` is no key", row.about))?;
         let event = RecordedEvent {
             about: about.clone(),
-            kind: if row.warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
+            kind: if row.warning { EventType::Warning } else { EventType::Normal },
             reason: row.reason,
             message: row.message,
             count: row.count,

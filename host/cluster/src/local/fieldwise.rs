@@ -71,9 +71,7 @@ pub(crate) fn apply(
 /// Whether a manager gave the field at a path, or something below it.
 pub(crate) fn gives(applied: &Applied, manager: &str, path: &[&str]) -> bool {
     let start = applied.get(manager);
-    path.iter()
-        .fold(start, |set, name| child(set?, name))
-        .is_some_and(|set| !set.is_empty())
+    path.iter().fold(start, |set, name| child(set?, name)).is_some_and(|set| !set.is_empty())
 }
 
 /// The field sets as the rules read them: lists are leaves, conditions are named by their type.
@@ -87,11 +85,7 @@ pub(crate) fn as_told(set: &FieldSet) -> FieldSet {
                 status
                     .iter()
                     .map(|(name, below)| {
-                        let told = if &**name == "conditions" {
-                            conditions(below)
-                        } else {
-                            flat(below)
-                        };
+                        let told = if &**name == "conditions" { conditions(below) } else { flat(below) };
                         (name.clone(), told)
                     })
                     .collect(),
@@ -108,8 +102,7 @@ fn conditions(set: &FieldSet) -> FieldSet {
         return set.clone();
     };
     let named = fields.keys().filter_map(|item| {
-        let keys: Map<String, Value> =
-            serde_json::from_str(item.strip_prefix('[')?.strip_suffix(']')?).ok()?;
+        let keys: Map<String, Value> = serde_json::from_str(item.strip_prefix('[')?.strip_suffix(']')?).ok()?;
         Some((keys.get("type")?.as_str()?.into(), FieldSet::Leaf(1)))
     });
     FieldSet::Fields(named.collect())
@@ -118,17 +111,10 @@ fn conditions(set: &FieldSet) -> FieldSet {
 fn flat(set: &FieldSet) -> FieldSet {
     match set {
         FieldSet::Leaf(_) => set.clone(),
-        FieldSet::Fields(fields)
-            if !fields.is_empty() && fields.keys().all(|name| is_item(name)) =>
-        {
-            FieldSet::Leaf(1)
+        FieldSet::Fields(fields) if !fields.is_empty() && fields.keys().all(|name| is_item(name)) => FieldSet::Leaf(1),
+        FieldSet::Fields(fields) => {
+            FieldSet::Fields(fields.iter().map(|(name, below)| (name.clone(), flat(below))).collect())
         }
-        FieldSet::Fields(fields) => FieldSet::Fields(
-            fields
-                .iter()
-                .map(|(name, below)| (name.clone(), flat(below)))
-                .collect(),
-        ),
     }
 }
 
@@ -138,15 +124,9 @@ struct Clash {
 }
 
 fn conflict(clashes: &[Clash]) -> Conflict {
-    let managers: BTreeSet<String> = clashes
-        .iter()
-        .map(|clash| clash.manager.to_string())
-        .collect();
+    let managers: BTreeSet<String> = clashes.iter().map(|clash| clash.manager.to_string()).collect();
     let fields: BTreeSet<String> = clashes.iter().map(|clash| shown(&clash.path)).collect();
-    Conflict {
-        managers: managers.into_iter().collect(),
-        fields: fields.into_iter().collect(),
-    }
+    Conflict { managers: managers.into_iter().collect(), fields: fields.into_iter().collect() }
 }
 
 fn shown(path: &[String]) -> String {
@@ -206,10 +186,8 @@ impl Lists<'_> {
         list.iter()
             .map(|item| {
                 let item = item.as_object()?;
-                let named: Map<String, Value> = keys
-                    .iter()
-                    .filter_map(|key| Some((key.clone(), item.get(key)?.clone())))
-                    .collect();
+                let named: Map<String, Value> =
+                    keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone()))).collect();
                 if named.is_empty() {
                     return None;
                 }
@@ -221,13 +199,10 @@ impl Lists<'_> {
 
     fn fields(&self, value: &Value, path: &mut Vec<String>) -> FieldSet {
         let named: Vec<(String, &Value)> = match value {
-            Value::Object(map) => map
-                .iter()
-                .map(|(name, below)| (name.clone(), below))
-                .collect(),
-            Value::Array(list) => self
-                .items(list, path)
-                .map_or_else(Vec::new, |names| names.into_iter().zip(list).collect()),
+            Value::Object(map) => map.iter().map(|(name, below)| (name.clone(), below)).collect(),
+            Value::Array(list) => {
+                self.items(list, path).map_or_else(Vec::new, |names| names.into_iter().zip(list).collect())
+            }
             _ => Vec::new(),
         };
         if named.is_empty() {
@@ -249,43 +224,28 @@ impl Lists<'_> {
         path: &mut Vec<String>,
         clashes: &mut Vec<Clash>,
     ) {
-        let others: Vec<(&str, &FieldSet)> = others
-            .iter()
-            .filter(|(_, set)| !set.is_empty())
-            .copied()
-            .collect();
+        let others: Vec<(&str, &FieldSet)> = others.iter().filter(|(_, set)| !set.is_empty()).copied().collect();
         let Some(current) = current else { return };
         if others.is_empty() {
             return;
         }
         let pairs: Vec<(String, &Value, Option<&Value>)> = match (wanted, current) {
-            (Value::Object(wanted), Value::Object(current)) => wanted
-                .iter()
-                .map(|(name, wanted)| (name.clone(), wanted, current.get(name)))
-                .collect(),
+            (Value::Object(wanted), Value::Object(current)) => {
+                wanted.iter().map(|(name, wanted)| (name.clone(), wanted, current.get(name))).collect()
+            }
             (wanted, current) if same(wanted, current) => return,
             (Value::Array(wanted), Value::Array(current)) => {
-                let (Some(new), Some(old)) = (self.items(wanted, path), self.items(current, path))
-                else {
+                let (Some(new), Some(old)) = (self.items(wanted, path), self.items(current, path)) else {
                     return differ(&others, path, clashes);
                 };
-                let at = |name: &String| {
-                    old.iter()
-                        .position(|there| there == name)
-                        .and_then(|at| current.get(at))
-                };
-                new.iter()
-                    .zip(wanted)
-                    .map(|(name, wanted)| (name.clone(), wanted, at(name)))
-                    .collect()
+                let at = |name: &String| old.iter().position(|there| there == name).and_then(|at| current.get(at));
+                new.iter().zip(wanted).map(|(name, wanted)| (name.clone(), wanted, at(name))).collect()
             }
             _ => return differ(&others, path, clashes),
         };
         for (name, wanted, current) in pairs {
-            let others: Vec<(&str, &FieldSet)> = others
-                .iter()
-                .filter_map(|(manager, set)| Some((*manager, child(set, &name)?)))
-                .collect();
+            let others: Vec<(&str, &FieldSet)> =
+                others.iter().filter_map(|(manager, set)| Some((*manager, child(set, &name)?))).collect();
             path.push(name);
             self.clashes(wanted, current, &others, path, clashes);
             path.pop();
@@ -293,24 +253,12 @@ impl Lists<'_> {
     }
 
     /// What was owned and is not given any more.
-    fn left_over(
-        &self,
-        before: &FieldSet,
-        wanted: Option<&Value>,
-        path: &mut Vec<String>,
-    ) -> FieldSet {
+    fn left_over(&self, before: &FieldSet, wanted: Option<&Value>, path: &mut Vec<String>) -> FieldSet {
         let (FieldSet::Fields(fields), Some(wanted)) = (before, wanted) else {
-            return if wanted.is_none() {
-                before.clone()
-            } else {
-                FieldSet::default()
-            };
+            return if wanted.is_none() { before.clone() } else { FieldSet::default() };
         };
         let given: Vec<(String, &Value)> = match wanted {
-            Value::Object(map) => map
-                .iter()
-                .map(|(name, value)| (name.clone(), value))
-                .collect(),
+            Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), value)).collect(),
             Value::Array(list) => match self.items(list, path) {
                 Some(names) => names.into_iter().zip(list).collect(),
                 None => return FieldSet::default(),
@@ -319,10 +267,7 @@ impl Lists<'_> {
         };
         let mut left = BTreeMap::new();
         for (name, below) in fields {
-            let value = given
-                .iter()
-                .find(|(given, _)| given.as_str() == &**name)
-                .map(|(_, value)| *value);
+            let value = given.iter().find(|(given, _)| given.as_str() == &**name).map(|(_, value)| *value);
             path.push(name.to_string());
             let rest = self.left_over(below, value, path);
             path.pop();
@@ -335,13 +280,7 @@ impl Lists<'_> {
 
     /// Takes leaves out of a document unless somebody keeps them. Answers whether nothing is left
     /// here that anybody owns.
-    fn take(
-        &self,
-        value: &mut Value,
-        gone: &FieldSet,
-        kept: &[&FieldSet],
-        path: &mut Vec<String>,
-    ) -> bool {
+    fn take(&self, value: &mut Value, gone: &FieldSet, kept: &[&FieldSet], path: &mut Vec<String>) -> bool {
         let FieldSet::Fields(fields) = gone else {
             return kept.iter().all(|set| set.is_empty());
         };
@@ -428,23 +367,22 @@ impl Lists<'_> {
         let mut there: BTreeMap<&str, Value> = old.iter().map(String::as_str).zip(items).collect();
         let mut incoming = new.iter().zip(wanted);
         let mut merged = Vec::with_capacity(old.len() + new.len());
-        let mut next =
-            |there: &mut BTreeMap<&str, Value>, merged: &mut Vec<Value>| -> Option<bool> {
-                let (name, wanted) = incoming.next()?;
-                match there.remove(name.as_str()) {
-                    Some(mut item) => {
-                        path.push(name.clone());
-                        self.put(&mut item, wanted, path);
-                        path.pop();
-                        merged.push(item);
-                        Some(true)
-                    }
-                    None => {
-                        merged.push(wanted.clone());
-                        Some(false)
-                    }
+        let mut next = |there: &mut BTreeMap<&str, Value>, merged: &mut Vec<Value>| -> Option<bool> {
+            let (name, wanted) = incoming.next()?;
+            match there.remove(name.as_str()) {
+                Some(mut item) => {
+                    path.push(name.clone());
+                    self.put(&mut item, wanted, path);
+                    path.pop();
+                    merged.push(item);
+                    Some(true)
                 }
-            };
+                None => {
+                    merged.push(wanted.clone());
+                    Some(false)
+                }
+            }
+        };
         let ours: BTreeSet<&str> = new.iter().map(String::as_str).collect();
         for name in old {
             if ours.contains(name.as_str()) {
@@ -459,39 +397,24 @@ impl Lists<'_> {
 }
 
 fn differ(others: &[(&str, &FieldSet)], path: &[String], clashes: &mut Vec<Clash>) {
-    clashes.extend(others.iter().map(|(manager, _)| Clash {
-        manager: (*manager).into(),
-        path: path.to_vec(),
-    }));
+    clashes.extend(others.iter().map(|(manager, _)| Clash { manager: (*manager).into(), path: path.to_vec() }));
 }
 
 /// Takes one field out of a document, whoever gave it.
-pub(crate) fn erase(
-    lists: &Lists<'_>,
-    current: &Value,
-    applied: &Applied,
-    path: &[&str],
-) -> Merged {
+pub(crate) fn erase(lists: &Lists<'_>, current: &Value, applied: &Applied, path: &[&str]) -> Merged {
     let names: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
     let mut applied = applied.clone();
     applied.values_mut().for_each(|set| forget(set, &names));
     applied.retain(|_, set| !set.is_empty());
-    let gone = path.iter().rev().fold(FieldSet::Leaf(1), |below, name| {
-        FieldSet::Fields(BTreeMap::from([((*name).into(), below)]))
-    });
-    Merged {
-        document: without(lists, current, &gone, &applied),
-        applied,
-    }
+    let gone = path
+        .iter()
+        .rev()
+        .fold(FieldSet::Leaf(1), |below, name| FieldSet::Fields(BTreeMap::from([((*name).into(), below)])));
+    Merged { document: without(lists, current, &gone, &applied), applied }
 }
 
 /// A document without these leaves, but for those that somebody keeps.
-pub(crate) fn without(
-    lists: &Lists<'_>,
-    current: &Value,
-    gone: &FieldSet,
-    kept: &Applied,
-) -> Value {
+pub(crate) fn without(lists: &Lists<'_>, current: &Value, gone: &FieldSet, kept: &Applied) -> Value {
     let mut document = current.clone();
     let kept: Vec<&FieldSet> = kept.values().collect();
     lists.take(&mut document, gone, &kept, &mut Vec::new());

@@ -13,9 +13,7 @@ use super::effects::Effects;
 use super::fieldwise::{self, Lists};
 use super::marks::{FILE_MANAGER, PERSON_MANAGER};
 use super::model::{Model, given_part};
-use super::record::{
-    Parked, Problem, Record, attach, check_identity, document_of, join, part, raw, tree, whole,
-};
+use super::record::{Parked, Problem, Record, attach, check_identity, document_of, join, part, raw, tree, whole};
 use super::write::{Change, list_keys, merged, unchanged};
 
 /// A file's content was taken.
@@ -42,11 +40,7 @@ pub enum FileRefusal {
 }
 
 fn texts(errors: &[FieldError]) -> String {
-    errors
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl From<Refusal> for FileRefusal {
@@ -59,11 +53,7 @@ impl From<Refusal> for FileRefusal {
 }
 
 fn of_the_whole(message: String) -> FieldError {
-    FieldError {
-        path: FieldPath::default(),
-        message,
-        kind: FieldErrorKind::Invalid,
-    }
+    FieldError { path: FieldPath::default(), message, kind: FieldErrorKind::Invalid }
 }
 
 impl Model {
@@ -73,13 +63,7 @@ impl Model {
     ///
     /// # Errors
     /// The mistakes; they are kept readable with [`Model::problems`], and nothing else changes.
-    pub fn desired(
-        &mut self,
-        now: u64,
-        key: &Key,
-        value: Value,
-        file: &str,
-    ) -> Result<Accepted, FileRefusal> {
+    pub fn desired(&mut self, now: u64, key: &Key, value: Value, file: &str) -> Result<Accepted, FileRefusal> {
         let file: Name = file.into();
         let taken = self.take(now, key, value, &file);
         match &taken {
@@ -87,10 +71,7 @@ impl Model {
                 self.refused.remove(key);
             }
             Err(FileRefusal::Invalid(errors)) => {
-                let problems = errors
-                    .iter()
-                    .map(|error| Problem::of(error, Some(&file)))
-                    .collect();
+                let problems = errors.iter().map(|error| Problem::of(error, Some(&file))).collect();
                 self.invalid(key, problems);
             }
             Err(_) => {}
@@ -98,20 +79,12 @@ impl Model {
         taken
     }
 
-    fn take(
-        &mut self,
-        now: u64,
-        key: &Key,
-        mut value: Value,
-        file: &Name,
-    ) -> Result<Accepted, FileRefusal> {
+    fn take(&mut self, now: u64, key: &Key, mut value: Value, file: &Name) -> Result<Accepted, FileRefusal> {
         let crd = self.served(key)?;
         check_identity(&crd, key, &value)?;
         builtin::normalise(&crd, &mut value);
         let record = self.record(key).cloned();
-        let living = record
-            .as_deref()
-            .filter(|record| record.stored.deleting.is_none());
+        let living = record.as_deref().filter(|record| record.stored.deleting.is_none());
         let (document, unknown) = self.admit_file(&crd, key, value, living)?;
         let mut effects = Effects::default();
         match (&record, living) {
@@ -130,24 +103,15 @@ impl Model {
         living: Option<&Record>,
     ) -> Result<(Value, Vec<FieldPath>), FileRefusal> {
         let mut candidate = whole(crd, key, document_of(crd, value));
-        let old = living
-            .and_then(|record| record.object.as_ref())
-            .map(|object| object.value());
+        let old = living.and_then(|record| record.object.as_ref()).map(|object| object.value());
         let mut observed = candidate.clone();
         if crd.has_status {
-            attach(
-                &mut observed,
-                "status",
-                old.as_ref().and_then(|old| old.get("status").cloned()),
-            );
+            attach(&mut observed, "status", old.as_ref().and_then(|old| old.get("status").cloned()));
         }
         let admission = crd.admit(observed, old.as_ref(), given_part(crd));
         let mut errors = admission.errors;
         errors.extend(builtin::validate(crd, &candidate));
-        if let Some(reason) = old
-            .as_ref()
-            .and_then(|old| builtin::immutable(crd, old, &candidate))
-        {
+        if let Some(reason) = old.as_ref().and_then(|old| builtin::immutable(crd, old, &candidate)) {
             errors.push(of_the_whole(reason));
         }
         if !errors.is_empty() {
@@ -157,33 +121,18 @@ impl Model {
         Ok((document_of(crd, candidate), admission.unknown))
     }
 
-    fn park(
-        &mut self,
-        key: &Key,
-        record: &Record,
-        file: &Name,
-        document: &Value,
-        effects: &mut Effects,
-    ) {
+    fn park(&mut self, key: &Key, record: &Record, file: &Name, document: &Value, effects: &mut Effects) {
         let document = raw(document);
         let parked = record.stored.parked.as_ref();
-        if parked
-            .is_some_and(|parked| parked.file == *file && parked.document.get() == document.get())
-        {
+        if parked.is_some_and(|parked| parked.file == *file && parked.document.get() == document.get()) {
             return;
         }
         let mut record = record.clone();
-        record.stored.parked = Some(Parked {
-            file: file.clone(),
-            document,
-        });
+        record.stored.parked = Some(Parked { file: file.clone(), document });
         self.store_quietly(&Arc::new(key.clone()), record, effects);
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "everything that a file says of one object"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "everything that a file says of one object")]
     fn put_file(
         &mut self,
         now: u64,
@@ -194,9 +143,7 @@ impl Model {
         document: &Value,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
-        let taken_over = record
-            .filter(|record| record.stored.file.is_none())
-            .map(|record| alone(crd, record));
+        let taken_over = record.filter(|record| record.stored.file.is_none()).map(|record| alone(crd, record));
         let base = taken_over.as_ref().or(record);
         let mut change = merged(crd, base, document, FILE_MANAGER, true)?;
         if let (Some(record), Some(_)) = (record, &taken_over) {
@@ -241,13 +188,7 @@ impl Model {
 
     /// Sets or removes an annotation as a person does, such as `setpoint.dev/paused`. Answers
     /// `Applied`, or `Absent` if there is no such object; refused where a file says otherwise.
-    pub fn annotate(
-        &mut self,
-        now: u64,
-        key: &Key,
-        annotation: &str,
-        value: Option<&str>,
-    ) -> (Answer, Effects) {
+    pub fn annotate(&mut self, now: u64, key: &Key, annotation: &str, value: Option<&str>) -> (Answer, Effects) {
         let mut effects = Effects::default();
         let answer = self.try_annotate(now, key, annotation, value, &mut effects);
         (answer.unwrap_or_else(Answer::Refused), effects)
@@ -268,9 +209,7 @@ impl Model {
         let path = ["metadata", "annotations", annotation];
         if fieldwise::gives(&record.stored.applied, FILE_MANAGER, &path) {
             let file = record.stored.file.as_deref().unwrap_or_default();
-            return Err(Refusal::Invalid(format!(
-                "the annotation {annotation} is set in the file {file}"
-            )));
+            return Err(Refusal::Invalid(format!("the annotation {annotation} is set in the file {file}")));
         }
         let change = match value {
             Some(value) => {
@@ -284,28 +223,16 @@ impl Model {
                 let keys = list_keys(&crd);
                 let erased = fieldwise::erase(&Lists(&keys), &old, &record.stored.applied, &path);
                 let changed = old != erased.document;
-                Change {
-                    old,
-                    document: erased.document,
-                    applied: erased.applied,
-                    changed,
-                    given: changed,
-                }
+                Change { old, document: erased.document, applied: erased.applied, changed, given: changed }
             }
         };
         if let Some(object) = unchanged(Some(&record), &change) {
-            return Ok(Answer::Applied {
-                object,
-                created: false,
-            });
+            return Ok(Answer::Applied { object, created: false });
         }
         self.admit(&crd, key, Some(&record), &change)?;
         let file = record.stored.file.clone();
         let object = self.commit(now, &crd, key, Some(&record), change, file, effects);
-        Ok(Answer::Applied {
-            object,
-            created: false,
-        })
+        Ok(Answer::Applied { object, created: false })
     }
 
     /// Deletes an object as a person does. What a file defines is refused: the file would make it
@@ -320,25 +247,11 @@ impl Model {
 /// The annotations that people set so far.
 fn given_annotations(record: &Record) -> Value {
     let document = tree(&record.stored.document);
-    let annotations = document
-        .pointer("/metadata/annotations")
-        .and_then(Value::as_object);
-    let ours = |name: &str| {
-        fieldwise::gives(
-            &record.stored.applied,
-            PERSON_MANAGER,
-            &["metadata", "annotations", name],
-        )
-    };
-    let given = annotations
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| ours(name));
-    Value::Object(
-        given
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-    )
+    let annotations = document.pointer("/metadata/annotations").and_then(Value::as_object);
+    let ours =
+        |name: &str| fieldwise::gives(&record.stored.applied, PERSON_MANAGER, &["metadata", "annotations", name]);
+    let given = annotations.into_iter().flatten().filter(|(name, _)| ours(name));
+    Value::Object(given.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 /// An object without what reconcilers gave: objects that a file defines are never children
@@ -347,15 +260,12 @@ fn alone(crd: &Crd, record: &Record) -> Record {
     let applied = &record.stored.applied;
     let stays = |manager: &str| [FILE_MANAGER, PERSON_MANAGER].contains(&manager);
     let (given, status) = (part(applied, crd, false), part(applied, crd, true));
-    let (given, gone): (Applied, Applied) =
-        given.into_iter().partition(|(manager, _)| stays(manager));
+    let (given, gone): (Applied, Applied) = given.into_iter().partition(|(manager, _)| stays(manager));
     let keys = list_keys(crd);
     let kept = join(given, &status);
     let mut record = record.clone();
     let document = tree(&record.stored.document);
-    let document = gone.values().fold(document, |left, set| {
-        fieldwise::without(&Lists(&keys), &left, set, &kept)
-    });
+    let document = gone.values().fold(document, |left, set| fieldwise::without(&Lists(&keys), &left, set, &kept));
     record.stored.document = raw(&document);
     record.stored.applied = Arc::new(kept);
     record

@@ -31,13 +31,7 @@ impl Model {
     pub fn load(seed: u128, rows: impl IntoIterator<Item = Row>) -> Result<Self, LoadError> {
         let mut model = Self::with_seed(seed);
         for (table, key, bytes) in rows {
-            model
-                .load_row(table, &key, bytes)
-                .map_err(|reason| LoadError {
-                    table: table.name(),
-                    key,
-                    reason,
-                })?;
+            model.load_row(table, &key, bytes).map_err(|reason| LoadError { table: table.name(), key, reason })?;
         }
         for crd in builtin::kinds() {
             model.install_kind(crd);
@@ -50,17 +44,9 @@ impl Model {
         match table {
             Table::Records => {
                 let key = Arc::new(parse(key)?);
-                let stored: Stored =
-                    serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+                let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
                 self.version = self.version.max(stored.version);
-                self.insert(
-                    &key,
-                    Record {
-                        stored,
-                        object: None,
-                        misfit: Vec::new(),
-                    },
-                );
+                self.insert(&key, Record { stored, object: None, misfit: Vec::new() });
             }
             Table::Places => {
                 self.places.insert(parse(key)?, places::decode(&bytes)?);

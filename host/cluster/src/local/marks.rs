@@ -12,9 +12,7 @@ pub const PERSON_MANAGER: &str = "setpoint/cli";
 /// Milliseconds since 1970 as the API writes times: RFC 3339, UTC, whole seconds.
 pub(crate) fn rfc3339(unix_ms: u64) -> String {
     let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
-    Timestamp::from_second(seconds)
-        .unwrap_or(Timestamp::MAX)
-        .to_string()
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX).to_string()
 }
 
 /// A source of uids in the form of version 4 UUIDs, from a seed.
@@ -26,18 +24,12 @@ pub(crate) struct Uids {
 
 impl Uids {
     pub(crate) fn new(seed: u128) -> Self {
-        Self {
-            high: (seed >> 64) as u64,
-            low: seed as u64,
-        }
+        Self { high: (seed >> 64) as u64, low: seed as u64 }
     }
 
     pub(crate) fn next(&mut self) -> Box<str> {
         let random = (u128::from(step(&mut self.high)) << 64) | u128::from(step(&mut self.low));
-        uuid::Builder::from_random_bytes(random.to_be_bytes())
-            .into_uuid()
-            .to_string()
-            .into()
+        uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid().to_string().into()
     }
 }
 
@@ -56,15 +48,10 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub(crate) fn base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .fold(0u32, |group, byte| (group << 8) | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
+        let group = chunk.iter().fold(0u32, |group, byte| (group << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for place in 0..4 {
             if place <= chunk.len() {
-                text.push(char::from(
-                    ALPHABET[(group >> (18 - 6 * place)) as usize & 63],
-                ));
+                text.push(char::from(ALPHABET[(group >> (18 - 6 * place)) as usize & 63]));
             } else {
                 text.push('=');
             }
@@ -76,9 +63,7 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 /// Whether a text is standard base64 with padding.
 pub(crate) fn is_base64(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    text.len().is_multiple_of(4)
-        && text.len() - body.len() <= 2
-        && body.bytes().all(|byte| ALPHABET.contains(&byte))
+    text.len().is_multiple_of(4) && text.len() - body.len() <= 2 && body.bytes().all(|byte| ALPHABET.contains(&byte))
 }
 
 #[cfg(test)]
@@ -97,26 +82,14 @@ mod tests {
         let first: Vec<_> = (0..100).map(|_| a.next()).collect();
         let second: Vec<_> = (0..100).map(|_| b.next()).collect();
         assert_eq!(first, second);
-        assert_eq!(
-            first
-                .iter()
-                .collect::<std::collections::BTreeSet<_>>()
-                .len(),
-            100
-        );
+        assert_eq!(first.iter().collect::<std::collections::BTreeSet<_>>().len(), 100);
         assert_eq!(first[0].len(), 36);
         assert_eq!(&first[0][14..15], "4");
     }
 
     #[test]
     fn base64_is_the_standard_one() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
+        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
             assert_eq!(base64(plain.as_bytes()), coded);
             assert!(is_base64(coded), "{coded}");
         }

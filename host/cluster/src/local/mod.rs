@@ -76,19 +76,13 @@ pub struct LocalOptions {
 impl LocalOptions {
     /// The defaults for a state directory.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            state_dir: state_dir.into(),
-            rebuild: false,
-            clock: Arc::new(system_time),
-        }
+        Self { state_dir: state_dir.into(), rebuild: false, clock: Arc::new(system_time) }
     }
 }
 
 fn system_time() -> u64 {
     // A clock before 1970 is as good as none.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Counters since the start.
@@ -140,44 +134,22 @@ impl Local {
             let id = uuid::Uuid::new_v4().to_string();
             effects = model.bookkeeping_put(STORE_ID, Some(id.as_bytes()));
             if options.rebuild {
-                effects
-                    .mutations
-                    .extend(model.bookkeeping_put(REBUILT, Some(b"true")).mutations);
+                effects.mutations.extend(model.bookkeeping_put(REBUILT, Some(b"true")).mutations);
             }
         }
         // A failure shows in every later write; nothing is lost that anybody was told of.
         drop(store.commit(effects.mutations));
-        Ok(Arc::new(Self::with(
-            model,
-            Some(store),
-            sink,
-            options.clock,
-        )))
+        Ok(Arc::new(Self::with(model, Some(store), sink, options.clock)))
     }
 
     /// A cluster that keeps nothing, for tests and for plans.
     pub fn in_memory(sink: Arc<dyn Sink>) -> Arc<Self> {
-        Arc::new(Self::with(
-            Model::with_seed(seed()),
-            None,
-            sink,
-            Arc::new(system_time),
-        ))
+        Arc::new(Self::with(Model::with_seed(seed()), None, sink, Arc::new(system_time)))
     }
 
     fn with(model: Model, store: Option<Store>, sink: Arc<dyn Sink>, clock: Clock) -> Self {
-        let state = Mutex::new(State {
-            model,
-            announced: BTreeSet::new(),
-        });
-        Self {
-            name: LOCAL.into(),
-            state,
-            store,
-            sink,
-            clock,
-            writes: AtomicU64::new(0),
-        }
+        let state = Mutex::new(State { model, announced: BTreeSet::new() });
+        Self { name: LOCAL.into(), state, store, sink, clock, writes: AtomicU64::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -216,10 +188,7 @@ impl Local {
         let mut state = self.lock();
         state.model.remove_kind(kind);
         state.announced.remove(kind);
-        self.sink.source_unknown(
-            &self.source(kind),
-            &format!("the kind {kind} is not served"),
-        );
+        self.sink.source_unknown(&self.source(kind), &format!("the kind {kind} is not served"));
     }
 
     /// Tells all readable objects, for a sink that comes late.
@@ -252,22 +221,14 @@ impl Local {
     }
 
     fn source(&self, kind: &GroupKind) -> Source {
-        Source {
-            cluster: self.name.clone(),
-            kind: kind.clone(),
-        }
+        Source { cluster: self.name.clone(), kind: kind.clone() }
     }
 
     /// Takes the content of a file; see [`Model::desired`]. Answers the fields that were pruned.
     ///
     /// # Errors
     /// The mistakes, or that the store cannot keep it.
-    pub fn desired(
-        &self,
-        key: &Key,
-        value: Value,
-        file: &str,
-    ) -> Result<(Vec<FieldPath>, Durable), FileRefusal> {
+    pub fn desired(&self, key: &Key, value: Value, file: &str) -> Result<(Vec<FieldPath>, Durable), FileRefusal> {
         if let Some(error) = self.failed() {
             return Err(FileRefusal::Unavailable(error.to_string()));
         }
@@ -279,8 +240,7 @@ impl Local {
 
     /// The file that defined an object is proven gone; see [`Model::undesired`].
     pub fn undesired(&self, key: &Key) -> Durable {
-        self.change(|model, now| (Answer::Done, model.undesired(now, key)))
-            .1
+        self.change(|model, now| (Answer::Done, model.undesired(now, key))).1
     }
 
     /// The file of an object cannot be read or understood; the object keeps its last good content.
@@ -290,8 +250,7 @@ impl Local {
 
     /// Sets or removes an annotation as a person does; see [`Model::annotate`].
     pub async fn annotate(&self, key: &Key, annotation: &str, value: Option<&str>) -> Answer {
-        let (answer, durable) =
-            self.change(|model, now| model.annotate(now, key, annotation, value));
+        let (answer, durable) = self.change(|model, now| model.annotate(now, key, annotation, value));
         kept(answer, durable).await
     }
 
@@ -308,8 +267,7 @@ impl Local {
 
     /// Sets or removes a value of the host's own, such as the kinds that are disabled.
     pub fn bookkeeping_put(&self, name: &str, value: Option<&[u8]>) -> Durable {
-        self.change(|model, _| (Answer::Done, model.bookkeeping_put(name, value)))
-            .1
+        self.change(|model, _| (Answer::Done, model.bookkeeping_put(name, value))).1
     }
 
     /// A value of the host's own.
@@ -345,9 +303,7 @@ impl Local {
 
     /// Ready when everything that was changed so far is on disk.
     pub fn flush(&self) -> Durable {
-        self.store
-            .as_ref()
-            .map_or_else(|| Durable::known(Ok(())), Store::flush)
+        self.store.as_ref().map_or_else(|| Durable::known(Ok(())), Store::flush)
     }
 
     /// Writes what is queued and closes the store; reads go on, later writes are refused. Blocks.
@@ -358,10 +314,7 @@ impl Local {
     }
 
     /// Changes the model, unless what comes of it cannot be kept.
-    fn change(
-        &self,
-        change: impl FnOnce(&mut Model, u64) -> (Answer, Effects),
-    ) -> (Answer, Durable) {
+    fn change(&self, change: impl FnOnce(&mut Model, u64) -> (Answer, Effects)) -> (Answer, Durable) {
         if let Some(error) = self.failed() {
             return (Answer::Done, Durable::known(Err(error)));
         }
@@ -375,10 +328,7 @@ impl Local {
     fn begin(&self, op: &Op) -> (Answer, Durable) {
         if *op.cluster() != self.name {
             let text = format!("{} is not the cluster {}", self.name, op.cluster());
-            return (
-                Answer::Refused(Refusal::Unknown(text)),
-                Durable::known(Ok(())),
-            );
+            return (Answer::Refused(Refusal::Unknown(text)), Durable::known(Ok(())));
         }
         match op {
             Op::Get(key) => (self.get(key, op), Durable::known(Ok(()))),
@@ -397,9 +347,9 @@ impl Local {
         let kind = key.group_kind();
         match state.model.perform(0, op).0 {
             // A file that was not read yet may define it (rule D1).
-            Answer::Absent if !state.announced.contains(&kind) => Answer::Refused(
-                Refusal::Unknown(format!("the files of {kind} have not been read completely")),
-            ),
+            Answer::Absent if !state.announced.contains(&kind) => {
+                Answer::Refused(Refusal::Unknown(format!("the files of {kind} have not been read completely")))
+            }
             answer => answer,
         }
     }

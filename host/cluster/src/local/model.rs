@@ -77,13 +77,8 @@ impl Model {
         let kind = GroupKind::new(&crd.group, &crd.kind);
         let crd = Arc::new(crd);
         self.kinds.insert(kind.clone(), crd.clone());
-        let records: Vec<(Arc<Key>, Arc<Record>)> = self
-            .records
-            .get(&kind)
-            .into_iter()
-            .flatten()
-            .map(|(key, record)| (key.clone(), record.clone()))
-            .collect();
+        let records: Vec<(Arc<Key>, Arc<Record>)> =
+            self.records.get(&kind).into_iter().flatten().map(|(key, record)| (key.clone(), record.clone())).collect();
         for (key, record) in records {
             self.renew(&crd, &key, &record, &mut effects);
         }
@@ -112,16 +107,12 @@ impl Model {
                 None => stored.document.clone(),
             });
         }
-        let kept_changed = stored.kept.as_deref().map(|raw| raw.get())
-            != record.stored.kept.as_deref().map(|raw| raw.get());
+        let kept_changed =
+            stored.kept.as_deref().map(|raw| raw.get()) != record.stored.kept.as_deref().map(|raw| raw.get());
         let object = Arc::new(materialise(crd, key, &stored, document));
         match &record.object {
             Some(before) if before.same_content(&object) => {
-                let record = Record {
-                    stored,
-                    object: Some(before.clone()),
-                    misfit,
-                };
+                let record = Record { stored, object: Some(before.clone()), misfit };
                 if kept_changed {
                     effects.put(Table::Records, key.to_string(), bytes(&record.stored));
                 }
@@ -136,14 +127,7 @@ impl Model {
                     effects.put(Table::Records, key.to_string(), bytes(&stored));
                 }
                 effects.events.push((key.clone(), Some(object.clone())));
-                self.insert(
-                    key,
-                    Record {
-                        stored,
-                        object: Some(object),
-                        misfit,
-                    },
-                );
+                self.insert(key, Record { stored, object: Some(object), misfit });
             }
         }
     }
@@ -153,18 +137,8 @@ impl Model {
     pub fn remove_kind(&mut self, kind: &GroupKind) {
         self.kinds.remove(kind);
         self.owned.remove(kind);
-        for record in self
-            .records
-            .get_mut(kind)
-            .into_iter()
-            .flatten()
-            .map(|(_, record)| record)
-        {
-            let hidden = Record {
-                stored: record.stored.clone(),
-                object: None,
-                misfit: Vec::new(),
-            };
+        for record in self.records.get_mut(kind).into_iter().flatten().map(|(_, record)| record) {
+            let hidden = Record { stored: record.stored.clone(), object: None, misfit: Vec::new() };
             *record = Arc::new(hidden);
         }
     }
@@ -186,86 +160,51 @@ impl Model {
 
     /// All objects of a kind in order of their keys.
     pub fn objects(&self, kind: &GroupKind) -> Vec<Arc<Object>> {
-        self.records
-            .get(kind)
-            .into_iter()
-            .flatten()
-            .filter_map(|(_, record)| record.object.clone())
-            .collect()
+        self.records.get(kind).into_iter().flatten().filter_map(|(_, record)| record.object.clone()).collect()
     }
 
     /// All readable objects with their keys, in order.
     pub fn all(&self) -> Vec<(Arc<Key>, Arc<Object>)> {
         let records = self.records.values().flatten();
-        records
-            .filter_map(|(key, record)| Some((key.clone(), record.object.clone()?)))
-            .collect()
+        records.filter_map(|(key, record)| Some((key.clone(), record.object.clone()?))).collect()
     }
 
     /// The objects of a kind with this owner mark.
     pub(super) fn owned(&self, kind: &GroupKind, owner: &str) -> Vec<(Key, Arc<Object>)> {
-        let keys = self
-            .owned
-            .get(kind)
-            .and_then(|owners| owners.get(owner))
-            .into_iter()
-            .flatten();
-        keys.filter_map(|key| Some(((**key).clone(), self.get(key)?)))
-            .collect()
+        let keys = self.owned.get(kind).and_then(|owners| owners.get(owner)).into_iter().flatten();
+        keys.filter_map(|key| Some(((**key).clone(), self.get(key)?))).collect()
     }
 
     /// The file that defines an object, or whose content waits for it to go (rule D3).
     pub fn file_of(&self, key: &Key) -> Option<Name> {
         let stored = &self.record(key)?.stored;
-        stored
-            .parked
-            .as_ref()
-            .map(|parked| parked.file.clone())
-            .or_else(|| stored.file.clone())
+        stored.parked.as_ref().map(|parked| parked.file.clone()).or_else(|| stored.file.clone())
     }
 
     /// The file whose content waits until the terminating object is gone (rule D3).
     pub fn parked(&self, key: &Key) -> Option<Name> {
-        self.record(key)?
-            .stored
-            .parked
-            .as_ref()
-            .map(|parked| parked.file.clone())
+        self.record(key)?.stored.parked.as_ref().map(|parked| parked.file.clone())
     }
 
     /// Every object that a file defines, with the file, whether its kind is served or not: what the
     /// proof of absence starts from (rule D1).
     pub fn files(&self) -> Vec<(Key, Name)> {
         let keys = self.records.values().flat_map(BTreeMap::keys);
-        keys.filter_map(|key| Some(((**key).clone(), self.file_of(key)?)))
-            .collect()
+        keys.filter_map(|key| Some(((**key).clone(), self.file_of(key)?))).collect()
     }
 
     /// What is wrong with an object or its file.
     pub fn problems(&self, key: &Key) -> Vec<Problem> {
         let refused = self.refused.get(key).into_iter().flatten();
-        let misfit = self
-            .record(key)
-            .into_iter()
-            .flat_map(|record| &record.misfit);
+        let misfit = self.record(key).into_iter().flat_map(|record| &record.misfit);
         refused.chain(misfit).cloned().collect()
     }
 
     /// Everything that has problems, objects that do not exist because of them included.
     pub fn troubled(&self) -> Vec<(Key, Vec<Problem>)> {
-        let misfits = self
-            .records
-            .values()
-            .flatten()
-            .filter(|(_, record)| !record.misfit.is_empty());
-        let keys: BTreeSet<&Key> = self
-            .refused
-            .keys()
-            .chain(misfits.map(|(key, _)| &**key))
-            .collect();
-        keys.into_iter()
-            .map(|key| (key.clone(), self.problems(key)))
-            .collect()
+        let misfits = self.records.values().flatten().filter(|(_, record)| !record.misfit.is_empty());
+        let keys: BTreeSet<&Key> = self.refused.keys().chain(misfits.map(|(key, _)| &**key)).collect();
+        keys.into_iter().map(|key| (key.clone(), self.problems(key))).collect()
     }
 
     /// Says that the newest content of the file of an object cannot be taken. The object keeps its
@@ -276,18 +215,10 @@ impl Model {
 
     /// Where the children of each owner may be (rule B2).
     pub fn places(&self) -> Vec<(Key, Vec<(Name, GroupKind)>)> {
-        self.places
-            .iter()
-            .map(|(owner, places)| (owner.clone(), places.clone()))
-            .collect()
+        self.places.iter().map(|(owner, places)| (owner.clone(), places.clone())).collect()
     }
 
-    pub(super) fn save_places(
-        &mut self,
-        owner: &Key,
-        places: &[(Name, GroupKind)],
-        effects: &mut Effects,
-    ) {
+    pub(super) fn save_places(&mut self, owner: &Key, places: &[(Name, GroupKind)], effects: &mut Effects) {
         if places.is_empty() {
             if self.places.remove(owner).is_some() {
                 effects.remove(Table::Places, owner.to_string());
@@ -316,9 +247,7 @@ impl Model {
                 self.bookkeeping.insert(name.to_owned(), value.to_vec());
                 effects.put(Table::Bookkeeping, name.to_owned(), value.to_vec());
             }
-            None if self.bookkeeping.remove(name).is_some() => {
-                effects.remove(Table::Bookkeeping, name.to_owned())
-            }
+            None if self.bookkeeping.remove(name).is_some() => effects.remove(Table::Bookkeeping, name.to_owned()),
             _ => {}
         }
         effects
@@ -336,14 +265,8 @@ impl Model {
             return Err(Refusal::UnknownKind(kind.to_string()));
         };
         match (&key.namespace, crd.namespaced) {
-            (None, true) => Err(Refusal::Invalid(format!(
-                "{kind} {}: a namespace is required",
-                key.name
-            ))),
-            (Some(_), false) => Err(Refusal::Invalid(format!(
-                "{kind} {}: the kind has no namespaces",
-                key.name
-            ))),
+            (None, true) => Err(Refusal::Invalid(format!("{kind} {}: a namespace is required", key.name))),
+            (Some(_), false) => Err(Refusal::Invalid(format!("{kind} {}: the kind has no namespaces", key.name))),
             _ => Ok(crd.clone()),
         }
     }
@@ -390,14 +313,7 @@ impl Model {
         let object = Arc::new(object);
         effects.events.push((key.clone(), Some(object.clone())));
         let made = Some(object.clone());
-        self.insert(
-            key,
-            Record {
-                stored,
-                object: made,
-                misfit,
-            },
-        );
+        self.insert(key, Record { stored, object: made, misfit });
         object
     }
 
@@ -413,46 +329,25 @@ impl Model {
         let (key, record) = self.records.get_mut(&kind)?.remove_entry(key)?;
         self.unmark(&key, &record);
         effects.remove(Table::Records, key.to_string());
-        effects.put(
-            Table::Meta,
-            VERSION_ROW.to_owned(),
-            self.version.to_string().into_bytes(),
-        );
+        effects.put(Table::Meta, VERSION_ROW.to_owned(), self.version.to_string().into_bytes());
         effects.events.push((key, None));
         Some(record)
     }
 
     pub(super) fn insert(&mut self, key: &Arc<Key>, record: Record) {
         let kind = key.group_kind();
-        let owner = record
-            .object
-            .as_ref()
-            .and_then(|object| object.label(OWNER_LABEL))
-            .map(Box::<str>::from);
-        let before = self
-            .records
-            .entry(kind.clone())
-            .or_default()
-            .insert(key.clone(), Arc::new(record));
+        let owner = record.object.as_ref().and_then(|object| object.label(OWNER_LABEL)).map(Box::<str>::from);
+        let before = self.records.entry(kind.clone()).or_default().insert(key.clone(), Arc::new(record));
         if let Some(before) = before {
             self.unmark(key, &before);
         }
         if let Some(owner) = owner {
-            self.owned
-                .entry(kind)
-                .or_default()
-                .entry(owner)
-                .or_default()
-                .insert(key.clone());
+            self.owned.entry(kind).or_default().entry(owner).or_default().insert(key.clone());
         }
     }
 
     fn unmark(&mut self, key: &Arc<Key>, record: &Record) {
-        let Some(owner) = record
-            .object
-            .as_ref()
-            .and_then(|object| object.label(OWNER_LABEL))
-        else {
+        let Some(owner) = record.object.as_ref().and_then(|object| object.label(OWNER_LABEL)) else {
             return;
         };
         let Some(owners) = self.owned.get_mut(&key.group_kind()) else {
@@ -470,11 +365,7 @@ impl Model {
 
 /// The part of an object that its managers give: all of it, or all but the status subresource.
 pub(super) fn given_part(crd: &Crd) -> Part {
-    if crd.has_status {
-        Part::Spec
-    } else {
-        Part::Whole
-    }
+    if crd.has_status { Part::Spec } else { Part::Whole }
 }
 
 fn bytes(stored: &Stored) -> Vec<u8> {

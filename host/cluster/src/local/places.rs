@@ -24,8 +24,5 @@ pub(crate) fn encode(places: &[(Name, GroupKind)]) -> Vec<u8> {
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<(Name, GroupKind)>, String> {
     let rows: Vec<Place> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.cluster.into(), GroupKind::new(&row.group, &row.kind)))
-        .collect())
+    Ok(rows.into_iter().map(|row| (row.cluster.into(), GroupKind::new(&row.group, &row.kind))).collect())
 }

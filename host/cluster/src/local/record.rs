@@ -29,11 +29,7 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn of(error: &FieldError, file: Option<&Name>) -> Self {
-        Self {
-            file: file.cloned(),
-            field: error.path.to_string(),
-            message: error.message.clone(),
-        }
+        Self { file: file.cloned(), field: error.path.to_string(), message: error.message.clone() }
     }
 }
 
@@ -144,9 +140,7 @@ pub(crate) fn document_of(crd: &Crd, mut whole: Value) -> Value {
         detach(&mut whole, "status");
     }
     if let Some(Value::Object(mut metadata)) = detach(&mut whole, "metadata") {
-        metadata.retain(|field, _| {
-            matches!(field.as_str(), "labels" | "annotations" | "ownerReferences")
-        });
+        metadata.retain(|field, _| matches!(field.as_str(), "labels" | "annotations" | "ownerReferences"));
         if !metadata.is_empty() {
             attach(&mut whole, "metadata", Some(Value::Object(metadata)));
         }
@@ -160,21 +154,11 @@ pub(crate) fn check_identity(crd: &Crd, key: &Key, value: &Value) -> Result<(), 
     let wrong = |message: String| Err(Refusal::Invalid(message));
     let api_version = text(value.get("apiVersion"));
     let (group, version) = split_api_version(&api_version);
-    if api_version.is_empty()
-        || value.get("kind").and_then(Value::as_str) != Some(&crd.kind)
-        || group != crd.group
-    {
-        return wrong(format!(
-            "apiVersion and kind must name {}.{}",
-            crd.kind, crd.group
-        ));
+    if api_version.is_empty() || value.get("kind").and_then(Value::as_str) != Some(&crd.kind) || group != crd.group {
+        return wrong(format!("apiVersion and kind must name {}.{}", crd.kind, crd.group));
     }
     if version != crd.version && !crd.served.iter().any(|served| served == version) {
-        return wrong(format!(
-            "apiVersion: {} has no version {version}; served: {}",
-            crd.kind,
-            crd.served.join(", ")
-        ));
+        return wrong(format!("apiVersion: {} has no version {version}; served: {}", crd.kind, crd.served.join(", ")));
     }
     let metadata = value.get("metadata");
     let name = text(metadata.and_then(|metadata| metadata.get("name")));
@@ -183,9 +167,7 @@ pub(crate) fn check_identity(crd: &Crd, key: &Key, value: &Value) -> Result<(), 
     }
     let namespace = text(metadata.and_then(|metadata| metadata.get("namespace")));
     if !namespace.is_empty() && Some(namespace.as_str()) != key.namespace.as_deref() {
-        return wrong(format!(
-            "metadata.namespace: `{namespace}` is not that of the object"
-        ));
+        return wrong(format!("metadata.namespace: `{namespace}` is not that of the object"));
     }
     Ok(())
 }
@@ -244,11 +226,7 @@ fn told(applied: &Arc<Applied>) -> Option<Arc<Applied>> {
 /// The part of field sets that the status subresource is about, or the rest.
 pub(crate) fn part(applied: &Applied, crd: &Crd, status: bool) -> Applied {
     if !crd.has_status {
-        return if status {
-            Applied::new()
-        } else {
-            applied.clone()
-        };
+        return if status { Applied::new() } else { applied.clone() };
     }
     let pick = |set: &FieldSet| match set {
         FieldSet::Leaf(_) => FieldSet::default(),
@@ -260,11 +238,7 @@ pub(crate) fn part(applied: &Applied, crd: &Crd, status: bool) -> Applied {
                 .collect(),
         ),
     };
-    applied
-        .iter()
-        .map(|(manager, set)| (manager.clone(), pick(set)))
-        .filter(|(_, set)| !set.is_empty())
-        .collect()
+    applied.iter().map(|(manager, set)| (manager.clone(), pick(set))).filter(|(_, set)| !set.is_empty()).collect()
 }
 
 /// Puts two parts together again.

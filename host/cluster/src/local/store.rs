@@ -11,9 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError,
-};
+use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use tokio::sync::oneshot;
 
 use super::durable::{Durable, StoreError};
@@ -95,15 +93,9 @@ impl Opened {
     /// of it. `now` (unix milliseconds) names the file if it has to be set aside. `rebuild`: begin a
     /// new one although an older one was set aside.
     pub(crate) fn open(directory: &Path, now: u64, rebuild: bool) -> Result<Self, OpenError> {
-        make_directory(directory).map_err(|source| OpenError::Io {
-            path: directory.to_owned(),
-            source,
-        })?;
+        make_directory(directory).map_err(|source| OpenError::Io { path: directory.to_owned(), source })?;
         let path = directory.join(FILE);
-        let io = |source| OpenError::Io {
-            path: path.clone(),
-            source,
-        };
+        let io = |source| OpenError::Io { path: path.clone(), source };
         if !path.exists()
             && !rebuild
             && let Some(aside) = set_aside_before(directory).map_err(io)?
@@ -115,54 +107,34 @@ impl Opened {
         let read = catch_unwind(AssertUnwindSafe(|| Self::read(&path)))
             .unwrap_or_else(|_| Err(Unreadable::Corrupt("the database gave up".to_owned())));
         match read {
-            Ok((database, rows)) => Ok(Self {
-                database,
-                path,
-                rows,
-            }),
+            Ok((database, rows)) => Ok(Self { database, path, rows }),
             Err(Unreadable::Open(error)) => Err(*error),
             Err(Unreadable::Corrupt(reason)) => Err(set_aside(path, now, reason)),
         }
     }
 
     fn read(path: &Path) -> Result<(Database, Vec<Row>), Unreadable> {
-        let database = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|error| unreadable(path, error.into()))?;
+        let database =
+            Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| unreadable(path, error.into()))?;
         let mut rows = Vec::new();
-        let transaction = database
-            .begin_read()
-            .map_err(|error| unreadable(path, error.into()))?;
+        let transaction = database.begin_read().map_err(|error| unreadable(path, error.into()))?;
         for table in Table::ALL {
             let open = match transaction.open_table(definition(table)) {
                 Ok(open) => open,
                 Err(TableError::TableDoesNotExist(_)) => continue,
                 Err(error) => return Err(unreadable(path, error.into())),
             };
-            for row in open
-                .iter()
-                .map_err(|error| unreadable(path, error.into()))?
-            {
+            for row in open.iter().map_err(|error| unreadable(path, error.into()))? {
                 let (key, value) = row.map_err(|error| unreadable(path, error.into()))?;
                 rows.push((table, key.value().to_owned(), value.value().to_vec()));
             }
         }
         drop(transaction);
-        if let Some((.., bytes)) = rows
-            .iter()
-            .find(|(table, key, _)| *table == Table::Meta && key == FORMAT_ROW)
-        {
+        if let Some((.., bytes)) = rows.iter().find(|(table, key, _)| *table == Table::Meta && key == FORMAT_ROW) {
             let text = String::from_utf8_lossy(bytes);
-            let found: u64 = text
-                .parse()
-                .map_err(|_| Unreadable::Corrupt(format!("its format is `{text}`")))?;
+            let found: u64 = text.parse().map_err(|_| Unreadable::Corrupt(format!("its format is `{text}`")))?;
             if found > FORMAT {
-                let error = OpenError::Newer {
-                    path: path.to_owned(),
-                    found,
-                    known: FORMAT,
-                };
+                let error = OpenError::Newer { path: path.to_owned(), found, known: FORMAT };
                 return Err(Unreadable::Open(Box::new(error)));
             }
         }
@@ -178,10 +150,7 @@ impl Opened {
 
     /// Starts the writer. A fresh database, which has no rows, gets its format first.
     pub(crate) fn start(self, fresh: bool) -> Result<Store, OpenError> {
-        let store = Store::start(self.database).map_err(|source| OpenError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
+        let store = Store::start(self.database).map_err(|source| OpenError::Io { path: self.path.clone(), source })?;
         if fresh {
             let format = Mutation::Put {
                 table: Table::Meta,
@@ -203,38 +172,23 @@ enum Unreadable {
 fn unreadable(path: &Path, error: redb::Error) -> Unreadable {
     let open = |error| Unreadable::Open(Box::new(error));
     match error {
-        redb::Error::DatabaseAlreadyOpen => open(OpenError::InUse {
-            path: path.to_owned(),
-        }),
+        redb::Error::DatabaseAlreadyOpen => open(OpenError::InUse { path: path.to_owned() }),
         redb::Error::Corrupted(reason) => Unreadable::Corrupt(reason),
         redb::Error::RepairAborted => Unreadable::Corrupt("its repair was given up".to_owned()),
         redb::Error::Io(source)
-            if matches!(
-                source.kind(),
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
-            ) =>
+            if matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
         {
             Unreadable::Corrupt(source.to_string())
         }
-        redb::Error::Io(source) => open(OpenError::Io {
-            path: path.to_owned(),
-            source,
-        }),
-        other => open(OpenError::Failed {
-            path: path.to_owned(),
-            reason: other.to_string(),
-        }),
+        redb::Error::Io(source) => open(OpenError::Io { path: path.to_owned(), source }),
+        other => open(OpenError::Failed { path: path.to_owned(), reason: other.to_string() }),
     }
 }
 
 fn set_aside(path: PathBuf, now: u64, reason: String) -> OpenError {
     let aside = path.with_file_name(format!("{FILE}.corrupt-{}", now / 1000));
     match fs::rename(&path, &aside) {
-        Ok(()) => OpenError::Corrupt {
-            path,
-            aside,
-            reason,
-        },
+        Ok(()) => OpenError::Corrupt { path, aside, reason },
         Err(source) => OpenError::Io { path, source },
     }
 }
@@ -254,10 +208,7 @@ fn set_aside_before(directory: &Path) -> io::Result<Option<PathBuf>> {
 #[cfg(unix)]
 fn make_directory(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 #[cfg(not(unix))]
@@ -303,17 +254,11 @@ impl Store {
     pub(crate) fn start(database: Database) -> io::Result<Self> {
         let (queue, requests) = channel();
         let shared = Arc::new(Shared::default());
-        let writer = std::thread::Builder::new()
-            .name("setpoint-store".to_owned())
-            .spawn({
-                let shared = shared.clone();
-                move || write_all(&database, &requests, &shared)
-            })?;
-        Ok(Self {
-            queue: Mutex::new(Some(queue)),
-            writer: Mutex::new(Some(writer)),
-            shared,
-        })
+        let writer = std::thread::Builder::new().name("setpoint-store".to_owned()).spawn({
+            let shared = shared.clone();
+            move || write_all(&database, &requests, &shared)
+        })?;
+        Ok(Self { queue: Mutex::new(Some(queue)), writer: Mutex::new(Some(writer)), shared })
     }
 
     /// Queues mutations behind all that were queued before. Without mutations the answer says that
@@ -359,18 +304,8 @@ impl Store {
 
     /// Writes what is queued and closes the file. Later commits are refused.
     pub(crate) fn close(&self) {
-        drop(
-            self.queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        if let Some(writer) = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A writer that panicked has answered its waiters by hanging up.
             let _ = writer.join();
         }
@@ -397,16 +332,10 @@ fn write_all(database: &Database, requests: &Receiver<Request>, shared: &Shared)
         let result = match shared.failed.get() {
             // A hole in the middle would be worse than an end: nothing is kept after a failure.
             Some(error) => Err(error.clone()),
-            None => write_group(database, &group, shared).map_err(|error| {
-                shared
-                    .failed
-                    .get_or_init(|| StoreError::new(&error))
-                    .clone()
-            }),
+            None => write_group(database, &group, shared)
+                .map_err(|error| shared.failed.get_or_init(|| StoreError::new(&error)).clone()),
         };
-        shared
-            .waiting
-            .fetch_sub(group.len() as u64, Ordering::AcqRel);
+        shared.waiting.fetch_sub(group.len() as u64, Ordering::AcqRel);
         for request in group {
             // Nobody waits for it: fine.
             let _ = request.done.send(result.clone());

@@ -14,8 +14,8 @@ use super::fieldwise::{self, Lists};
 use super::marks::{FILE_MANAGER, PERSON_MANAGER};
 use super::model::Model;
 use super::record::{
-    Record, Stored, attach, check_identity, detach, document_of, join, materialise,
-    moves_generation, part, raw, tree, whole,
+    Record, Stored, attach, check_identity, detach, document_of, join, materialise, moves_generation, part, raw, tree,
+    whole,
 };
 
 /// What a write makes of the document of an object.
@@ -36,42 +36,21 @@ impl Model {
     pub fn perform(&mut self, now: u64, op: &Op) -> (Answer, Effects) {
         let mut effects = Effects::default();
         let answer = match op {
-            Op::Get(key) => self
-                .served(key)
-                .map(|_| self.get(key).map_or(Answer::Absent, Answer::Found)),
+            Op::Get(key) => self.served(key).map(|_| self.get(key).map_or(Answer::Absent, Answer::Found)),
             Op::ListOwned { kind, owner, .. } => match self.crd(kind) {
                 Some(_) => Ok(Answer::Listed(self.owned(kind, owner))),
                 None => Err(Refusal::UnknownKind(kind.to_string())),
             },
-            Op::Apply {
-                key,
-                object,
-                manager,
-                force,
-                precondition,
-            } => self.apply(
-                now,
-                key,
-                object,
-                manager,
-                *force,
-                precondition.as_ref(),
-                &mut effects,
-            ),
-            Op::ApplyStatus {
-                key,
-                status,
-                manager,
-                precondition,
-            } => self.apply_status(now, key, status, manager, precondition, &mut effects),
-            Op::SetFinalizer {
-                key,
-                present,
-                precondition,
-            } => self.set_finalizer(now, key, *present, precondition, &mut effects),
-            Op::Delete { key, precondition } => {
-                self.delete_child(now, key, Some(precondition), &mut effects)
+            Op::Apply { key, object, manager, force, precondition } => {
+                self.apply(now, key, object, manager, *force, precondition.as_ref(), &mut effects)
             }
+            Op::ApplyStatus { key, status, manager, precondition } => {
+                self.apply_status(now, key, status, manager, precondition, &mut effects)
+            }
+            Op::SetFinalizer { key, present, precondition } => {
+                self.set_finalizer(now, key, *present, precondition, &mut effects)
+            }
+            Op::Delete { key, precondition } => self.delete_child(now, key, Some(precondition), &mut effects),
             Op::SavePlaces { owner, places } => {
                 self.save_places(owner, places, &mut effects);
                 Ok(Answer::Done)
@@ -119,38 +98,23 @@ impl Model {
         let record = record.as_deref();
         let change = merged(&crd, record, &wanted, manager, force)?;
         if let Some(object) = unchanged(record, &change) {
-            return Ok(Answer::Applied {
-                object,
-                created: false,
-            });
+            return Ok(Answer::Applied { object, created: false });
         }
         self.admit(&crd, key, record, &change)?;
         let file = record.and_then(|record| record.stored.file.clone());
         let object = self.commit(now, &crd, key, record, change, file, effects);
-        Ok(Answer::Applied {
-            object,
-            created: record.is_none(),
-        })
+        Ok(Answer::Applied { object, created: record.is_none() })
     }
 
     /// Refuses a change that the schema or a rule does not allow.
-    pub(super) fn admit(
-        &self,
-        crd: &Crd,
-        key: &Key,
-        record: Option<&Record>,
-        change: &Change,
-    ) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, crd: &Crd, key: &Key, record: Option<&Record>, change: &Change) -> Result<(), Refusal> {
         if record.is_some() && !change.changed {
             return Ok(());
         }
         if record.is_some()
             && let Some(reason) = builtin::immutable(crd, &change.old, &change.document)
         {
-            return Err(Refusal::Immutable(format!(
-                "{} {}: {reason}",
-                crd.kind, key.name
-            )));
+            return Err(Refusal::Immutable(format!("{} {}: {reason}", crd.kind, key.name)));
         }
         let old = record.and_then(|record| record.object.as_deref());
         let errors = self.errors(crd, whole(crd, key, change.document.clone()), old);
@@ -170,10 +134,7 @@ impl Model {
     }
 
     /// Keeps a changed document. `file`: the file that defines the object.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one place where all of it comes together"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one place where all of it comes together")]
     pub(super) fn commit(
         &mut self,
         now: u64,
@@ -184,13 +145,7 @@ impl Model {
         file: Option<Name>,
         effects: &mut Effects,
     ) -> Arc<Object> {
-        let Change {
-            old,
-            document,
-            applied,
-            given,
-            ..
-        } = change;
+        let Change { old, document, applied, given, .. } = change;
         let kept_document = raw(&document);
         let (stored, misfit) = match record {
             None => {
@@ -258,50 +213,25 @@ impl Model {
         let mut document = tree(&record.stored.document);
         let mut current = json!({});
         attach(&mut current, "status", detach(&mut document, "status"));
-        let (mine, rest) = (
-            part(&record.stored.applied, &crd, true),
-            part(&record.stored.applied, &crd, false),
-        );
+        let (mine, rest) = (part(&record.stored.applied, &crd, true), part(&record.stored.applied, &crd, false));
         let keys = list_keys(&crd);
-        let mut merged = fieldwise::apply(&Lists(&keys), &current, &mine, manager, &wanted, true)
-            .map_err(conflict)?;
+        let mut merged = fieldwise::apply(&Lists(&keys), &current, &mine, manager, &wanted, true).map_err(conflict)?;
         let changed = current != merged.document;
-        attach(
-            &mut document,
-            "status",
-            detach(&mut merged.document, "status"),
-        );
-        let change = Change {
-            old: Value::Null,
-            document,
-            applied: join(rest, &merged.applied),
-            changed,
-            given: false,
-        };
+        attach(&mut document, "status", detach(&mut merged.document, "status"));
+        let change = Change { old: Value::Null, document, applied: join(rest, &merged.applied), changed, given: false };
         if let Some(object) = unchanged(Some(&record), &change) {
-            return Ok(Answer::Applied {
-                object,
-                created: false,
-            });
+            return Ok(Answer::Applied { object, created: false });
         }
         let old = record.object.as_ref().map(|object| object.value());
         let candidate = whole(&crd, key, change.document.clone());
         let errors = crd.admit(candidate, old.as_ref(), Part::Status).errors;
         if !errors.is_empty() {
             let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            return Err(Refusal::Invalid(format!(
-                "{} {}: {}",
-                crd.kind,
-                key.name,
-                texts.join("; ")
-            )));
+            return Err(Refusal::Invalid(format!("{} {}: {}", crd.kind, key.name, texts.join("; "))));
         }
         let file = record.stored.file.clone();
         let object = self.commit(now, &crd, key, Some(&record), change, file, effects);
-        Ok(Answer::Applied {
-            object,
-            created: false,
-        })
+        Ok(Answer::Applied { object, created: false })
     }
 }
 
@@ -314,38 +244,21 @@ pub(super) fn merged(
     force: bool,
 ) -> Result<Change, Refusal> {
     let mut old = record.map_or_else(|| json!({}), |record| tree(&record.stored.document));
-    let applied = record
-        .map(|record| record.stored.applied.clone())
-        .unwrap_or_default();
-    let status = if crd.has_status {
-        detach(&mut old, "status")
-    } else {
-        None
-    };
+    let applied = record.map(|record| record.stored.applied.clone()).unwrap_or_default();
+    let status = if crd.has_status { detach(&mut old, "status") } else { None };
     let (mine, rest) = (part(&applied, crd, false), part(&applied, crd, true));
     let keys = list_keys(crd);
-    let merged =
-        fieldwise::apply(&Lists(&keys), &old, &mine, manager, wanted, force).map_err(conflict)?;
+    let merged = fieldwise::apply(&Lists(&keys), &old, &mine, manager, wanted, force).map_err(conflict)?;
     let mut document = merged.document;
     let changed = old != document;
     attach(&mut document, "status", status);
-    Ok(Change {
-        old,
-        document,
-        applied: join(rest, &merged.applied),
-        changed,
-        given: changed,
-    })
+    Ok(Change { old, document, applied: join(rest, &merged.applied), changed, given: changed })
 }
 
 /// The object as it is, if a change is none.
 pub(super) fn unchanged(record: Option<&Record>, change: &Change) -> Option<Arc<Object>> {
     let record = record?;
-    if !change.changed && change.applied == *record.stored.applied {
-        record.object.clone()
-    } else {
-        None
-    }
+    if !change.changed && change.applied == *record.stored.applied { record.object.clone() } else { None }
 }
 
 /// Which lists of a kind are merged by keys. Conditions always are, by type (rule B15); what an API
@@ -362,29 +275,16 @@ pub(super) fn list_keys(crd: &Crd) -> impl Fn(&[&str]) -> Option<Vec<String>> {
 }
 
 fn conflict(conflict: fieldwise::Conflict) -> Refusal {
-    Refusal::ManagerConflict {
-        managers: conflict.managers,
-        fields: conflict.fields,
-    }
+    Refusal::ManagerConflict { managers: conflict.managers, fields: conflict.fields }
 }
 
-pub(super) fn check(
-    key: &Key,
-    stored: &Stored,
-    precondition: &Precondition,
-) -> Result<(), Refusal> {
+pub(super) fn check(key: &Key, stored: &Stored, precondition: &Precondition) -> Result<(), Refusal> {
     if precondition.uid != stored.uid {
-        return Err(Refusal::VersionConflict(format!(
-            "{key} is another object now, with uid {}",
-            stored.uid
-        )));
+        return Err(Refusal::VersionConflict(format!("{key} is another object now, with uid {}", stored.uid)));
     }
     match &precondition.resource_version {
         Some(version) if **version != *stored.version.to_string() => {
-            Err(Refusal::VersionConflict(format!(
-                "{key} is at version {}, decided upon was {version}",
-                stored.version
-            )))
+            Err(Refusal::VersionConflict(format!("{key} is at version {}, decided upon was {version}", stored.version)))
         }
         _ => Ok(()),
     }
@@ -395,8 +295,5 @@ pub(super) fn gone(key: &Key) -> Refusal {
 }
 
 pub(super) fn belongs_to_file(key: &Key, file: &str) -> Refusal {
-    Refusal::Invalid(format!(
-        "{} {} is defined by the file {file}: change or remove it there",
-        key.kind, key.name
-    ))
+    Refusal::Invalid(format!("{} {} is defined by the file {file}: change or remove it there", key.kind, key.name))
 }

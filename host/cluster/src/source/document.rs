@@ -30,10 +30,7 @@ pub(super) struct ParsedFile {
 impl ParsedFile {
     /// A file that could not be read at all.
     pub(super) fn unreadable(error: SourceError) -> Self {
-        Self {
-            errors: vec![error],
-            ..Self::default()
-        }
+        Self { errors: vec![error], ..Self::default() }
     }
 
     /// Parses the text of a file whose path below the root is `file`.
@@ -44,10 +41,7 @@ impl ParsedFile {
         digests: &RandomState,
     ) -> Self {
         let documents = parse_documents(text);
-        let place = Place {
-            file,
-            alone: documents.len() == 1,
-        };
+        let place = Place { file, alone: documents.len() == 1 };
         let mut parsed = Self::default();
         let mut lines: BTreeMap<Key, u32> = BTreeMap::new();
         let mut ignored: Option<(Position, Vec<String>)> = None;
@@ -63,54 +57,30 @@ impl ParsedFile {
             match identify(&document, place, &scope_of) {
                 Err(error) => parsed.errors.push(error),
                 Ok(Identity::Unclaimed(unclaimed)) => {
-                    parsed.unclaimed.push(UnclaimedDocument {
-                        document: unclaimed,
-                        line,
-                    });
+                    parsed.unclaimed.push(UnclaimedDocument { document: unclaimed, line });
                 }
                 Ok(Identity::Object(object)) => {
                     if let Some(first) = lines.get(&object.key) {
-                        let message = format!(
-                            "{} is defined in line {first} of this file already",
-                            title(&object.key)
-                        );
-                        parsed
-                            .errors
-                            .push(SourceError::new(Position { line, column: 1 }, message));
+                        let message = format!("{} is defined in line {first} of this file already", title(&object.key));
+                        parsed.errors.push(SourceError::new(Position { line, column: 1 }, message));
                         continue;
                     }
                     lines.insert(object.key.clone(), line);
                     if let Some(pointer) = object.ignored.first() {
-                        let (_, fields) = ignored.get_or_insert_with(|| {
-                            (document.spans.locate_key(pointer), Vec::new())
-                        });
-                        let fresh = object
-                            .ignored
-                            .iter()
-                            .filter(|field| !fields.contains(field))
-                            .cloned();
+                        let (_, fields) =
+                            ignored.get_or_insert_with(|| (document.spans.locate_key(pointer), Vec::new()));
+                        let fresh = object.ignored.iter().filter(|field| !fields.contains(field)).cloned();
                         fields.extend(fresh.collect::<Vec<_>>());
                     }
                     parsed.notices.extend(object.notices.iter().cloned());
                     let digest = digests.hash_one(object.value.to_string());
-                    parsed.objects.push(FileObject {
-                        object: *object,
-                        line,
-                        spans: document.spans,
-                        digest,
-                    });
+                    parsed.objects.push(FileObject { object: *object, line, spans: document.spans, digest });
                 }
             }
         }
         if let Some((position, fields)) = ignored {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|field| field[1..].replace('/', "."))
-                .collect();
-            let message = format!(
-                "ignored, because only the host sets it: {}",
-                fields.join(", ")
-            );
+            let fields: Vec<String> = fields.iter().map(|field| field[1..].replace('/', ".")).collect();
+            let message = format!("ignored, because only the host sets it: {}", fields.join(", "));
             parsed.notices.push(Notice { position, message });
         }
         parsed.notices.sort_by_key(|notice| notice.position);

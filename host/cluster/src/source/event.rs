@@ -49,10 +49,7 @@ pub struct FileReport {
 impl FileReport {
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
-        self.errors.is_empty()
-            && self.held.is_empty()
-            && self.unclaimed.is_empty()
-            && self.notices.is_empty()
+        self.errors.is_empty() && self.held.is_empty() && self.unclaimed.is_empty() && self.notices.is_empty()
     }
 }
 

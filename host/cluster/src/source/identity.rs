@@ -110,29 +110,18 @@ pub fn identify(
     place: Place<'_>,
     scope_of: impl Fn(&str, &str) -> Option<Scope>,
 ) -> Result<Identity, SourceError> {
-    let at =
-        |pointer: &str, message: String| SourceError::new(document.spans.locate(pointer), message);
+    let at = |pointer: &str, message: String| SourceError::new(document.spans.locate(pointer), message);
     let Some(object) = document.value.as_object() else {
-        return Err(at(
-            "",
-            "an object is expected: a mapping with apiVersion and kind".into(),
-        ));
+        return Err(at("", "an object is expected: a mapping with apiVersion and kind".into()));
     };
     let api_version = required(document, object, "apiVersion")?;
     let kind = required(document, object, "kind")?;
     let (group, version) = split_api_version(api_version);
-    if version.is_empty() || version.contains('/') || group.is_empty() == api_version.contains('/')
-    {
-        return Err(at(
-            "/apiVersion",
-            format!("apiVersion {api_version:?} is not VERSION or GROUP/VERSION"),
-        ));
+    if version.is_empty() || version.contains('/') || group.is_empty() == api_version.contains('/') {
+        return Err(at("/apiVersion", format!("apiVersion {api_version:?} is not VERSION or GROUP/VERSION")));
     }
     if kind.contains(['/', '%']) || group.contains('%') {
-        return Err(at(
-            "/kind",
-            format!("{kind:?} of {group:?} is not the name of a kind"),
-        ));
+        return Err(at("/kind", format!("{kind:?} of {group:?} is not the name of a kind")));
     }
     let none = Map::new();
     let metadata = match object.get("metadata") {
@@ -140,25 +129,13 @@ pub fn identify(
         Some(Value::Object(metadata)) => metadata,
         Some(_) => return Err(at("/metadata", "metadata must be a mapping".into())),
     };
-    if metadata
-        .get("generateName")
-        .is_some_and(|name| !name.is_null())
-    {
+    if metadata.get("generateName").is_some_and(|name| !name.is_null()) {
         let message = "generateName makes a new object each time the file is read; give metadata.name instead";
-        return Err(SourceError::new(
-            document.spans.locate_key("/metadata/generateName"),
-            message,
-        ));
+        return Err(SourceError::new(document.spans.locate_key("/metadata/generateName"), message));
     }
-    if metadata
-        .get("finalizers")
-        .is_some_and(|list| !list.is_null() && list.as_array().is_none_or(|l| !l.is_empty()))
-    {
+    if metadata.get("finalizers").is_some_and(|list| !list.is_null() && list.as_array().is_none_or(|l| !l.is_empty())) {
         let message = "finalizers are set by the host; a file must not have them";
-        return Err(SourceError::new(
-            document.spans.locate_key("/metadata/finalizers"),
-            message,
-        ));
+        return Err(SourceError::new(document.spans.locate_key("/metadata/finalizers"), message));
     }
 
     let mut notices = Vec::new();
@@ -167,10 +144,7 @@ pub fn identify(
     if let Some(namespace) = namespace
         && !is_label(namespace)
     {
-        return Err(at(
-            "/metadata/namespace",
-            format!("{namespace:?} is not a namespace name (RFC 1123 label)"),
-        ));
+        return Err(at("/metadata/namespace", format!("{namespace:?} is not a namespace name (RFC 1123 label)")));
     }
 
     let Some(scope) = scope_of(group, kind) else {
@@ -187,10 +161,7 @@ pub fn identify(
         (false, None) => None,
         (false, Some(_)) => {
             let message = format!("{kind} is cluster-scoped: its objects have no namespace");
-            return Err(SourceError::new(
-                document.spans.locate_key("/metadata/namespace"),
-                message,
-            ));
+            return Err(SourceError::new(document.spans.locate_key("/metadata/namespace"), message));
         }
     };
 
@@ -222,21 +193,12 @@ pub fn identify(
     })))
 }
 
-fn required<'a>(
-    document: &Document,
-    object: &'a Map<String, Value>,
-    field: &str,
-) -> Result<&'a str, SourceError> {
-    let error =
-        |message: String| SourceError::new(document.spans.locate(&format!("/{field}")), message);
+fn required<'a>(document: &Document, object: &'a Map<String, Value>, field: &str) -> Result<&'a str, SourceError> {
+    let error = |message: String| SourceError::new(document.spans.locate(&format!("/{field}")), message);
     match object.get(field) {
-        None | Some(Value::Null) => Err(SourceError::new(
-            Position {
-                line: document.line,
-                column: 1,
-            },
-            format!("{field} is missing"),
-        )),
+        None | Some(Value::Null) => {
+            Err(SourceError::new(Position { line: document.line, column: 1 }, format!("{field} is missing")))
+        }
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
         Some(Value::String(_)) => Err(error(format!("{field} is empty"))),
         Some(_) => Err(error(format!("{field} must be a string"))),
@@ -254,10 +216,7 @@ fn optional<'a>(
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => {
             let message = format!("metadata.{field} must be a string; put it in quotes");
-            Err(SourceError::new(
-                document.spans.locate(&format!("/metadata/{field}")),
-                message,
-            ))
+            Err(SourceError::new(document.spans.locate(&format!("/metadata/{field}")), message))
         }
     }
 }
@@ -269,10 +228,7 @@ fn name<'a>(
     notices: &mut Vec<Notice>,
 ) -> Result<&'a str, SourceError> {
     let stem = place.stem();
-    let start = Position {
-        line: document.line,
-        column: 1,
-    };
+    let start = Position { line: document.line, column: 1 };
     let Some(name) = optional(document, metadata, "name")? else {
         return match (place.alone, is_subdomain(stem)) {
             (true, true) => Ok(stem),
@@ -282,10 +238,9 @@ fn name<'a>(
                     "metadata.name is missing, and the file's name {stem:?} is not a name for an object (RFC 1123)"
                 ),
             )),
-            (false, _) => Err(SourceError::new(
-                start,
-                "metadata.name is missing, and the file has more than one document",
-            )),
+            (false, _) => {
+                Err(SourceError::new(start, "metadata.name is missing, and the file has more than one document"))
+            }
         };
     };
     if !is_subdomain(name) {
@@ -293,19 +248,11 @@ fn name<'a>(
             "{name:?} is not a name for an object: lower case letters, digits, '-' and '.', at most 253, beginning and ending \
              with a letter or digit (RFC 1123)"
         );
-        return Err(SourceError::new(
-            document.spans.locate("/metadata/name"),
-            message,
-        ));
+        return Err(SourceError::new(document.spans.locate("/metadata/name"), message));
     }
     if place.alone && name != stem {
-        let message = format!(
-            "the object is called {name:?} as metadata.name says, not {stem:?} like its file"
-        );
-        notices.push(Notice {
-            position: document.spans.locate("/metadata/name"),
-            message,
-        });
+        let message = format!("the object is called {name:?} as metadata.name says, not {stem:?} like its file");
+        notices.push(Notice { position: document.spans.locate("/metadata/name"), message });
     }
     Ok(name)
 }

@@ -115,10 +115,7 @@ impl Ledger {
             }
             Err(ReadError::Refused(error)) => (ParsedFile::unreadable(error), None),
             Err(ReadError::Gone) if path.is_symlink() => {
-                let error = SourceError::new(
-                    Position { line: 1, column: 1 },
-                    "a symlink that leads nowhere",
-                );
+                let error = SourceError::new(Position { line: 1, column: 1 }, "a symlink that leads nowhere");
                 (ParsedFile::unreadable(error), None)
             }
             Err(ReadError::Gone) => return Outcome::Gone,
@@ -131,34 +128,18 @@ impl Ledger {
     }
 
     fn parse(&self, file: &str, text: &str) -> ParsedFile {
-        ParsedFile::parse(
-            file,
-            text,
-            |group, kind| (self.kinds)(group, kind),
-            &self.digests,
-        )
+        ParsedFile::parse(file, text, |group, kind| (self.kinds)(group, kind), &self.digests)
     }
 
     fn take(&mut self, now: Time, file: &Name, parsed: ParsedFile, state: Option<FileState>) {
-        let mut keys: BTreeSet<Key> = parsed
-            .objects
-            .iter()
-            .map(|object| object.object.key.clone())
-            .collect();
+        let mut keys: BTreeSet<Key> = parsed.objects.iter().map(|object| object.object.key.clone()).collect();
         // An object whose kind is not claimed any more is not gone: its document is there.
-        let kept = parsed
-            .unclaimed
-            .iter()
-            .flat_map(|unclaimed| unclaimed.document.possible_keys());
+        let kept = parsed.unclaimed.iter().flat_map(|unclaimed| unclaimed.document.possible_keys());
         keys.extend(kept.filter(|key| self.proof.file_of(key).is_some()));
         let whole = parsed.errors.is_empty();
         let record = Record {
             state,
-            lines: parsed
-                .objects
-                .iter()
-                .map(|object| (object.object.key.clone(), object.line))
-                .collect(),
+            lines: parsed.objects.iter().map(|object| (object.object.key.clone(), object.line)).collect(),
             unclaimed: parsed.unclaimed,
             errors: parsed.errors,
             notices: parsed.notices,
@@ -178,32 +159,12 @@ impl Ledger {
         if self.proof.file_of(key) != Some(file) {
             return;
         }
-        if self
-            .told
-            .get(key)
-            .is_some_and(|told| told.digest == object.digest && told.file == *file)
-        {
+        if self.told.get(key).is_some_and(|told| told.digest == object.digest && told.file == *file) {
             return;
         }
-        self.told.insert(
-            key.clone(),
-            Told {
-                digest: object.digest,
-                file: file.clone(),
-            },
-        );
-        let FileObject {
-            object,
-            line,
-            spans,
-            ..
-        } = object;
-        self.tell(SourceEvent::Desired(Box::new(Desired {
-            object,
-            file: file.clone(),
-            line,
-            spans,
-        })));
+        self.told.insert(key.clone(), Told { digest: object.digest, file: file.clone() });
+        let FileObject { object, line, spans, .. } = object;
+        self.tell(SourceEvent::Desired(Box::new(Desired { object, file: file.clone(), line, spans })));
     }
 
     /// Carries out decisions. What the file that was just read gives was told already.
@@ -211,8 +172,7 @@ impl Ledger {
         for decision in decisions {
             match decision {
                 Decision::Present { key, file } => {
-                    self.stale_reports
-                        .extend(self.proof.definers(&key).cloned());
+                    self.stale_reports.extend(self.proof.definers(&key).cloned());
                     if just_read != Some(&file) {
                         self.tell_from(&file, &key);
                     }
@@ -242,8 +202,7 @@ impl Ledger {
     pub(super) fn removed(&mut self, now: Time, path: &Name) {
         let below = format!("{path}/");
         let gone = |file: &str| file == &**path || file.starts_with(&below);
-        self.stale_reports
-            .extend(self.files.keys().filter(|file| gone(file)).cloned());
+        self.stale_reports.extend(self.files.keys().filter(|file| gone(file)).cloned());
         self.files.retain(|file, _| !gone(file));
         let refused = self.refused.keys().filter(|file| gone(file));
         self.stale_reports.extend(refused.cloned());
@@ -263,26 +222,18 @@ impl Ledger {
 
     /// Whether a file has to be read, going by its state.
     pub(super) fn has_changed(&self, file: &Name, state: &FileState) -> bool {
-        self.files
-            .get(file)
-            .is_none_or(|record| record.state.as_ref() != Some(state))
+        self.files.get(file).is_none_or(|record| record.state.as_ref() != Some(state))
     }
 
     /// A scan has ended, and its changed files were read.
     pub(super) fn scan_completed(&mut self, started: Time, now: Time, scan: Scan) {
         if scan.identity.is_none() || scan.complete {
-            let left: Vec<Name> = self
-                .files
-                .keys()
-                .filter(|file| !scan.files.contains_key(*file))
-                .cloned()
-                .collect();
+            let left: Vec<Name> = self.files.keys().filter(|file| !scan.files.contains_key(*file)).cloned().collect();
             for file in left {
                 self.files.remove(&file);
                 self.stale_reports.insert(file);
             }
-            self.stale_reports
-                .extend(self.refused.keys().chain(scan.errors.keys()).cloned());
+            self.stale_reports.extend(self.refused.keys().chain(scan.errors.keys()).cloned());
             self.refused = scan.errors;
         }
         let result = ScanResult {
@@ -310,10 +261,7 @@ impl Ledger {
 
     /// Files with documents that nobody claimed.
     pub(super) fn unclaimed_files(&self) -> Vec<Name> {
-        let files = self
-            .files
-            .iter()
-            .filter(|(_, record)| !record.unclaimed.is_empty());
+        let files = self.files.iter().filter(|(_, record)| !record.unclaimed.is_empty());
         files.map(|(file, _)| file.clone()).collect()
     }
 
@@ -340,10 +288,7 @@ impl Ledger {
         }
         if self.suspicion.as_ref() != self.proof.suspicion() {
             self.suspicion = self.proof.suspicion().cloned();
-            let event = self
-                .suspicion
-                .clone()
-                .map_or(SourceEvent::Trusted, SourceEvent::Suspicious);
+            let event = self.suspicion.clone().map_or(SourceEvent::Trusted, SourceEvent::Suspicious);
             self.tell(event);
         }
     }
@@ -360,12 +305,7 @@ impl Ledger {
             report.errors.clone_from(&record.errors);
             report.unclaimed.clone_from(&record.unclaimed);
             report.notices.clone_from(&record.notices);
-            report.notices.extend(
-                record
-                    .lines
-                    .iter()
-                    .filter_map(|(key, line)| self.shadowed(file, key, *line)),
-            );
+            report.notices.extend(record.lines.iter().filter_map(|(key, line)| self.shadowed(file, key, *line)));
             report.notices.sort_by_key(|notice| notice.position);
         }
         report.errors.extend(self.refused.get(file).cloned());
@@ -381,23 +321,15 @@ impl Ledger {
         if giver == file || !self.proof.definers(key).any(|definer| definer == giver) {
             return None;
         }
-        let message = format!(
-            "{} is defined in {giver} as well, which keeps it; this document is not used",
-            title(key)
-        );
-        Some(Notice {
-            position: Position { line, column: 1 },
-            message,
-        })
+        let message =
+            format!("{} is defined in {giver} as well, which keeps it; this document is not used", title(key));
+        Some(Notice { position: Position { line, column: 1 }, message })
     }
 }
 
 fn is_racy(state: &FileState) -> bool {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_nanos());
-    let nanoseconds =
-        |(seconds, rest): (i64, i64)| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    let nanoseconds = |(seconds, rest): (i64, i64)| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
     let changed = nanoseconds(state.modified).max(nanoseconds(state.changed));
     changed + RACY_NANOSECONDS > i128::try_from(now).unwrap_or(i128::MAX)
 }

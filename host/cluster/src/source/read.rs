@@ -21,10 +21,7 @@ pub fn check(metadata: &Metadata) -> Result<(), SourceError> {
         return Err(SourceError::new(START, "not a regular file"));
     }
     if metadata.len() > MAX_FILE {
-        let message = format!(
-            "{} bytes are more than the {MAX_FILE} that a file may have",
-            metadata.len()
-        );
+        let message = format!("{} bytes are more than the {MAX_FILE} that a file may have", metadata.len());
         return Err(SourceError::new(START, message));
     }
     Ok(())
@@ -50,16 +47,10 @@ pub fn read_text(path: &Path) -> Result<(String, Metadata), ReadError> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let (valid, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let last = valid
-            .rsplit(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
+        let last = valid.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
         let column = String::from_utf8_lossy(last).chars().count() + 1;
         let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let position = Position {
-            line: small(line),
-            column: small(column),
-        };
+        let position = Position { line: small(line), column: small(column) };
         ReadError::Refused(SourceError::new(position, "not UTF-8"))
     })?;
     Ok((text, metadata))

@@ -76,10 +76,7 @@ pub struct Scan {
 
 /// Whether a file of this name is desired state.
 pub fn is_definition(name: &str) -> bool {
-    !is_hidden(name)
-        && [".yaml", ".yml", ".json"]
-            .iter()
-            .any(|extension| name.ends_with(extension))
+    !is_hidden(name) && [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension))
 }
 
 /// Whether an entry of this name is never looked at.
@@ -89,19 +86,12 @@ pub fn is_hidden(name: &str) -> bool {
 
 /// The identity of a directory.
 pub fn identity_of(metadata: &Metadata) -> RootIdentity {
-    RootIdentity {
-        dev: metadata.dev(),
-        ino: metadata.ino(),
-    }
+    RootIdentity { dev: metadata.dev(), ino: metadata.ino() }
 }
 
 /// A path below the root, from that of its directory.
 pub fn join(directory: &str, name: &str) -> Name {
-    if directory.is_empty() {
-        name.into()
-    } else {
-        format!("{directory}/{name}").into()
-    }
+    if directory.is_empty() { name.into() } else { format!("{directory}/{name}").into() }
 }
 
 /// Scans a root. `enter` is called with each directory (resolved, with its identity) before it is
@@ -110,14 +100,7 @@ pub fn scan(root: &Path, enter: &mut dyn FnMut(&Path, RootIdentity)) -> Scan {
     let Ok((resolved, identity)) = resolve(root) else {
         return Scan::default();
     };
-    let mut scanner = Scanner {
-        scan: Scan {
-            complete: true,
-            ..Scan::default()
-        },
-        above: Vec::new(),
-        enter,
-    };
+    let mut scanner = Scanner { scan: Scan { complete: true, ..Scan::default() }, above: Vec::new(), enter };
     let listed = scanner.directory("", &resolved, identity);
     let mut scan = scanner.scan;
     if listed.is_err() {
@@ -125,13 +108,8 @@ pub fn scan(root: &Path, enter: &mut dyn FnMut(&Path, RootIdentity)) -> Scan {
     }
     scan.identity = Some(identity);
     scan.complete &= resolve(root).is_ok_and(|(_, now)| now == identity);
-    let directories: BTreeSet<&Path> = scan
-        .directories
-        .iter()
-        .map(|directory| directory.resolved.as_path())
-        .collect();
-    scan.outside
-        .retain(|path| !directories.contains(path.as_path()));
+    let directories: BTreeSet<&Path> = scan.directories.iter().map(|directory| directory.resolved.as_path()).collect();
+    scan.outside.retain(|path| !directories.contains(path.as_path()));
     for path in &scan.outside {
         if let Ok(metadata) = fs::metadata(path) {
             enter(path, identity_of(&metadata));
@@ -157,18 +135,10 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    fn directory(
-        &mut self,
-        relative: &str,
-        resolved: &Path,
-        identity: RootIdentity,
-    ) -> io::Result<()> {
+    fn directory(&mut self, relative: &str, resolved: &Path, identity: RootIdentity) -> io::Result<()> {
         (self.enter)(resolved, identity);
         let entries = fs::read_dir(resolved)?;
-        self.scan.directories.push(Directory {
-            relative: relative.into(),
-            resolved: resolved.to_owned(),
-        });
+        self.scan.directories.push(Directory { relative: relative.into(), resolved: resolved.to_owned() });
         self.above.push(identity);
         let mut result = Ok(());
         for entry in entries {
@@ -236,11 +206,7 @@ impl Scanner<'_> {
         if self.above.len() >= MAX_DEPTH {
             return self.refuse(relative, "directories are nested too deeply");
         }
-        let resolved = if link {
-            fs::canonicalize(path)
-        } else {
-            Ok(path.to_owned())
-        };
+        let resolved = if link { fs::canonicalize(path) } else { Ok(path.to_owned()) };
         let listed = resolved.and_then(|resolved| self.directory(&relative, &resolved, identity));
         match listed {
             Ok(()) => {}
@@ -250,9 +216,6 @@ impl Scanner<'_> {
     }
 
     fn refuse(&mut self, relative: Name, why: &str) {
-        self.scan.errors.insert(
-            relative,
-            SourceError::new(Position { line: 1, column: 1 }, why),
-        );
+        self.scan.errors.insert(relative, SourceError::new(Position { line: 1, column: 1 }, why));
     }
 }

@@ -62,21 +62,13 @@ impl SourceOptions {
     ///
     /// # Errors
     /// If the root cannot be one, and no object of it is known that had to be kept.
-    pub fn start(
-        self,
-        sink: impl FnMut(SourceEvent) + Send + 'static,
-    ) -> Result<FileSource, StartError> {
+    pub fn start(self, sink: impl FnMut(SourceEvent) + Send + 'static) -> Result<FileSource, StartError> {
         let root = std::path::absolute(&self.root).map_err(StartError::Io)?;
         let created = self.known.is_empty() && make_root(&root)?;
         let (input, inputs) = mpsc::channel();
         let worker = Worker::new(root, self, input.clone(), inputs, Box::new(sink), created);
-        let thread = thread::Builder::new()
-            .name("file-source".into())
-            .spawn(move || worker.run());
-        Ok(FileSource {
-            input,
-            thread: Some(thread.map_err(StartError::Io)?),
-        })
+        let thread = thread::Builder::new().name("file-source".into()).spawn(move || worker.run());
+        Ok(FileSource { input, thread: Some(thread.map_err(StartError::Io)?) })
     }
 }
 

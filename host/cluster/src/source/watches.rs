@@ -25,14 +25,7 @@ pub(super) struct Watches {
 
 impl Watches {
     pub(super) fn new(input: Sender<Input>, forced_polling: bool) -> Self {
-        Self {
-            input,
-            forced_polling,
-            watcher: None,
-            placed: HashMap::new(),
-            visited: HashSet::new(),
-            failure: None,
-        }
+        Self { input, forced_polling, watcher: None, placed: HashMap::new(), visited: HashSet::new(), failure: None }
     }
 
     /// A scan begins.
@@ -45,8 +38,7 @@ impl Watches {
         }
         if self.watcher.is_none() {
             // CORE leaves out opening and reading: the host's own scans must not wake it.
-            let config = Config::default()
-                .with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE);
+            let config = Config::default().with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE);
             let input = self.input.clone();
             let handler = move |event| drop(input.send(Input::File(event)));
             match RecommendedWatcher::new(handler, config) {

@@ -95,11 +95,7 @@ impl Worker {
         sink: Box<dyn FnMut(SourceEvent) + Send>,
         created: bool,
     ) -> Self {
-        let milliseconds = |duration: Duration| {
-            Time::try_from(duration.as_millis())
-                .unwrap_or(Time::MAX)
-                .max(1)
-        };
+        let milliseconds = |duration: Duration| Time::try_from(duration.as_millis()).unwrap_or(Time::MAX).max(1);
         Self {
             watches: Watches::new(input, options.force_polling),
             rescan: milliseconds(options.rescan),
@@ -159,48 +155,25 @@ impl Worker {
     }
 
     fn scan_due(&self) -> Time {
-        let asked = self
-            .scan_wanted
-            .into_iter()
-            .chain(self.ledger.proof().next_scan());
-        asked
-            .chain([self.next_periodic])
-            .min()
-            .unwrap_or(self.next_periodic)
-            .max(self.not_before)
+        let asked = self.scan_wanted.into_iter().chain(self.ledger.proof().next_scan());
+        asked.chain([self.next_periodic]).min().unwrap_or(self.next_periodic).max(self.not_before)
     }
 
     fn deadline(&self) -> Time {
         let pending = self.pending.values().map(|pending| pending.due);
-        pending
-            .chain(self.ledger.proof().next_tick())
-            .chain([self.scan_due()])
-            .min()
-            .unwrap_or(Time::MAX)
+        pending.chain(self.ledger.proof().next_tick()).chain([self.scan_due()]).min().unwrap_or(Time::MAX)
     }
 
     /// Does what its time has come for.
     fn due(&mut self) {
         let now = self.now();
-        let due: Vec<Name> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.due <= now)
-            .map(|(file, _)| file.clone())
-            .collect();
+        let due: Vec<Name> =
+            self.pending.iter().filter(|(_, pending)| pending.due <= now).map(|(file, _)| file.clone()).collect();
         for file in due {
-            let tried = self
-                .pending
-                .remove(&file)
-                .is_some_and(|pending| pending.tried);
+            let tried = self.pending.remove(&file).is_some_and(|pending| pending.tried);
             self.read(&file, !tried);
         }
-        if self
-            .ledger
-            .proof()
-            .next_tick()
-            .is_some_and(|due| due <= now)
-        {
+        if self.ledger.proof().next_tick().is_some_and(|due| due <= now) {
             self.ledger.tick(now);
         }
         if self.scan_due() <= self.now() {
@@ -247,8 +220,7 @@ impl Worker {
 
     fn sort_path(&mut self, kind: &EventKind, index: usize, path: &Path, batch: &mut Batch) {
         let removal = is_removal(kind, index);
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str))
-        else {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
             return;
         };
         if let Some(relatives) = self.directories.get(path) {
@@ -262,23 +234,17 @@ impl Worker {
             }
         } else if let Some(relatives) = self.directories.get(parent) {
             if scan::is_definition(name) {
-                let files: Vec<Name> = relatives
-                    .iter()
-                    .map(|relative| scan::join(relative, name))
-                    .collect();
+                let files: Vec<Name> = relatives.iter().map(|relative| scan::join(relative, name)).collect();
                 for file in files {
                     self.sort_file(kind, removal, file, batch);
                 }
             } else if name.starts_with("..") {
                 // The hidden part of a mounted ConfigMap: what the visible links lead to.
                 batch.scan = true;
-            } else if !scan::is_hidden(name) && may_be_directory(kind) && (removal || path.is_dir())
-            {
+            } else if !scan::is_hidden(name) && may_be_directory(kind) && (removal || path.is_dir()) {
                 batch.scan = true;
             }
-        } else if self.outside.contains(parent)
-            || self.ledger.root().file_name() == Some(OsStr::new(name))
-        {
+        } else if self.outside.contains(parent) || self.ledger.root().file_name() == Some(OsStr::new(name)) {
             // A file that links lead to, or the root itself in the directory above it.
             batch.scan |= !matches!(kind, EventKind::Access(access) if !is_written(access));
         }
@@ -288,11 +254,7 @@ impl Worker {
         match kind {
             EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => {
                 let now = self.now();
-                let pending = self.pending.entry(file).or_insert(Pending {
-                    due: 0,
-                    since: now,
-                    tried: false,
-                });
+                let pending = self.pending.entry(file).or_insert(Pending { due: 0, since: now, tried: false });
                 pending.due = (now + QUIET).min(pending.since + QUIET_LONGEST);
             }
             EventKind::Access(access) if !is_written(access) => {}
@@ -312,32 +274,23 @@ impl Worker {
         }
         // What went away first, so that what it became is where it moved to.
         for directory in &batch.directories_removed {
-            if self
-                .ledger
-                .root()
-                .join(&**directory)
-                .symlink_metadata()
-                .is_err()
-            {
+            if self.ledger.root().join(&**directory).symlink_metadata().is_err() {
                 let now = self.now();
                 self.ledger.removed(now, directory);
             }
         }
         let root = self.ledger.root();
-        let (gone, there): (Vec<_>, Vec<_>) =
-            batch.files.into_iter().partition(|(file, removal)| {
-                *removal && root.join(&**file).symlink_metadata().is_err()
-            });
+        let (gone, there): (Vec<_>, Vec<_>) = batch
+            .files
+            .into_iter()
+            .partition(|(file, removal)| *removal && root.join(&**file).symlink_metadata().is_err());
         for (file, _) in gone {
             self.pending.remove(&file);
             let now = self.now();
             self.ledger.removed(now, &file);
         }
         for (file, _) in there {
-            let tried = self
-                .pending
-                .remove(&file)
-                .is_some_and(|pending| pending.tried);
+            let tried = self.pending.remove(&file).is_some_and(|pending| pending.tried);
             self.read(&file, !tried);
         }
         if let Some(ticket) = batch.reclassify {
@@ -356,14 +309,7 @@ impl Worker {
         match self.ledger.read(now, file, patient) {
             Outcome::Taken => {}
             Outcome::Torn => {
-                self.pending.insert(
-                    file.clone(),
-                    Pending {
-                        due: now + QUIET,
-                        since: now,
-                        tried: true,
-                    },
-                );
+                self.pending.insert(file.clone(), Pending { due: now + QUIET, since: now, tried: true });
             }
             // Not seen going, or not a file: the scan says what it is.
             Outcome::Gone if !self.ledger.knows(file) => {}
@@ -383,26 +329,18 @@ impl Worker {
         self.watches.begin();
         self.watch_above();
         let watches = &mut self.watches;
-        let found = scan::scan(self.ledger.root(), &mut |path, identity| {
-            watches.place(path, identity)
-        });
+        let found = scan::scan(self.ledger.root(), &mut |path, identity| watches.place(path, identity));
         if found.complete || found.identity.is_none() {
             self.watches.end();
         }
         self.directories.clear();
         for directory in &found.directories {
-            self.directories
-                .entry(directory.resolved.clone())
-                .or_default()
-                .push(directory.relative.clone());
+            self.directories.entry(directory.resolved.clone()).or_default().push(directory.relative.clone());
         }
         self.outside.clone_from(&found.outside);
         for (file, state) in &found.files {
             if read_all || self.ledger.has_changed(file, state) {
-                let tried = self
-                    .pending
-                    .remove(file)
-                    .is_some_and(|pending| pending.tried);
+                let tried = self.pending.remove(file).is_some_and(|pending| pending.tried);
                 // At the start nothing is known yet that patience could save.
                 self.read(file, self.initial_done && !tried);
             }
@@ -417,21 +355,12 @@ impl Worker {
         let took = now - started;
         self.not_before = now + (took * (SCAN_SHARE - 1)).clamp(SCAN_PAUSE, OVERFLOW_LONGEST);
         let failure = self.watches.failure().map(str::to_owned);
-        let pause = if failure.is_some() || !there {
-            self.poll
-        } else {
-            self.rescan
-        };
+        let pause = if failure.is_some() || !there { self.poll } else { self.rescan };
         if periodic || pause < self.rescan {
             self.next_periodic = now + pause;
         }
         if self.polling != failure {
-            let event =
-                failure
-                    .clone()
-                    .map_or(SourceEvent::Watching, |reason| SourceEvent::Polling {
-                        reason,
-                    });
+            let event = failure.clone().map_or(SourceEvent::Watching, |reason| SourceEvent::Polling { reason });
             self.polling = failure;
             self.ledger.tell(event);
         }
@@ -469,8 +398,5 @@ fn is_written(access: &AccessKind) -> bool {
 }
 
 fn may_be_directory(kind: &EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
-    )
+    matches!(kind, EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
 }

@@ -37,10 +37,7 @@ pub struct SourceError {
 impl SourceError {
     /// An error at a place.
     pub fn new(position: Position, message: impl Into<String>) -> Self {
-        Self {
-            position,
-            message: message.into(),
-        }
+        Self { position, message: message.into() }
     }
 }
 
@@ -99,19 +96,14 @@ impl Spans {
         let mut at = 0;
         for part in pointer.split('/').skip(1) {
             let name = part.replace("~1", "/").replace("~0", "~");
-            let child = self
-                .nodes
-                .iter()
-                .enumerate()
-                .skip(at + 1)
-                .find(|(_, node)| {
-                    node.parent as usize == at
-                        && match &node.step {
-                            Step::Root => false,
-                            Step::Member(member) => **member == *name,
-                            Step::Item(index) => name.parse() == Ok(*index),
-                        }
-                });
+            let child = self.nodes.iter().enumerate().skip(at + 1).find(|(_, node)| {
+                node.parent as usize == at
+                    && match &node.step {
+                        Step::Root => false,
+                        Step::Member(member) => **member == *name,
+                        Step::Item(index) => name.parse() == Ok(*index),
+                    }
+            });
             match child {
                 Some((index, _)) => at = index,
                 None => return (&self.nodes[at], false),
@@ -125,11 +117,7 @@ impl Spans {
 /// comments are skipped. JSON is read by the same parser.
 pub fn parse_documents(text: &str) -> Vec<ParsedDocument> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    split(text)
-        .into_iter()
-        .filter(|part| part.has_content())
-        .map(|part| part.parse())
-        .collect()
+    split(text).into_iter().filter(|part| part.has_content()).map(|part| part.parse()).collect()
 }
 
 /// A document's text with the number of lines before it.
@@ -141,8 +129,7 @@ struct Part<'a> {
 /// `---` or `...` alone or followed by a blank, at the beginning of a line. Inside a block scalar
 /// of a document that is an error of YAML's, so no content can look like it.
 fn is_marker(line: &str, marker: &str) -> bool {
-    line.strip_prefix(marker)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+    line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 fn split(text: &str) -> Vec<Part<'_>> {
@@ -152,25 +139,16 @@ fn split(text: &str) -> Vec<Part<'_>> {
     for line in text.split_inclusive('\n') {
         let end = at + line.len();
         if is_marker(line, "---") {
-            parts.push(Part {
-                text: &text[start..at],
-                lines_before: start_line,
-            });
+            parts.push(Part { text: &text[start..at], lines_before: start_line });
             (start, start_line) = (at, line_number);
         } else if is_marker(line, "...") {
-            parts.push(Part {
-                text: &text[start..at],
-                lines_before: start_line,
-            });
+            parts.push(Part { text: &text[start..at], lines_before: start_line });
             (start, start_line) = (end, line_number + 1);
         }
         at = end;
         line_number += 1;
     }
-    parts.push(Part {
-        text: &text[start..],
-        lines_before: start_line,
-    });
+    parts.push(Part { text: &text[start..], lines_before: start_line });
     parts
 }
 
@@ -179,17 +157,11 @@ impl Part<'_> {
     fn first_content(&self) -> Option<u32> {
         let mut lines = (0u32..).zip(self.text.lines());
         let content = |line: &str, first: bool| {
-            let line = if first && is_marker(line, "---") {
-                &line[3..]
-            } else {
-                line
-            };
+            let line = if first && is_marker(line, "---") { &line[3..] } else { line };
             let line = line.trim();
             !line.is_empty() && !line.starts_with('#')
         };
-        lines
-            .find(|(number, line)| content(line, *number == 0) && !line.starts_with('%'))
-            .map(|(number, _)| number)
+        lines.find(|(number, line)| content(line, *number == 0) && !line.starts_with('%')).map(|(number, _)| number)
     }
 
     fn has_content(&self) -> bool {
@@ -203,23 +175,13 @@ impl Part<'_> {
         let start = Position { line, column: 1 };
         let mut spans = Spans { nodes: Vec::new() };
         let position = place(&root.referenced, self.lines_before).unwrap_or(start);
-        let value = build(
-            root,
-            0,
-            Step::Root,
-            position,
-            self.lines_before,
-            &mut spans.nodes,
-        );
+        let value = build(root, 0, Step::Root, position, self.lines_before, &mut spans.nodes);
         Ok(Document { value, spans, line })
     }
 
     fn error(&self, error: &serde_saphyr::Error, start: Position) -> SourceError {
         let error = error.without_snippet();
-        let position = error
-            .location()
-            .as_ref()
-            .and_then(|location| place(location, self.lines_before));
+        let position = error.location().as_ref().and_then(|location| place(location, self.lines_before));
         let message = serde_saphyr::DefaultMessageFormatter.format_message(error);
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         SourceError::new(position.unwrap_or(start), message)
@@ -236,14 +198,8 @@ fn options() -> serde_saphyr::Options {
 }
 
 fn place(location: &Location, lines_before: u32) -> Option<Position> {
-    let (line, column) = (
-        u32::try_from(location.line()).ok()?,
-        u32::try_from(location.column()).ok()?,
-    );
-    (line > 0).then_some(Position {
-        line: line + lines_before,
-        column: column.max(1),
-    })
+    let (line, column) = (u32::try_from(location.line()).ok()?, u32::try_from(location.column()).ok()?);
+    (line > 0).then_some(Position { line: line + lines_before, column: column.max(1) })
 }
 
 enum Node {
@@ -263,34 +219,20 @@ fn build(
     let value = place(&node.referenced, lines_before).unwrap_or(key);
     let me = u32::try_from(spans.len()).unwrap_or(u32::MAX);
     // An item has no key; its own beginning stands for it.
-    let key = if matches!(step, Step::Item(_)) {
-        value
-    } else {
-        key
-    };
-    spans.push(SpanNode {
-        parent,
-        step,
-        key,
-        value,
-    });
+    let key = if matches!(step, Step::Item(_)) { value } else { key };
+    spans.push(SpanNode { parent, step, key, value });
     match node.value {
         Node::Scalar(value) => value,
         Node::List(items) => {
             let items = (0u32..).zip(items);
-            items
-                .map(|(index, item)| build(item, me, Step::Item(index), value, lines_before, spans))
-                .collect()
+            items.map(|(index, item)| build(item, me, Step::Item(index), value, lines_before, spans)).collect()
         }
         Node::Map(members) => {
             let mut map = Map::with_capacity(members.len());
             for (name, member) in members {
                 let key = place(&name.referenced, lines_before).unwrap_or(value);
                 let step = Step::Member(name.value.as_str().into());
-                map.insert(
-                    name.value,
-                    build(member, me, step, key, lines_before, spans),
-                );
+                map.insert(name.value, build(member, me, step, key, lines_before, spans));
             }
             Value::Object(map)
         }

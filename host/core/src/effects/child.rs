@@ -236,10 +236,8 @@ impl ChildTask {
             }
             (Phase::Applying { .. }, Answer::Applied { object, created }) => {
                 let observed = object.value();
-                let not_as_applied =
-                    self.document().map(|document| differing(document, &observed)).unwrap_or_default();
-                let settled =
-                    self.document().filter(|_| !not_as_applied.is_empty()).map(|d| Settled::of(d, &observed));
+                let not_as_applied = self.document().map(|document| differing(document, &observed)).unwrap_or_default();
+                let settled = self.document().filter(|_| !not_as_applied.is_empty()).map(|d| Settled::of(d, &observed));
                 let overruled = std::mem::take(&mut self.overruled);
                 self.result = Some(ChildResult::Applied { created, overruled, not_as_applied, settled });
             }
@@ -270,7 +268,8 @@ impl ChildTask {
             }
             Refusal::VersionConflict(text) => ChildResult::Failed(format!("{key}: {text}")),
             Refusal::ManagerConflict { managers, .. } => {
-                let ours = self.current.as_ref().is_some_and(|o| o.label(OWNER_LABEL).is_some() && o.mark(ADOPT).is_none());
+                let ours =
+                    self.current.as_ref().is_some_and(|o| o.label(OWNER_LABEL).is_some() && o.mark(ADOPT).is_none());
                 if ours && self.overruled.is_empty() && matches!(self.phase, Phase::Applying { create: false }) {
                     self.overruled = managers;
                     self.phase = Phase::Look;

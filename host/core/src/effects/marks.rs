@@ -98,8 +98,7 @@ pub(super) fn status_manager(installation: &str) -> Box<str> {
 /// Whether an owner reference from a child to its owner is legal, so that Kubernetes' garbage
 /// collector can follow it.
 pub(super) fn is_collectable(owner: &Key, child: &Key) -> bool {
-    owner.cluster == child.cluster
-        && (owner.namespace.is_none() || owner.namespace == child.namespace)
+    owner.cluster == child.cluster && (owner.namespace.is_none() || owner.namespace == child.namespace)
 }
 
 #[cfg(test)]

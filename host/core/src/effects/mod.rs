@@ -75,12 +75,12 @@ impl Inventory {
         if old == new {
             return;
         }
-        if let Some(mark) = old {
-            if let Some(keys) = self.by_mark.get_mut(mark) {
-                keys.remove(&key);
-                if keys.is_empty() {
-                    self.by_mark.remove(mark);
-                }
+        if let Some(mark) = old
+            && let Some(keys) = self.by_mark.get_mut(mark)
+        {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.by_mark.remove(mark);
             }
         }
         if let Some(mark) = new {

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::World;
 use super::child::TRIES;
 use super::marks::{Identity, OWNER_LABEL};
-use super::World;
 use crate::cache::Seen;
 use crate::key::{Key, Source};
 use crate::object::Object;

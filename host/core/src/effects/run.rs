@@ -103,7 +103,7 @@ pub struct Report {
 enum Phase {
     Places,
     Children,
-    Prune(Prune),
+    Prune(Box<Prune>),
     Prove(VecDeque<(Name, GroupKind)>),
     Finalizer,
     Forget,
@@ -213,8 +213,7 @@ impl EffectRun {
                         ChildStep::Do(op) => return Some(op),
                         ChildStep::End(result) => {
                             let task = self.tasks.pop_front();
-                            let (key, document) =
-                                task.map_or((None, None), |t| (t.key.clone(), t.document().cloned()));
+                            let (key, document) = task.map_or((None, None), |t| (t.key.clone(), t.document().cloned()));
                             self.note(&key, &result);
                             self.done.push(ChildReport { key, document, result });
                         }
@@ -234,8 +233,7 @@ impl EffectRun {
                         });
                     }
                     None => {
-                        self.phase =
-                            if matches!(self.work, Work::CleanUp) { Phase::Forget } else { Phase::Finalizer };
+                        self.phase = if matches!(self.work, Work::CleanUp) { Phase::Forget } else { Phase::Finalizer };
                     }
                 },
                 Phase::Finalizer => match self.current_owner(world) {
@@ -459,7 +457,7 @@ impl EffectRun {
     fn after_children(&mut self, world: &World<'_>) -> Phase {
         match &self.work {
             Work::Outcome { finalized: true, .. } | Work::Finalize | Work::CleanUp => {
-                Phase::Prune(Prune::new(unwanted(world, &self.identity, &[])))
+                Phase::Prune(Box::new(Prune::new(unwanted(world, &self.identity, &[]))))
             }
             Work::Outcome { children: Some(_), may_prune, .. } => {
                 let keep: Vec<Key> = self.done.iter().filter_map(|child| child.key.clone()).collect();
@@ -474,7 +472,7 @@ impl EffectRun {
                     self.report.deferred = gone;
                     return Phase::Status;
                 }
-                Phase::Prune(Prune::new(gone))
+                Phase::Prune(Box::new(Prune::new(gone)))
             }
             Work::Outcome { .. } | Work::Failure { .. } => Phase::Status,
         }

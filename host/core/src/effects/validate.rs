@@ -69,10 +69,10 @@ pub fn validate(
     let mut desired = Vec::with_capacity(children.len());
     for child in children {
         let child = desired_child(owner, child, description, grants, shapes);
-        if let Some(key) = &child.key {
-            if !keys.insert(key.clone()) {
-                return invalid(format!("the child {key} is returned twice"));
-            }
+        if let Some(key) = &child.key
+            && !keys.insert(key.clone())
+        {
+            return invalid(format!("the child {key} is returned twice"));
         }
         desired.push(child);
     }
@@ -127,7 +127,10 @@ fn desired_child(
         return refused(Some(key), "ChildNotDescribed", message);
     }
     if !grants.may_write(&key) {
-        let message = format!("{key}: not granted; grant it with write:{}/{kind}@{cluster}", if group.is_empty() { "core" } else { group });
+        let message = format!(
+            "{key}: not granted; grant it with write:{}/{kind}@{cluster}",
+            if group.is_empty() { "core" } else { group }
+        );
         return refused(Some(key), "ChildNotGranted", message);
     }
     if object.get("status").is_some() {

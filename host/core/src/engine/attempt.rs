@@ -301,8 +301,7 @@ impl Engine {
                     match run.step(&world) {
                         Some(op) => return self.perform(attempt, op),
                         None => {
-                            let Stage::Effects(run, ending) = std::mem::replace(&mut attempt.stage, Stage::Done)
-                            else {
+                            let Stage::Effects(run, ending) = std::mem::replace(&mut attempt.stage, Stage::Done) else {
                                 return Step::Done;
                             };
                             let places = run.places().to_vec();
@@ -331,7 +330,8 @@ impl Engine {
         match &mut attempt.stage {
             Stage::Effects(run, _) => run.answered(&op, answer),
             Stage::Before(left) => match (&op, &answer) {
-                (Op::SetFinalizer { .. }, Answer::Applied { .. }) | (Op::Get(_), Answer::Found(_) | Answer::Absent) => {}
+                (Op::SetFinalizer { .. }, Answer::Applied { .. }) | (Op::Get(_), Answer::Found(_) | Answer::Absent) => {
+                }
                 (Op::SetFinalizer { .. }, Answer::Refused(crate::op::Refusal::VersionConflict(_))) => {
                     // The object has moved on; the change that says so runs the key again.
                     if let Some(state) = self.state_mut(attempt.id) {
@@ -395,9 +395,10 @@ impl Engine {
         attempt.trapped = call.trapped;
         attempt.impure = call.impure;
         self.counts.calls += 1;
-        let same = self.cache.view(attempt.id).is_some_and(|object| {
-            object.uid() == attempt.object.uid() && (attempt.deleting || !object.terminating())
-        });
+        let same = self
+            .cache
+            .view(attempt.id)
+            .is_some_and(|object| object.uid() == attempt.object.uid() && (attempt.deleting || !object.terminating()));
         if !same || self.plugin_of(&attempt.key.source()) != Some(attempt.plugin) {
             return self.end(now, attempt, Ending::Dropped);
         }

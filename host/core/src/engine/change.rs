@@ -32,12 +32,12 @@ fn given(object: &Object) -> Value {
     if let Some(map) = value.as_object_mut() {
         map.remove("status");
     }
-    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
-            finalizers.retain(|finalizer| finalizer != crate::effects::FINALIZER);
-            if finalizers.is_empty() {
-                metadata.remove("finalizers");
-            }
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
+        && let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut)
+    {
+        finalizers.retain(|finalizer| finalizer != crate::effects::FINALIZER);
+        if finalizers.is_empty() {
+            metadata.remove("finalizers");
         }
     }
     value
@@ -46,11 +46,11 @@ fn given(object: &Object) -> Value {
 impl Engine {
     /// A reflector shows a version of an object; none: it is gone. Ordered per object.
     pub fn observed(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
-        if let Some(id) = self.cache.keys().find(key) {
-            if let Some(in_flight) = self.in_flight.get_mut(&id) {
-                in_flight.shown.push(object);
-                return;
-            }
+        if let Some(id) = self.cache.keys().find(key)
+            && let Some(in_flight) = self.in_flight.get_mut(&id)
+        {
+            in_flight.shown.push(object);
+            return;
         }
         if let Some(change) = self.cache.observed(key, object) {
             self.apply(now, change, None);
@@ -134,7 +134,11 @@ impl Engine {
                 continue;
             }
             let cause = Cause::Changed;
-            self.touch(now, id, Touch { class: Class::Foreign, lane: Lane::Dependency, cause, debounce: false, read: true });
+            self.touch(
+                now,
+                id,
+                Touch { class: Class::Foreign, lane: Lane::Dependency, cause, debounce: false, read: true },
+            );
         }
     }
 
@@ -203,10 +207,10 @@ impl Engine {
                 }
             }
             (_, Answer::Refused(Refusal::Unknown(_) | Refusal::Transient(_))) if op.writes().is_some() => {
-                if let Some(state) = self.state_mut(owner) {
-                    if !state.unsure.contains(&target) {
-                        state.unsure.push(target.clone());
-                    }
+                if let Some(state) = self.state_mut(owner)
+                    && !state.unsure.contains(&target)
+                {
+                    state.unsure.push(target.clone());
                 }
             }
             _ => {}
@@ -266,9 +270,8 @@ impl Engine {
         let mut owner_told = owner.is_some() && owner == origin;
         for Concerned { readers, masks } in self.deps.concerned(id, &source, old.as_deref(), new.as_deref()) {
             if let Some(owner) = owner {
-                owner_told |= readers
-                    .iter()
-                    .any(|(k, m)| *k == owner && masks.as_ref().is_none_or(|masks| masks.contains(m)));
+                owner_told |=
+                    readers.iter().any(|(k, m)| *k == owner && masks.as_ref().is_none_or(|masks| masks.contains(m)));
             }
             let cause = Cause::Dependency(key.clone());
             self.fan_outs.push_back(FanOut { readers, at: 0, masks, origin, owner, target: id, content, cause });
@@ -310,9 +313,7 @@ impl Engine {
         let Some(owner) = owner else { return };
         let drifted = match (self.documents.get(&id), old, new) {
             (Some((_, document)), Some(old), Some(new)) => {
-                old.uid() != new.uid()
-                    || old.terminating() != new.terminating()
-                    || !covers(&new.value(), document)
+                old.uid() != new.uid() || old.terminating() != new.terminating() || !covers(&new.value(), document)
             }
             (Some(_), ..) => true,
             // A child that is on its way out: its owner waits until it is gone.
@@ -406,10 +407,8 @@ impl Engine {
     pub(super) fn vanish(&mut self, now: Time, id: KeyId, last: Arc<Object>) {
         let key = self.cache.keys().key(id).clone();
         let has_children = self.inventory.has(self.identity(&key).mark());
-        if !has_children && !self.places.contains_key(&*key) {
-            if !self.state(id).is_some_and(|s| s.running) {
-                return self.drop_state(id);
-            }
+        if !has_children && !self.places.contains_key(&*key) && !self.state(id).is_some_and(|s| s.running) {
+            return self.drop_state(id);
         }
         if self.state(id).is_none() {
             let Some(plugin) = self.plugin_of(&key.source()) else { return };

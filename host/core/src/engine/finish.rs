@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Engine;
 use super::attempt::{Attempt, Slot};
 use super::change::content_of;
 use super::rows::RunRecord;
 use super::schedule::Touch;
 use super::state::{Class, Hold, Memo, Phase};
-use super::Engine;
 use crate::Time;
 use crate::cache::{Seen, SourceState};
 use crate::contract::{Cause, Failure, Readiness};

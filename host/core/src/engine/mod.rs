@@ -195,7 +195,7 @@ impl Engine {
         if !self.fan_outs.is_empty() {
             return Some(0);
         }
-        [self.timers.next(), self.resyncs.next(), self.cache.stale_at()].into_iter().flatten().min()
+        [self.timers.next_due(), self.resyncs.next_due(), self.cache.stale_at()].into_iter().flatten().min()
     }
 
     /// Where children of owners may be, as recorded before the last stop (rule B2). Owners that

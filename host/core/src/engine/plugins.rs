@@ -164,7 +164,13 @@ impl Engine {
         let id = match self.plugins.iter().position(|plugin| plugin.name == info.name) {
             Some(at) => PluginId(at as u32),
             None => {
-                self.plugins.push(PluginState { name: info.name.clone(), info: None, last: None, interrupted: false, pass: None });
+                self.plugins.push(PluginState {
+                    name: info.name.clone(),
+                    info: None,
+                    last: None,
+                    interrupted: false,
+                    pass: None,
+                });
                 PluginId(self.plugins.len() as u32 - 1)
             }
         };
@@ -304,8 +310,7 @@ impl Engine {
             return;
         }
         let owners: Vec<KeyId> = pass.owners.iter().copied().collect();
-        let deletions: usize =
-            owners.iter().filter_map(|id| self.state(*id)).map(|state| state.deferred.len()).sum();
+        let deletions: usize = owners.iter().filter_map(|id| self.state(*id)).map(|state| state.deferred.len()).sum();
         let all: usize = (0..self.states.len() as u32)
             .map(KeyId)
             .filter(|id| self.state(*id).is_some_and(|state| state.plugin == plugin))

@@ -97,10 +97,10 @@ impl Engine {
                 self.deps.add_source(reader, &source);
             }
         }
-        if let Some(reads) = self.state_mut(reader).and_then(|s| s.new_reads.as_mut()) {
-            if !reads.sources.contains(&source) {
-                reads.sources.push(source.clone());
-            }
+        if let Some(reads) = self.state_mut(reader).and_then(|s| s.new_reads.as_mut())
+            && !reads.sources.contains(&source)
+        {
+            reads.sources.push(source.clone());
         }
         if wait && syncing {
             return Answered::Syncing(source);

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use super::Engine;
 use super::schedule::Touch;
 use super::state::{Class, Hold, Phase};
-use super::Engine;
 use crate::Time;
 use crate::cache::SourceState;
 use crate::contract::{Cause, Readiness};
@@ -155,7 +155,8 @@ impl Engine {
 
     /// Number of reconciled objects per state.
     pub fn summary(&self) -> [(Phase, usize); 5] {
-        let mut summary = [Phase::Pending, Phase::Reconciling, Phase::Synced, Phase::Error, Phase::Failed].map(|p| (p, 0));
+        let mut summary =
+            [Phase::Pending, Phase::Reconciling, Phase::Synced, Phase::Error, Phase::Failed].map(|p| (p, 0));
         for state in self.states.iter().flatten() {
             if let Some((_, count)) = summary.iter_mut().find(|(phase, _)| *phase == state.phase) {
                 *count += 1;
@@ -166,9 +167,9 @@ impl Engine {
 
     /// Whether every key of the first lists has had its first attempt end, or is held back (rule C6).
     pub fn first_pass_complete(&self) -> bool {
-        (0..self.states.len() as u32).map(KeyId).all(|id| {
-            self.state(id).is_none_or(|state| state.attempted || state.damped || self.is_stopped(id))
-        })
+        (0..self.states.len() as u32)
+            .map(KeyId)
+            .all(|id| self.state(id).is_none_or(|state| state.attempted || state.damped || self.is_stopped(id)))
     }
 
     /// Sources that a loaded plugin reconciles or reads as a whole, and that are not synced.

@@ -61,18 +61,22 @@ fn check(options: &HttpOptions, request: &Request) -> Result<(), ApiError> {
         }
         // A page of a foreign site may send such a request without seeing the answer.
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        if let Some(origin) = text(header::ORIGIN).filter(|_| changes) {
-            if !origin.split_once("://").is_some_and(|(_, host)| is_loopback(host)) {
-                let message = format!("pages of {origin:?} may not change anything here");
-                return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message));
-            }
+        if let Some(origin) = text(header::ORIGIN).filter(|_| changes)
+            && !origin.split_once("://").is_some_and(|(_, host)| is_loopback(host))
+        {
+            let message = format!("pages of {origin:?} may not change anything here");
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message));
         }
     }
     if let Some(token) = options.token.as_deref().filter(|_| !is_health(request.uri().path())) {
         let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         if !given.is_some_and(|given| same(given.as_bytes(), token.as_bytes())) {
-            return Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "the bearer token is missing or wrong")
-                .hint("send the header `Authorization: Bearer TOKEN`"));
+            return Err(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "the bearer token is missing or wrong",
+            )
+            .hint("send the header `Authorization: Bearer TOKEN`"));
         }
     }
     Ok(())
@@ -95,7 +99,8 @@ fn is_loopback(host: &str) -> bool {
             None => host,
         },
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// Takes as long wherever the difference is, so that a token cannot be guessed letter by letter.
@@ -118,7 +123,19 @@ mod tests {
         for host in ["localhost", "LocalHost:8474", "127.0.0.1", "127.9.9.9:1", "[::1]:8474", "[::1]"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "evil.example", "evil.example:8474", "localhost.evil.example", "10.0.0.1", "[::2]", "[::1", "127.0.0.1.evil:80", "0.0.0.0", "localhost:80@evil", "[::1]evil"] {
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:8474",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "[::2]",
+            "[::1",
+            "127.0.0.1.evil:80",
+            "0.0.0.0",
+            "localhost:80@evil",
+            "[::1]evil",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }
@@ -129,7 +146,9 @@ mod tests {
         assert_eq!(check_listen("[::1]:0".parse()?, None), Ok(()));
         for address in ["0.0.0.0:8474", "10.1.2.3:80", "[::]:8474"] {
             let refused = check_listen(address.parse()?, Some("secret"));
-            assert!(refused.is_err_and(|text| text.starts_with(address) && text.contains("--health-listen") && !text.contains("secret")));
+            assert!(refused.is_err_and(|text| text.starts_with(address)
+                && text.contains("--health-listen")
+                && !text.contains("secret")));
         }
         Ok(())
     }
@@ -142,7 +161,10 @@ mod tests {
         let refused = |request: Request| check(&options, &request).is_err();
         assert!(refused(request("POST", "/v1/confirm-resources", &[here, foreign])?));
         assert!(refused(request("DELETE", "/v1/objects/a", &[here, ("origin", "null")])?));
-        assert!(!refused(request("GET", "/v1/overview", &[here, foreign])?), "the answer is kept from the page by its browser");
+        assert!(
+            !refused(request("GET", "/v1/overview", &[here, foreign])?),
+            "the answer is kept from the page by its browser"
+        );
         assert!(!refused(request("POST", "/v1/confirm-resources", &[here, ("origin", "http://localhost:3000")])?));
         assert!(!refused(request("POST", "/v1/confirm-resources", &[here])?));
         assert!(refused(request("GET", "/v1/overview", &[])?), "no host at all");
@@ -153,7 +175,8 @@ mod tests {
     fn a_token_is_asked_for_everywhere_but_for_health() -> Result<(), axum::http::Error> {
         let options = HttpOptions { token: Some("right".into()), ..HttpOptions::default() };
         let allowed = |path: &str, authorization: &str| -> Result<bool, axum::http::Error> {
-            Ok(check(&options, &request("GET", path, &[("host", "localhost"), ("authorization", authorization)])?).is_ok())
+            Ok(check(&options, &request("GET", path, &[("host", "localhost"), ("authorization", authorization)])?)
+                .is_ok())
         };
         assert!(allowed("/v1/overview", "Bearer right")?);
         assert!(!allowed("/v1/overview", "Bearer wrong")?);

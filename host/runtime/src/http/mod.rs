@@ -120,10 +120,7 @@ fn api(app: App, options: HttpOptions) -> Router {
         .route(&format!("{RECONCILE}/pause"), post(act::pause))
         .route(&format!("{RECONCILE}/resume"), post(act::resume))
         .route("/v1/objects", get(read::objects))
-        .route(
-            "/v1/objects/{cluster}/{group}/{kind}/{namespace}/{name}",
-            get(read::object).delete(act::delete),
-        )
+        .route("/v1/objects/{cluster}/{group}/{kind}/{namespace}/{name}", get(read::object).delete(act::delete))
         .route("/v1/kinds", get(read::kinds))
         .route("/v1/kinds/{group}/{kind}/enable", post(act::enable))
         .route("/v1/kinds/{group}/{kind}/disable", post(act::disable))
@@ -142,8 +139,9 @@ fn closed(routes: Router<App>) -> Router<App> {
 }
 
 async fn no_path(uri: Uri) -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "no_such_path", format!("there is nothing at {}", uri.path()))
-        .hint("the API begins at /v1/overview, /v1/reconciles, /v1/objects, /v1/kinds, /v1/plugins, /v1/files and /v1/events")
+    ApiError::new(StatusCode::NOT_FOUND, "no_such_path", format!("there is nothing at {}", uri.path())).hint(
+        "the API begins at /v1/overview, /v1/reconciles, /v1/objects, /v1/kinds, /v1/plugins, /v1/files and /v1/events",
+    )
 }
 
 async fn no_method(method: Method, uri: Uri) -> ApiError {

@@ -15,9 +15,7 @@ use super::params::{FilterQuery, KeyPath};
 use crate::config::nearest;
 use crate::handle::Handle;
 use crate::metrics;
-use crate::views::{
-    FileRow, Filter, KindRow, ObjectView, Overview, PluginRow, Readiness, ReconcileRow, RunRow,
-};
+use crate::views::{FileRow, Filter, KindRow, ObjectView, Overview, PluginRow, Readiness, ReconcileRow, RunRow};
 
 /// Deletions of one plugin that wait for a person (rule B3): one row of `GET /v1/held`
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

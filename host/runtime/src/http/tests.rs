@@ -122,7 +122,8 @@ async fn objects_are_shown_without_the_values_of_secrets() -> Result<()> {
     assert_eq!(found["object"]["data"], json!({"x": "1"}));
     assert_eq!((&found["file"], &found["reconcile"]), (&json!("a.yaml"), &Value::Null));
     running.until("/v1/objects/local/core/Secret/default/s", |status, _| status == 200).await?;
-    for path in ["/v1/objects/local/core/Secret/default/s", "/v1/objects", "/v1/objects?kind=secret&namespace=default"] {
+    for path in ["/v1/objects/local/core/Secret/default/s", "/v1/objects", "/v1/objects?kind=secret&namespace=default"]
+    {
         let (status, _, body) = running.ask("GET", path, "").await?;
         assert_eq!(status, 200);
         assert!(body.contains("[REDACTED]"), "{body}");

@@ -25,10 +25,7 @@ pub(crate) fn definition(schema: Value) -> Value {
 
 /// The definition of `Thing` whose `spec` has this schema.
 pub(crate) fn with_spec(spec: Value) -> Result<Crd, CrdError> {
-    Crd::parse(
-        &definition(json!({"type": "object", "properties": {"spec": spec}})),
-        "v1",
-    )
+    Crd::parse(&definition(json!({"type": "object", "properties": {"spec": spec}})), "v1")
 }
 
 pub(crate) fn crd(spec: Value) -> Crd {
@@ -37,11 +34,7 @@ pub(crate) fn crd(spec: Value) -> Crd {
 
 /// The structural form of the schema of `spec`.
 pub(crate) fn structural(spec: Value) -> Value {
-    crd(spec)
-        .manifest()
-        .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
-        .unwrap()
-        .clone()
+    crd(spec).manifest().pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap().clone()
 }
 
 pub(crate) fn thing(spec: Value) -> Value {

@@ -8,7 +8,7 @@ use setpoint_test_support::Host;
 
 use crate::stage::{Stage, millis, timed};
 
-const APP: &str = include_str!("../../fixtures/demo/app.yaml");
+const SHOP: &str = include_str!("../../fixtures/demo/shop.yaml");
 const SETTINGS: &str = include_str!("../../fixtures/demo/settings.yaml");
 const DEPLOY: &str = include_str!("../../fixtures/demo/workflow.yaml");
 const CANARY: &str = include_str!("../../fixtures/demo/canary.yaml");
@@ -32,11 +32,11 @@ fn data(host: &Host, key: &str) -> Option<Value> {
 fn reconciles(stage: &mut Stage) -> Host {
     stage.step("Objects of files are reconciled");
     stage.types("ls plugins resources");
-    println!("     plugins:    config-bundle.wasm\n     resources:  app.yaml  deploy.yaml  settings.yaml");
+    println!("     plugins:    config-bundle.wasm\n     resources:  deploy.yaml  settings.yaml  shop.yaml");
     stage.types("setpoint run");
     let host = Host::setup()
         .plugin("config-bundle")
-        .file("app.yaml", APP)
+        .file("shop.yaml", SHOP)
         .file("settings.yaml", SETTINGS)
         .file("deploy.yaml", DEPLOY)
         .start();
@@ -49,10 +49,10 @@ fn reconciles(stage: &mut Stage) -> Host {
 
 fn edited(stage: &mut Stage, host: &Host) {
     stage.step("An edit goes through");
-    stage.types("echo '  onConflict: first' >> resources/app.yaml");
+    stage.types("echo '  onConflict: first' >> resources/shop.yaml");
     let generation =
         |host: &Host| host.object(CONFIG_BUNDLE, "shop").map(|object| object["status"]["observedGeneration"].clone());
-    host.write("app.yaml", &format!("{APP}  onConflict: first\n"));
+    host.write("shop.yaml", &format!("{SHOP}  onConflict: first\n"));
     let took =
         timed(host, "the status shows generation 2", || generation(host).is_some_and(|generation| generation == 2));
     host.wait_for("the first value wins", |host| data(host, "log.level").filter(|level| level == "info"));
@@ -63,10 +63,10 @@ fn edited(stage: &mut Stage, host: &Host) {
 fn broken(stage: &mut Stage, host: &Host) {
     stage.step("A broken file keeps its last good state");
     let before = host.object(CONFIG_BUNDLE, "shop");
-    stage.types("sed -i 's/first/frist/' resources/app.yaml");
-    let text = format!("{APP}  onConflict: frist\n");
-    host.write("app.yaml", &text);
-    let place = format!("app.yaml:{}:", text.lines().count());
+    stage.types("sed -i 's/first/frist/' resources/shop.yaml");
+    let text = format!("{SHOP}  onConflict: frist\n");
+    host.write("shop.yaml", &text);
+    let place = format!("shop.yaml:{}:", text.lines().count());
     host.wait_for("the mistake is named with its place", |host| {
         let problems = host.row("ConfigBundle", "shop")?["problems"].to_string();
         problems.contains(&place).then_some(())
@@ -75,7 +75,7 @@ fn broken(stage: &mut Stage, host: &Host) {
     assert!(shown.contains(&place), "`setpoint get` must name {place}\n{shown}");
     assert_eq!(host.object(CONFIG_BUNDLE, "shop"), before, "the last good state must stay");
     stage.says("file, line and column are named; object and child are as they were");
-    host.write("app.yaml", APP);
+    host.write("shop.yaml", SHOP);
     host.wait_for("it is mended", |host| {
         (host.row("ConfigBundle", "shop")?["problems"].as_array()?.is_empty()).then_some(())
     });

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use setpoint_cluster::local::Effects;
 use setpoint_core::Time;
+use setpoint_core::contract::Update;
 use setpoint_core::delay::Rng;
 use setpoint_core::engine::{Engine, Options, PluginInfo, Step};
 use setpoint_core::key::{GroupKind, Key, LOCAL, Source};
@@ -48,6 +49,8 @@ pub struct World {
     pub done: Vec<Done>,
     /// What the last call of each key was told.
     pub told: BTreeMap<Key, LastCall>,
+    /// Panics when something is violated, for tests of one rule.
+    pub strict: bool,
     /// Prints what happens.
     pub trace: bool,
     /// Stop the host after so many more operations, for crashes at each step.
@@ -85,6 +88,7 @@ impl World {
             attempts: Vec::new(),
             done: Vec::new(),
             told: BTreeMap::new(),
+            strict: false,
             trace: false,
             crash_after: None,
             disabled: BTreeSet::new(),
@@ -100,9 +104,10 @@ impl World {
         world
     }
 
-    /// The same with the defaults of the engine.
+    /// The same with the defaults of the engine; it panics when something is violated.
     pub fn usual(plugins: Vec<Plugin>) -> Self {
-        Self::new(1, Options { installation: "sim".into(), ..Options::default() }, plugins)
+        let options = Options { installation: "sim".into(), ..Options::default() };
+        Self { strict: true, ..Self::new(1, options, plugins) }
     }
 
     /// Prints a line of the trace.
@@ -150,11 +155,9 @@ impl World {
         let agenda = std::mem::take(&mut self.agenda);
         for (at, event) in agenda {
             match event {
-                Event::Do { op, .. } => {
-                    if self.rng.between(0, 1) == 0 {
-                        let (_, effects) = self.server.perform(self.now, &op);
-                        self.publish(&effects);
-                    }
+                Event::Do { op, .. } if self.rng.between(0, 1) == 0 => {
+                    let (_, effects) = self.server.perform(self.now, &op);
+                    self.publish(&effects);
                 }
                 Event::Meddle(_) | Event::Boot => {
                     self.agenda.insert(at, event);
@@ -251,6 +254,13 @@ impl World {
 
     /// Runs until a time, or until something is violated.
     pub fn run_until(&mut self, until: Time) {
+        self.run_on(until);
+        if let Some(violation) = self.guard.violation().filter(|_| self.strict) {
+            panic!("{violation}");
+        }
+    }
+
+    fn run_on(&mut self, until: Time) {
         let mut busy = (self.now, 0u32);
         while self.guard.violation().is_none() {
             if self.up {
@@ -268,10 +278,10 @@ impl World {
                 return;
             }
             self.now = next;
-            if event.is_some_and(|at| at <= next) {
-                if let Some((_, event)) = self.agenda.pop_first() {
-                    self.happen(event);
-                }
+            if event.is_some_and(|at| at <= next)
+                && let Some((_, event)) = self.agenda.pop_first()
+            {
+                self.happen(event);
             }
         }
     }
@@ -377,16 +387,12 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Show(shown) => {
-                if self.server.arrives(&shown) {
-                    self.engine.observed(self.now, &shown.key, shown.object);
-                }
+            Event::Show(shown) if self.server.arrives(&shown) => {
+                self.engine.observed(self.now, &shown.key, shown.object);
             }
-            Event::Listed { source, connection, asked, objects } => {
-                if self.server.is_connected(&source, connection) {
-                    self.say(|| format!("{source} is listed"));
-                    self.engine.listed(self.now, &source, asked, objects);
-                }
+            Event::Listed { source, connection, asked, objects } if self.server.is_connected(&source, connection) => {
+                self.say(|| format!("{source} is listed"));
+                self.engine.listed(self.now, &source, asked, objects);
             }
             Event::Connect { host, source } if host == self.host => {
                 let at = self.now + within(&mut self.rng, self.faults.response);
@@ -412,16 +418,16 @@ impl World {
                     let children = outcome.children.as_ref();
                     doing.decided.children =
                         children.map(|all| all.iter().filter_map(|child| child_key(owner, child)).collect());
+                    let again = children.into_iter().flatten().filter(|child| child.update == Update::Recreate);
+                    doing.decided.made_again = again.filter_map(|child| child_key(owner, child)).collect();
                     doing.decided.finalized = outcome.finalized;
                 }
                 self.engine.called(self.now, &mut doing.attempt, result);
                 self.runs.insert(run, doing);
                 self.advance(run);
             }
-            Event::Start { host, plugin } if host == self.host => {
-                if self.loaded.contains(&plugin) {
-                    self.start(&plugin);
-                }
+            Event::Start { host, plugin } if host == self.host && self.loaded.contains(&plugin) => {
+                self.start(&plugin);
             }
             Event::Look { host, key } if host == self.host => {
                 let (answer, _) = self.server.perform(self.now, &Op::Get(key.clone()));

@@ -22,12 +22,15 @@ impl World {
                 self.bump(&target);
             }
             if let (Op::Delete { key, .. }, Some(run)) = (&op, self.runs.get(&id)) {
-                let current = self.plugins.get(&**run.attempt.plugin()).is_some_and(|p| p.digest == **run.attempt.digest());
+                let current =
+                    self.plugins.get(&**run.attempt.plugin()).is_some_and(|p| p.digest == **run.attempt.digest());
                 let held = current && self.engine.held().iter().any(|held| held.plugin == *run.attempt.plugin());
                 self.guard.deletes(key, &owner, &run.decided, held);
             }
             let (done, effects) = self.server.perform(self.now, &op);
-            self.say(|| format!("  {owner}: {} {:?} -> {}", op.verb(), op.writes().map(ToString::to_string), short(&done)));
+            self.say(|| {
+                format!("  {owner}: {} {:?} -> {}", op.verb(), op.writes().map(ToString::to_string), short(&done))
+            });
             changed = !effects.is_empty();
             self.publish(&effects);
             if fate == Fate::Done {

@@ -27,19 +27,53 @@ pub(super) enum Fate {
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     Show(Shown),
-    Listed { source: Source, connection: u32, asked: Time, objects: Vec<(Key, Arc<Object>)> },
-    Connect { host: u32, source: Source },
-    Do { host: u32, run: u64, op: Op, fate: Fate },
-    Answer { run: u64, host: u32, answer: Answer },
-    Call { host: u32, run: u64 },
-    Called { host: u32, run: u64, result: CallResult },
-    Start { host: u32, plugin: String },
+    Listed {
+        source: Source,
+        connection: u32,
+        asked: Time,
+        objects: Vec<(Key, Arc<Object>)>,
+    },
+    Connect {
+        host: u32,
+        source: Source,
+    },
+    Do {
+        host: u32,
+        run: u64,
+        op: Op,
+        fate: Fate,
+    },
+    Answer {
+        run: u64,
+        host: u32,
+        answer: Answer,
+    },
+    Call {
+        host: u32,
+        run: u64,
+    },
+    Called {
+        host: u32,
+        run: u64,
+        result: CallResult,
+    },
+    Start {
+        host: u32,
+        plugin: String,
+    },
     Boot,
     Heal(Source),
     Meddle(Key),
     /// An object is read live that the watch has not caught up with.
-    Look { host: u32, key: Key },
-    Looked { host: u32, key: Key, object: Option<Arc<Object>> },
+    Look {
+        host: u32,
+        key: Key,
+    },
+    Looked {
+        host: u32,
+        key: Key,
+        object: Option<Arc<Object>>,
+    },
 }
 
 /// A call that is being made.

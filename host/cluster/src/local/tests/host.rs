@@ -27,10 +27,7 @@ impl Heard {
 
 impl Sink for Heard {
     fn observed(&self, key: &Key, object: Option<Arc<Object>>) {
-        let version = object.map_or_else(
-            || "gone".to_owned(),
-            |object| object.resource_version().to_owned(),
-        );
+        let version = object.map_or_else(|| "gone".to_owned(), |object| object.resource_version().to_owned());
         self.push(format!("{} {version}", key.name));
     }
     fn source_known(&self, source: &Source) {
@@ -43,16 +40,13 @@ impl Sink for Heard {
 
 fn open(directory: &Path) -> (Arc<Local>, Arc<Heard>) {
     let heard = Arc::new(Heard::default());
-    let local =
-        Local::open(LocalOptions::new(directory), heard.clone()).expect("the state can be opened");
+    let local = Local::open(LocalOptions::new(directory), heard.clone()).expect("the state can be opened");
     local.install_kind(crd(&redis())).wait().unwrap();
     (local, heard)
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime")
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
 }
 
 #[test]
@@ -65,12 +59,7 @@ fn the_sink_hears_changes_in_order_and_absence_is_proven_only_after_the_files() 
     assert!(matches!(get(), Answer::Refused(Refusal::Unknown(_))));
     local.announce(&[kind(), GroupKind::new("", "Unserved")]);
     assert!(matches!(get(), Answer::Absent));
-    let answer = runtime.block_on(local.perform(apply_op(
-        &key("a"),
-        A,
-        false,
-        json!({"spec": {"size": 1}}),
-    )));
+    let answer = runtime.block_on(local.perform(apply_op(&key("a"), A, false, json!({"spec": {"size": 1}}))));
     assert!(matches!(answer, Answer::Applied { created: true, .. }));
     runtime.block_on(local.perform(apply_op(&key("a"), A, false, json!({"spec": {"size": 2}}))));
     runtime.block_on(local.delete(&key("a")));
@@ -105,74 +94,36 @@ fn everything_that_was_answered_is_there_after_a_crash() {
     let (local, _) = open(directory.path());
     let runtime = runtime();
     local
-        .desired(
-            &key("file"),
-            document(&key("file"), json!({"spec": {"size": 3}})),
-            "f.yaml",
-        )
+        .desired(&key("file"), document(&key("file"), json!({"spec": {"size": 3}})), "f.yaml")
         .unwrap()
         .1
         .wait()
         .unwrap();
     for number in 0..20 {
         let name = format!("child-{number:02}");
-        runtime.block_on(local.perform(apply_op(
-            &key(&name),
-            A,
-            false,
-            json!({"spec": {"size": 1}}),
-        )));
+        runtime.block_on(local.perform(apply_op(&key(&name), A, false, json!({"spec": {"size": 1}}))));
     }
     let child = local.read(|model| model.get(&key("child-00"))).unwrap();
-    let answer = runtime.block_on(local.perform(status_op(
-        &child,
-        &key("child-00"),
-        STATUS,
-        json!({"phase": "Up"}),
-    )));
+    let answer = runtime.block_on(local.perform(status_op(&child, &key("child-00"), STATUS, json!({"phase": "Up"}))));
     assert!(matches!(answer, Answer::Applied { .. }));
     let places = vec![("local".into(), GroupKind::new("", "ConfigMap"))];
-    runtime.block_on(local.perform(Op::SavePlaces {
-        owner: key("file"),
-        places: places.clone(),
-    }));
-    local
-        .bookkeeping_put("disabled", Some(b"Redis"))
-        .wait()
-        .unwrap();
+    runtime.block_on(local.perform(Op::SavePlaces { owner: key("file"), places: places.clone() }));
+    local.bookkeeping_put("disabled", Some(b"Redis")).wait().unwrap();
     let id = local.bookkeeping_get(STORE_ID).unwrap();
 
     let copy = tempfile::tempdir().unwrap();
-    std::fs::copy(
-        directory.path().join("state.redb"),
-        copy.path().join("state.redb"),
-    )
-    .unwrap();
+    std::fs::copy(directory.path().join("state.redb"), copy.path().join("state.redb")).unwrap();
     let before = local.read(|model| model.all());
     let (local, heard) = open(copy.path());
     let after = local.read(|model| model.all());
     assert_eq!(before.len(), 21);
-    assert_eq!(
-        heard.take().len(),
-        21,
-        "installing the kind tells what is there"
-    );
+    assert_eq!(heard.take().len(), 21, "installing the kind tells what is there");
     for ((old_key, old), (new_key, new)) in before.iter().zip(&after) {
-        assert!(
-            old_key == new_key
-                && old.same_content(new)
-                && old.resource_version() == new.resource_version()
-        );
+        assert!(old_key == new_key && old.same_content(new) && old.resource_version() == new.resource_version());
     }
     assert_eq!(local.read(|model| model.places()), [(key("file"), places)]);
-    assert_eq!(
-        local.read(|model| model.files()),
-        [(key("file"), "f.yaml".into())]
-    );
-    assert_eq!(
-        local.bookkeeping_get("disabled").as_deref(),
-        Some(&b"Redis"[..])
-    );
+    assert_eq!(local.read(|model| model.files()), [(key("file"), "f.yaml".into())]);
+    assert_eq!(local.bookkeeping_get("disabled").as_deref(), Some(&b"Redis"[..]));
     assert_eq!(local.bookkeeping_get(STORE_ID), Some(id));
 }
 
@@ -181,11 +132,8 @@ fn versions_never_go_back_even_if_the_newest_object_is_deleted() {
     let directory = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let made = |local: &Local, name: &str| {
-        let answer =
-            runtime.block_on(local.perform(apply_op(&key(name), A, false, json!({"spec": {}}))));
-        let Answer::Applied { object, .. } = answer else {
-            panic!("{answer:?}")
-        };
+        let answer = runtime.block_on(local.perform(apply_op(&key(name), A, false, json!({"spec": {}}))));
+        let Answer::Applied { object, .. } = answer else { panic!("{answer:?}") };
         object.resource_version().parse::<u64>().unwrap()
     };
     let (local, _) = open(directory.path());
@@ -216,23 +164,14 @@ fn a_write_that_cannot_be_kept_is_never_answered_as_done() {
     let heard = Arc::new(Heard::default());
     let local = Local::with(model(), Some(store), heard, Arc::new(|| 0));
     let runtime = runtime();
-    let write = |name: &str| {
-        runtime.block_on(local.perform(apply_op(&key(name), A, false, json!({"spec": {}}))))
-    };
+    let write = |name: &str| runtime.block_on(local.perform(apply_op(&key(name), A, false, json!({"spec": {}}))));
     assert!(matches!(write("a"), Answer::Applied { .. }));
     full.store(true, Ordering::SeqCst);
     for name in ["b", "b", "a"] {
         let answer = write(name);
-        assert!(
-            matches!(answer, Answer::Refused(Refusal::Transient(_))),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Answer::Refused(Refusal::Transient(_))), "{answer:?}");
     }
-    let refused = local.desired(
-        &key("f"),
-        document(&key("f"), json!({"spec": {}})),
-        "f.yaml",
-    );
+    let refused = local.desired(&key("f"), document(&key("f"), json!({"spec": {}})), "f.yaml");
     assert!(matches!(refused, Err(FileRefusal::Unavailable(_))));
     let object = local.read(|model| model.get(&key("a")));
     assert!(object.is_some(), "reads go on");
@@ -253,10 +192,7 @@ fn rows_that_make_no_sense_are_set_aside_and_a_rebuilt_store_says_that_it_is_one
     store.commit(vec![row]).wait().unwrap();
     drop(store);
     let open = |rebuild| {
-        let options = LocalOptions {
-            rebuild,
-            ..LocalOptions::new(directory.path())
-        };
+        let options = LocalOptions { rebuild, ..LocalOptions::new(directory.path()) };
         Local::open(options, Arc::new(Heard::default()))
     };
     assert!(matches!(open(false), Err(OpenError::Corrupt { .. })));

@@ -65,13 +65,7 @@ pub(super) fn kind() -> GroupKind {
 }
 
 pub(super) fn key(name: &str) -> Key {
-    Key::new(
-        "local",
-        "examples.setpoint.dev",
-        "Redis",
-        Some("default"),
-        name,
-    )
+    Key::new("local", "examples.setpoint.dev", "Redis", Some("default"), name)
 }
 
 pub(super) fn config_map(name: &str) -> Key {
@@ -86,11 +80,7 @@ pub(super) fn model() -> Model {
 
 /// A document of an object: what is given besides its identity.
 pub(super) fn document(key: &Key, mut given: Value) -> Value {
-    let version = if key.group.is_empty() {
-        "v1".to_owned()
-    } else {
-        format!("{}/v1", key.group)
-    };
+    let version = if key.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", key.group) };
     given["apiVersion"] = json!(version);
     given["kind"] = json!(&*key.kind);
     given["metadata"]["name"] = json!(&*key.name);
@@ -99,31 +89,15 @@ pub(super) fn document(key: &Key, mut given: Value) -> Value {
 
 pub(super) fn apply_op(key: &Key, manager: &str, force: bool, given: Value) -> Op {
     let object = Arc::new(document(key, given));
-    Op::Apply {
-        key: key.clone(),
-        object,
-        manager: manager.into(),
-        force,
-        precondition: None,
-    }
+    Op::Apply { key: key.clone(), object, manager: manager.into(), force, precondition: None }
 }
 
 /// Applies, and answers what came of it with the number of watch events.
-pub(super) fn apply(
-    model: &mut Model,
-    key: &Key,
-    manager: &str,
-    given: Value,
-) -> Result<(Arc<Object>, bool), Refusal> {
+pub(super) fn apply(model: &mut Model, key: &Key, manager: &str, given: Value) -> Result<(Arc<Object>, bool), Refusal> {
     done(model.perform(1000, &apply_op(key, manager, false, given)))
 }
 
-pub(super) fn force(
-    model: &mut Model,
-    key: &Key,
-    manager: &str,
-    given: Value,
-) -> Result<(Arc<Object>, bool), Refusal> {
+pub(super) fn force(model: &mut Model, key: &Key, manager: &str, given: Value) -> Result<(Arc<Object>, bool), Refusal> {
     done(model.perform(1000, &apply_op(key, manager, true, given)))
 }
 
@@ -131,10 +105,7 @@ pub(super) fn done((answer, effects): (Answer, Effects)) -> Result<(Arc<Object>,
     match answer {
         Answer::Applied { object, created } => Ok((object, created)),
         Answer::Refused(refusal) => {
-            assert!(
-                effects.is_empty(),
-                "a refused write has effects: {effects:?}"
-            );
+            assert!(effects.is_empty(), "a refused write has effects: {effects:?}");
             Err(refusal)
         }
         other => panic!("no answer to an apply: {other:?}"),
@@ -151,18 +122,11 @@ pub(super) fn status_op(object: &Object, key: &Key, manager: &str, status: Value
 }
 
 pub(super) fn finalizer_op(object: &Object, key: &Key, present: bool) -> Op {
-    Op::SetFinalizer {
-        key: key.clone(),
-        present,
-        precondition: Precondition::version_of(object),
-    }
+    Op::SetFinalizer { key: key.clone(), present, precondition: Precondition::version_of(object) }
 }
 
 pub(super) fn delete_op(object: &Object, key: &Key) -> Op {
-    Op::Delete {
-        key: key.clone(),
-        precondition: Precondition::version_of(object),
-    }
+    Op::Delete { key: key.clone(), precondition: Precondition::version_of(object) }
 }
 
 pub(super) fn spec(object: &Object) -> Value {

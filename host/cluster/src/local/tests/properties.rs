@@ -19,14 +19,7 @@ struct Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let fields = prop::collection::btree_map(0u8..5, 0u8..3, 0..5);
     let step = (0usize..3, any::<bool>(), fields);
-    prop::collection::vec(
-        step.prop_map(|(manager, force, fields)| Step {
-            manager,
-            force,
-            fields,
-        }),
-        1..25,
-    )
+    prop::collection::vec(step.prop_map(|(manager, force, fields)| Step { manager, force, fields }), 1..25)
 }
 
 const MANAGERS: [&str; 3] = ["setpoint/a", "setpoint/b", "setpoint/c"];
@@ -35,10 +28,7 @@ fn given(fields: &BTreeMap<u8, u8>) -> Value {
     if fields.is_empty() {
         return json!({});
     }
-    let map: Map<String, Value> = fields
-        .iter()
-        .map(|(f, v)| (format!("f{f}"), json!(v.to_string())))
-        .collect();
+    let map: Map<String, Value> = fields.iter().map(|(f, v)| (format!("f{f}"), json!(v.to_string()))).collect();
     json!({"spec": {"extra": map}})
 }
 
@@ -47,25 +37,15 @@ fn given_list(fields: &BTreeMap<u8, u8>) -> Value {
     if fields.is_empty() {
         return json!({});
     }
-    let list: Vec<Value> = fields
-        .iter()
-        .map(|(f, v)| json!({"id": format!("f{f}"), "run": v.to_string()}))
-        .collect();
+    let list: Vec<Value> = fields.iter().map(|(f, v)| json!({"id": format!("f{f}"), "run": v.to_string()})).collect();
     json!({"spec": {"steps": list}})
 }
 
 fn shown(object: &Object) -> BTreeMap<u8, u8> {
-    let number = |text: &str| {
-        text.trim_start_matches('f')
-            .parse()
-            .expect("it is a number")
-    };
+    let number = |text: &str| text.trim_start_matches('f').parse().expect("it is a number");
     let value = spec(object);
     let map = value.get("extra").and_then(Value::as_object);
-    map.into_iter()
-        .flatten()
-        .map(|(f, v)| (number(f), number(v.as_str().expect("text"))))
-        .collect()
+    map.into_iter().flatten().map(|(f, v)| (number(f), number(v.as_str().expect("text")))).collect()
 }
 
 fn check(steps: &[Step]) -> Result<(), TestCaseError> {
@@ -77,18 +57,11 @@ fn check(steps: &[Step]) -> Result<(), TestCaseError> {
         let clash: Vec<(usize, u8)> = (0..3)
             .filter(|other| *other != step.manager)
             .flat_map(|other| owned[other].iter().map(move |(f, v)| (other, *f, *v)))
-            .filter(|(_, field, value)| {
-                step.fields.get(field).is_some_and(|wanted| wanted != value)
-            })
+            .filter(|(_, field, value)| step.fields.get(field).is_some_and(|wanted| wanted != value))
             .map(|(other, field, _)| (other, field))
             .collect();
         let before = owned.clone();
-        let op = apply_op(
-            &key("a"),
-            MANAGERS[step.manager],
-            step.force,
-            given(&step.fields),
-        );
+        let op = apply_op(&key("a"), MANAGERS[step.manager], step.force, given(&step.fields));
         let (answer, effects) = model.perform(0, &op);
         let result = done((answer, effects.clone()));
         if !clash.is_empty() && !step.force {
@@ -97,32 +70,22 @@ fn check(steps: &[Step]) -> Result<(), TestCaseError> {
             prop_assert!(is_conflict, "{refused:?}");
             continue;
         }
-        let (object, created) =
-            result.map_err(|refusal| TestCaseError::fail(refusal.to_string()))?;
+        let (object, created) = result.map_err(|refusal| TestCaseError::fail(refusal.to_string()))?;
         for (other, field) in clash {
             owned[other].remove(&field);
         }
         owned[step.manager] = step.fields.clone();
         let union: BTreeMap<u8, u8> = owned.iter().flatten().map(|(f, v)| (*f, *v)).collect();
-        prop_assert_eq!(
-            shown(&object),
-            union,
-            "the object holds exactly what managers own"
-        );
+        prop_assert_eq!(shown(&object), union, "the object holds exactly what managers own");
         prop_assert_eq!(created, last.is_none());
-        let moved = last
-            .as_ref()
-            .is_none_or(|last| last.resource_version() != object.resource_version());
+        let moved = last.as_ref().is_none_or(|last| last.resource_version() != object.resource_version());
         let same_owners = before == owned;
         if let Some(last) = &last {
             if !last.same_content(&object) {
                 prop_assert!(moved, "content changed without a new version");
             }
             if same_owners {
-                prop_assert!(
-                    !moved && effects.is_empty(),
-                    "nothing changed but the version"
-                );
+                prop_assert!(!moved && effects.is_empty(), "nothing changed but the version");
             }
         }
         prop_assert_eq!(moved, !effects.events.is_empty());
@@ -190,13 +153,6 @@ proptest! {
 }
 
 fn shown_ids(object: &Object) -> Vec<String> {
-    let steps = spec(object)
-        .get("steps")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    steps
-        .iter()
-        .map(|step| step["id"].as_str().unwrap_or_default().to_owned())
-        .collect()
+    let steps = spec(object).get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+    steps.iter().map(|step| step["id"].as_str().unwrap_or_default().to_owned()).collect()
 }

@@ -13,11 +13,7 @@ use super::super::{Mutation, OpenError, Row, Table};
 use super::*;
 
 fn put(key: &str, value: &str) -> Vec<Mutation> {
-    vec![Mutation::Put {
-        table: Table::Bookkeeping,
-        key: key.into(),
-        bytes: value.into(),
-    }]
+    vec![Mutation::Put { table: Table::Bookkeeping, key: key.into(), bytes: value.into() }]
 }
 
 fn open(directory: &Path) -> Opened {
@@ -31,11 +27,8 @@ fn started(directory: &Path) -> Store {
 }
 
 fn kept(rows: Vec<Row>) -> Vec<(String, String)> {
-    let rows = rows
-        .into_iter()
-        .filter(|(table, ..)| *table == Table::Bookkeeping);
-    rows.map(|(_, key, bytes)| (key, String::from_utf8(bytes).expect("text")))
-        .collect()
+    let rows = rows.into_iter().filter(|(table, ..)| *table == Table::Bookkeeping);
+    rows.map(|(_, key, bytes)| (key, String::from_utf8(bytes).expect("text"))).collect()
 }
 
 fn error(directory: &Path) -> OpenError {
@@ -50,18 +43,11 @@ fn acknowledged_writes_are_there_after_a_crash() {
     let directory = tempfile::tempdir().unwrap();
     let store = started(directory.path());
     for number in 0..50 {
-        store
-            .commit(put(&format!("{number:03}"), "x"))
-            .wait()
-            .unwrap();
+        store.commit(put(&format!("{number:03}"), "x")).wait().unwrap();
     }
     // The copy is what a kill at this moment would leave behind.
     let copy = tempfile::tempdir().unwrap();
-    fs::copy(
-        directory.path().join("state.redb"),
-        copy.path().join("state.redb"),
-    )
-    .unwrap();
+    fs::copy(directory.path().join("state.redb"), copy.path().join("state.redb")).unwrap();
     assert_eq!(kept(open(copy.path()).rows).len(), 50);
 }
 
@@ -72,31 +58,18 @@ fn a_store_that_is_dropped_without_a_flush_keeps_what_was_queued() {
     drop(store.commit(put("a", "1")));
     drop(store.commit(put("a", "2")));
     drop(store.commit(vec![
-        Mutation::Put {
-            table: Table::Bookkeeping,
-            key: "b".into(),
-            bytes: vec![],
-        },
-        Mutation::Remove {
-            table: Table::Bookkeeping,
-            key: "b".into(),
-        },
+        Mutation::Put { table: Table::Bookkeeping, key: "b".into(), bytes: vec![] },
+        Mutation::Remove { table: Table::Bookkeeping, key: "b".into() },
     ]));
     drop(store);
-    assert_eq!(
-        kept(open(directory.path()).rows),
-        [("a".to_owned(), "2".to_owned())],
-        "the last one wins"
-    );
+    assert_eq!(kept(open(directory.path()).rows), [("a".to_owned(), "2".to_owned())], "the last one wins");
 }
 
 #[test]
 fn many_writes_at_once_are_few_commits() {
     let directory = tempfile::tempdir().unwrap();
     let store = started(directory.path());
-    let waiting: Vec<_> = (0..1000)
-        .map(|number| store.commit(put(&number.to_string(), "x")))
-        .collect();
+    let waiting: Vec<_> = (0..1000).map(|number| store.commit(put(&number.to_string(), "x"))).collect();
     for durable in waiting {
         durable.wait().unwrap();
     }
@@ -114,11 +87,7 @@ fn an_empty_commit_is_answered_after_all_that_was_queued_before() {
     drop(store.commit(put("a", "1")));
     store.flush().wait().unwrap();
     let copy = tempfile::tempdir().unwrap();
-    fs::copy(
-        directory.path().join("state.redb"),
-        copy.path().join("state.redb"),
-    )
-    .unwrap();
+    fs::copy(directory.path().join("state.redb"), copy.path().join("state.redb")).unwrap();
     assert_eq!(kept(open(copy.path()).rows).len(), 1);
 }
 
@@ -137,19 +106,10 @@ fn a_store_that_cannot_be_read_is_set_aside_until_it_is_repaired() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("state.redb"), vec![7u8; 8192]).unwrap();
     let text = error(directory.path()).to_string();
-    assert!(
-        text.contains("state.redb.corrupt-5") && text.contains("setpoint repair"),
-        "{text}"
-    );
-    assert_eq!(
-        fs::read(directory.path().join("state.redb.corrupt-5")).unwrap(),
-        vec![7u8; 8192]
-    );
+    assert!(text.contains("state.redb.corrupt-5") && text.contains("setpoint repair"), "{text}");
+    assert_eq!(fs::read(directory.path().join("state.redb.corrupt-5")).unwrap(), vec![7u8; 8192]);
     let error = error(directory.path());
-    assert!(
-        matches!(error, OpenError::SetAside { .. }),
-        "no new store is made behind anybody's back: {error}"
-    );
+    assert!(matches!(error, OpenError::SetAside { .. }), "no new store is made behind anybody's back: {error}");
     assert!(Opened::open(directory.path(), 0, true).is_ok());
 }
 
@@ -170,18 +130,11 @@ fn a_store_that_was_cut_short_is_set_aside() {
 fn a_store_of_a_newer_host_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let store = started(directory.path());
-    let newer = vec![Mutation::Put {
-        table: Table::Meta,
-        key: "format".into(),
-        bytes: b"7".to_vec(),
-    }];
+    let newer = vec![Mutation::Put { table: Table::Meta, key: "format".into(), bytes: b"7".to_vec() }];
     store.commit(newer).wait().unwrap();
     drop(store);
     let text = error(directory.path()).to_string();
-    assert!(
-        text.contains("format 7") && text.contains("up to 1"),
-        "{text}"
-    );
+    assert!(text.contains("format 7") && text.contains("up to 1"), "{text}");
     assert!(directory.path().join("state.redb").exists());
 }
 
@@ -193,10 +146,7 @@ fn the_state_is_the_users_alone() {
     let state = directory.path().join("deep/state");
     drop(open(&state));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(
-        (mode(&state), mode(&state.join("state.redb"))),
-        (0o700, 0o600)
-    );
+    assert_eq!((mode(&state), mode(&state.join("state.redb"))), (0o700, 0o600));
 }
 
 /// A disk that can become full.
@@ -208,11 +158,7 @@ struct Disk {
 
 impl Disk {
     fn room(&self) -> io::Result<()> {
-        if self.full.load(Ordering::SeqCst) {
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        } else {
-            Ok(())
-        }
+        if self.full.load(Ordering::SeqCst) { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
     }
 }
 
@@ -240,13 +186,8 @@ impl StorageBackend for Disk {
 /// A store on a disk, and the switch that fills the disk.
 pub(super) fn store_on_a_disk() -> (Store, Arc<AtomicBool>) {
     let full = Arc::new(AtomicBool::new(false));
-    let disk = Disk {
-        memory: InMemoryBackend::new(),
-        full: full.clone(),
-    };
-    let database = redb::Builder::new()
-        .create_with_backend(disk)
-        .expect("memory");
+    let disk = Disk { memory: InMemoryBackend::new(), full: full.clone() };
+    let database = redb::Builder::new().create_with_backend(disk).expect("memory");
     (Store::start(database).expect("the writer starts"), full)
 }
 
@@ -255,17 +196,12 @@ fn a_full_disk_is_an_error_for_everyone_who_waits_and_ends_the_writing() {
     let (store, full) = store_on_a_disk();
     store.commit(put("a", "1")).wait().unwrap();
     full.store(true, Ordering::SeqCst);
-    let waiting: Vec<_> = (0..10)
-        .map(|number| store.commit(put(&number.to_string(), "x")))
-        .collect();
+    let waiting: Vec<_> = (0..10).map(|number| store.commit(put(&number.to_string(), "x"))).collect();
     for durable in waiting {
         let text = durable.wait().unwrap_err().to_string();
         assert!(text.contains("cannot be written"), "{text}");
     }
     full.store(false, Ordering::SeqCst);
-    assert!(
-        store.commit(put("b", "1")).wait().is_err(),
-        "a hole in the middle would be worse"
-    );
+    assert!(store.commit(put("b", "1")).wait().is_err(), "a hole in the middle would be worse");
     assert!(store.flush().wait().is_err());
 }

@@ -47,11 +47,7 @@ impl Harness {
         Self::started(files, Remembered::default(), |_| ())
     }
 
-    pub(super) fn started(
-        files: &[(&str, &str)],
-        store: Remembered,
-        adjust: impl FnOnce(&mut SourceOptions),
-    ) -> Self {
+    pub(super) fn started(files: &[(&str, &str)], store: Remembered, adjust: impl FnOnce(&mut SourceOptions)) -> Self {
         let dir = TempDir::new().expect("tempdir");
         let root = dir.path().join("resources");
         fs::create_dir(&root).expect("root");
@@ -59,25 +55,16 @@ impl Harness {
             write(&root.join(file), text);
         }
         let mut harness = Self::on(dir, root, store, adjust);
-        harness.wait("the initial scan", |event| {
-            matches!(event, SourceEvent::InitialScanDone)
-        });
+        harness.wait("the initial scan", |event| matches!(event, SourceEvent::InitialScanDone));
         harness
     }
 
-    pub(super) fn on(
-        dir: TempDir,
-        root: PathBuf,
-        store: Remembered,
-        adjust: impl FnOnce(&mut SourceOptions),
-    ) -> Self {
+    pub(super) fn on(dir: TempDir, root: PathBuf, store: Remembered, adjust: impl FnOnce(&mut SourceOptions)) -> Self {
         let late = Arc::new(AtomicBool::new(false));
         let known = late.clone();
         let kinds = move |group: &str, kind: &str| match (group, kind) {
             ("", "ConfigMap") => Some(Scope { namespaced: true }),
-            ("late.dev", "Late") if known.load(Ordering::SeqCst) => {
-                Some(Scope { namespaced: true })
-            }
+            ("late.dev", "Late") if known.load(Ordering::SeqCst) => Some(Scope { namespaced: true }),
             _ => None,
         };
         let mut options = SourceOptions::new(&root, Arc::new(kinds));
@@ -85,18 +72,8 @@ impl Harness {
         options.identity = store.identity;
         adjust(&mut options);
         let (tell, events) = mpsc::channel();
-        let source = options
-            .start(move |event| drop(tell.send(event)))
-            .expect("start");
-        Self {
-            dir,
-            root,
-            source: Some(source),
-            events,
-            told: Vec::new(),
-            seen: 0,
-            late,
-        }
+        let source = options.start(move |event| drop(tell.send(event))).expect("start");
+        Self { dir, root, source: Some(source), events, told: Vec::new(), seen: 0, late }
     }
 
     pub(super) fn source(&self) -> &FileSource {
@@ -112,11 +89,7 @@ impl Harness {
     }
 
     /// Waits for the next event of a sort; what came before it is passed.
-    pub(super) fn wait(
-        &mut self,
-        what: &str,
-        wanted: impl Fn(&SourceEvent) -> bool,
-    ) -> SourceEvent {
+    pub(super) fn wait(&mut self, what: &str, wanted: impl Fn(&SourceEvent) -> bool) -> SourceEvent {
         let end = Instant::now() + Duration::from_secs(10);
         loop {
             while self.seen < self.told.len() {
@@ -125,15 +98,9 @@ impl Harness {
                     return self.told[self.seen - 1].clone();
                 }
             }
-            match self
-                .events
-                .recv_timeout(end.saturating_duration_since(Instant::now()))
-            {
+            match self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(event) => self.told.push(event),
-                Err(_) => panic!(
-                    "waited in vain for {what}; told: {:#?}",
-                    summary(&self.told)
-                ),
+                Err(_) => panic!("waited in vain for {what}; told: {:#?}", summary(&self.told)),
             }
         }
     }
@@ -159,11 +126,7 @@ impl Harness {
         );
     }
 
-    pub(super) fn wait_report(
-        &mut self,
-        file: &str,
-        wanted: impl Fn(&FileReport) -> bool,
-    ) -> FileReport {
+    pub(super) fn wait_report(&mut self, file: &str, wanted: impl Fn(&FileReport) -> bool) -> FileReport {
         let event = self.wait(
             &format!("a report on {file}"),
             |event| matches!(event, SourceEvent::Report(report) if &*report.file == file && wanted(report)),
@@ -177,20 +140,14 @@ impl Harness {
     /// Lets time pass and takes in what is told.
     pub(super) fn settle(&mut self, time: Duration) {
         let end = Instant::now() + time;
-        while let Ok(event) = self
-            .events
-            .recv_timeout(end.saturating_duration_since(Instant::now()))
-        {
+        while let Ok(event) = self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
             self.told.push(event);
         }
         self.seen = self.told.len();
     }
 
     pub(super) fn deletions(&self) -> usize {
-        self.told
-            .iter()
-            .filter(|event| matches!(event, SourceEvent::Deleted { .. }))
-            .count()
+        self.told.iter().filter(|event| matches!(event, SourceEvent::Deleted { .. })).count()
     }
 
     pub(super) fn errors(&self) -> usize {
@@ -201,7 +158,8 @@ impl Harness {
     /// How often an object was told.
     pub(super) fn count(&self, name: &str) -> usize {
         let wanted = key(name);
-        let told = |event: &&SourceEvent| matches!(event, SourceEvent::Desired(desired) if desired.object.key == wanted);
+        let told =
+            |event: &&SourceEvent| matches!(event, SourceEvent::Desired(desired) if desired.object.key == wanted);
         self.told.iter().filter(told).count()
     }
 
@@ -216,9 +174,7 @@ impl Harness {
             match event {
                 SourceEvent::Desired(desired) => {
                     store.known.retain(|(key, _)| *key != desired.object.key);
-                    store
-                        .known
-                        .push((desired.object.key.clone(), desired.file.clone()));
+                    store.known.push((desired.object.key.clone(), desired.file.clone()));
                 }
                 SourceEvent::Deleted { key, .. } => store.known.retain(|(known, _)| known != key),
                 SourceEvent::Identity(identity) => store.identity = Some(*identity),
@@ -239,10 +195,7 @@ pub(super) fn write(path: &Path, text: &str) {
 fn summary(events: &[SourceEvent]) -> Vec<String> {
     let text = |event: &SourceEvent| match event {
         SourceEvent::Desired(desired) => {
-            format!(
-                "{} from {}: {}",
-                desired.object.key, desired.file, desired.object.value
-            )
+            format!("{} from {}: {}", desired.object.key, desired.file, desired.object.value)
         }
         other => format!("{other:?}"),
     };

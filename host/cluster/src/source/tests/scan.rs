@@ -45,11 +45,7 @@ fn a_scan_finds_yaml_and_json_at_any_depth_and_nothing_else() {
     assert_eq!(files(&scan), wanted);
     assert!(scan.complete && scan.errors.is_empty() && scan.identity.is_some());
     assert_eq!(entered.len(), 3, "the root, a and a/b: {entered:?}");
-    let directories: Vec<&str> = scan
-        .directories
-        .iter()
-        .map(|directory| &*directory.relative)
-        .collect();
+    let directories: Vec<&str> = scan.directories.iter().map(|directory| &*directory.relative).collect();
     assert_eq!(directories, ["", "a", "a/b"]);
 }
 
@@ -59,18 +55,10 @@ fn a_state_tells_a_changed_file_even_if_its_times_were_set_back() {
     write(dir.path(), "a.yaml");
     let path = dir.path().join("a.yaml");
     let before = look(dir.path());
-    let modified = fs::metadata(&path)
-        .expect("metadata")
-        .modified()
-        .expect("time");
+    let modified = fs::metadata(&path).expect("metadata").modified().expect("time");
     std::thread::sleep(std::time::Duration::from_millis(20));
     fs::write(&path, "b: 2\n").expect("write");
-    fs::File::options()
-        .write(true)
-        .open(&path)
-        .expect("open")
-        .set_modified(modified)
-        .expect("set back");
+    fs::File::options().write(true).open(&path).expect("open").set_modified(modified).expect("set back");
     let after = look(dir.path());
     assert_ne!(before.files["a.yaml"], after.files["a.yaml"]);
     assert_eq!(before.identity, after.identity);
@@ -86,11 +74,7 @@ fn a_mounted_config_map_is_read_through_its_links() {
     symlink("..data/sub", dir.path().join("sub")).expect("link");
     let scan = look(dir.path());
     assert_eq!(files(&scan), ["a.yaml", "sub/b.yaml"]);
-    assert!(
-        scan.outside.iter().any(|path| path.ends_with("..2024_1")),
-        "{:?}",
-        scan.outside
-    );
+    assert!(scan.outside.iter().any(|path| path.ends_with("..2024_1")), "{:?}", scan.outside);
 }
 
 #[test]
@@ -136,17 +120,11 @@ fn a_linked_root_has_the_identity_of_where_it_leads() {
 fn a_file_that_is_too_large_is_refused_without_being_read() {
     let dir = TempDir::new().expect("tempdir");
     let path = dir.path().join("a.yaml");
-    fs::File::create(&path)
-        .expect("create")
-        .set_len(MAX_FILE + 1)
-        .expect("sparse");
+    fs::File::create(&path).expect("create").set_len(MAX_FILE + 1).expect("sparse");
     let scan = look(dir.path());
     assert!(scan.errors["a.yaml"].message.contains("bytes"));
     assert!(matches!(read_text(&path), Err(ReadError::Refused(_))));
-    assert!(matches!(
-        read_text(&dir.path().join("b.yaml")),
-        Err(ReadError::Gone)
-    ));
+    assert!(matches!(read_text(&dir.path().join("b.yaml")), Err(ReadError::Gone)));
 }
 
 #[test]
@@ -154,9 +132,7 @@ fn a_text_that_is_not_utf8_is_refused_where_it_is_not() {
     let dir = TempDir::new().expect("tempdir");
     let path = dir.path().join("a.yaml");
     fs::write(&path, b"a: 1\nb: \xc3\xa4\xff\n").expect("write");
-    let Err(ReadError::Refused(error)) = read_text(&path) else {
-        panic!("not UTF-8")
-    };
+    let Err(ReadError::Refused(error)) = read_text(&path) else { panic!("not UTF-8") };
     assert_eq!((error.position.line, error.position.column), (2, 5));
 }
 

@@ -10,9 +10,7 @@ fn at(line: u32, column: u32) -> Position {
 fn one(text: &str) -> Document {
     let mut documents = parse_documents(text);
     assert_eq!(documents.len(), 1, "{text:?}");
-    documents
-        .remove(0)
-        .unwrap_or_else(|error| panic!("{text:?}: {error}"))
+    documents.remove(0).unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
 
 fn refused(text: &str) -> SourceError {
@@ -26,9 +24,7 @@ fn refused(text: &str) -> SourceError {
 
 #[test]
 fn every_value_knows_where_it_and_its_key_are_written() {
-    let document = one(
-        "# who\napiVersion: v1\nspec:\n  replicas: 3\n  tags:\n    - a\n    - {x: 1, \"b/c~d\": 2}\n",
-    );
+    let document = one("# who\napiVersion: v1\nspec:\n  replicas: 3\n  tags:\n    - a\n    - {x: 1, \"b/c~d\": 2}\n");
     assert_eq!(document.line, 2);
     assert_eq!(
         document.value,
@@ -39,11 +35,7 @@ fn every_value_knows_where_it_and_its_key_are_written() {
     assert_eq!(spans.locate_key("/spec/replicas"), at(4, 3));
     assert_eq!(spans.locate("/spec/tags/0"), at(6, 7));
     assert_eq!(spans.locate("/spec/tags/1/b~1c~0d"), at(7, 23));
-    assert_eq!(
-        spans.locate("/spec/missing/deep"),
-        at(3, 1),
-        "the nearest ancestor's key"
-    );
+    assert_eq!(spans.locate("/spec/missing/deep"), at(3, 1), "the nearest ancestor's key");
     assert_eq!(spans.locate("/nothing"), at(2, 1));
     assert_eq!(spans.locate(""), at(2, 1));
 }
@@ -53,21 +45,8 @@ fn documents_are_split_at_markers_and_positions_count_from_the_file_s_beginning(
     let text = "---\na: 1\n---\n# nothing but this\n--- # comment\nb: 2\n...\n---\nc: |\n  --- not a marker\n";
     let documents: Vec<Document> = parse_documents(text).into_iter().flatten().collect();
     let values: Vec<&Value> = documents.iter().map(|document| &document.value).collect();
-    assert_eq!(
-        values,
-        [
-            &json!({"a": 1}),
-            &json!({"b": 2}),
-            &json!({"c": "--- not a marker\n"})
-        ]
-    );
-    assert_eq!(
-        documents
-            .iter()
-            .map(|document| document.line)
-            .collect::<Vec<_>>(),
-        [2, 6, 9]
-    );
+    assert_eq!(values, [&json!({"a": 1}), &json!({"b": 2}), &json!({"c": "--- not a marker\n"})]);
+    assert_eq!(documents.iter().map(|document| document.line).collect::<Vec<_>>(), [2, 6, 9]);
     assert_eq!(documents[1].spans.locate("/b"), at(6, 4));
     assert_eq!(documents[2].spans.locate_key("/c"), at(9, 1));
 }
@@ -77,40 +56,21 @@ fn a_broken_document_does_not_hide_the_others() {
     let documents = parse_documents("a: 1\n---\nb: [1,\n---\nc: 3\n");
     assert_eq!(documents.len(), 3);
     assert!(documents[0].is_ok() && documents[2].is_ok());
-    let Err(error) = &documents[1] else {
-        panic!("the second is broken")
-    };
+    let Err(error) = &documents[1] else { panic!("the second is broken") };
     assert!((3..=4).contains(&error.position.line), "{error}");
-    assert!(
-        !error.message.is_empty() && !error.message.contains('\n'),
-        "{error}"
-    );
+    assert!(!error.message.is_empty() && !error.message.contains('\n'), "{error}");
 }
 
 #[test]
 fn a_text_without_content_has_no_documents() {
-    for text in [
-        "",
-        "\n",
-        "# only this\n",
-        "---\n---\n# x\n...\n",
-        "\u{feff}",
-        "%YAML 1.2\n---\n",
-    ] {
-        assert_eq!(
-            parse_documents(text),
-            Vec::<ParsedDocument>::new(),
-            "{text:?}"
-        );
+    for text in ["", "\n", "# only this\n", "---\n---\n# x\n...\n", "\u{feff}", "%YAML 1.2\n---\n"] {
+        assert_eq!(parse_documents(text), Vec::<ParsedDocument>::new(), "{text:?}");
     }
 }
 
 #[test]
 fn a_byte_order_mark_carriage_returns_and_directives_do_no_harm() {
-    assert_eq!(
-        one("\u{feff}a: 1\r\nb: x\r\n").value,
-        json!({"a": 1, "b": "x"})
-    );
+    assert_eq!(one("\u{feff}a: 1\r\nb: x\r\n").value, json!({"a": 1, "b": "x"}));
     assert_eq!(one("%YAML 1.2\r\n---\r\na: 1\r\n").value, json!({"a": 1}));
 }
 
@@ -123,16 +83,10 @@ fn a_key_that_is_there_twice_is_an_error_at_its_second_place() {
 
 #[test]
 fn numbers_are_read_as_go_reads_them() {
-    let value = one(
-        "a: 0777\nb: 18446744073709551615\nc: -9223372036854775808\nd: 1.5\ne: \"0777\"\nf: 0x1f\n",
-    )
-    .value;
+    let value = one("a: 0777\nb: 18446744073709551615\nc: -9223372036854775808\nd: 1.5\ne: \"0777\"\nf: 0x1f\n").value;
     let wanted = json!({"a": 511, "b": u64::MAX, "c": i64::MIN, "d": 1.5, "e": "0777", "f": 31});
     assert_eq!(value, wanted);
-    assert!(
-        refused("a: .inf\n").message.contains("finite"),
-        "JSON has no infinity"
-    );
+    assert!(refused("a: .inf\n").message.contains("finite"), "JSON has no infinity");
 }
 
 #[test]
@@ -148,11 +102,7 @@ fn anchors_and_merge_keys_are_resolved() {
     let document = one("base: &b {x: 1, y: 2}\nuse:\n  <<: *b\n  y: 3\nalias: *b\n");
     assert_eq!(document.value["use"], json!({"x": 1, "y": 3}));
     assert_eq!(document.value["alias"], json!({"x": 1, "y": 2}));
-    assert_eq!(
-        document.spans.locate("/alias"),
-        at(5, 8),
-        "where it is used, not where it is defined"
-    );
+    assert_eq!(document.spans.locate("/alias"), at(5, 8), "where it is used, not where it is defined");
 }
 
 #[test]
@@ -160,17 +110,11 @@ fn an_alias_bomb_is_refused_quickly() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..9 {
         let alias = format!("*a{}", level - 1);
-        text.push_str(&format!(
-            "a{level}: &a{level} [{}]\n",
-            vec![alias; 9].join(", ")
-        ));
+        text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![alias; 9].join(", ")));
     }
     let start = std::time::Instant::now();
     let error = refused(&text);
-    assert!(
-        start.elapsed() < std::time::Duration::from_secs(2),
-        "{error}"
-    );
+    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{error}");
 }
 
 #[test]
@@ -180,12 +124,10 @@ fn nesting_without_end_is_refused() {
 
 #[test]
 fn json_is_read_by_the_same_parser() {
-    let text = "{\n\t\"apiVersion\": \"v1\",\n\t\"list\": [1, -2.5e3, true, null, \"\\u00e9\\/\\n\"],\n\t\"o\": {}\n}\n";
+    let text =
+        "{\n\t\"apiVersion\": \"v1\",\n\t\"list\": [1, -2.5e3, true, null, \"\\u00e9\\/\\n\"],\n\t\"o\": {}\n}\n";
     let document = one(text);
-    assert_eq!(
-        document.value,
-        serde_json::from_str::<Value>(text).expect("JSON")
-    );
+    assert_eq!(document.value, serde_json::from_str::<Value>(text).expect("JSON"));
     assert_eq!(document.spans.locate("/list/1").line, 3);
     let pairs = one(r#"{"face": "\ud83d\ude00"}"#);
     assert_eq!(pairs.value, json!({"face": "😀"}));
