@@ -192,20 +192,46 @@ fn an_object_with_a_finalizer_waits_for_its_plugin_to_let_it_go() {
     });
 }
 
-#[test]
-fn a_deletion_that_waits_goes_on_after_a_restart() {
+/// A host whose `HostileFinal` f is being deleted, and the uid of f.
+fn deleting() -> (Host, Value) {
     let host = Host::setup()
         .plugin("hostile")
         .file("f.yaml", &hostile("HostileFinal", "f", "behaviour: ok, value: 0"))
-        .file("keep.yaml", &config_map("other", &[], &[]))
+        .file("other.yaml", &config_map("other", &[], &[]))
         .start();
     host.all_synced(1, Duration::from_secs(20));
     host.remove("f.yaml");
-    host.wait_for("it is being deleted", |host| {
-        host.object(HOSTILE_FINAL, "f")?["metadata"]["deletionTimestamp"].is_string().then_some(())
-    });
-    let host = host.start_again();
-    assert!(host.object(HOSTILE_FINAL, "f").is_some_and(|object| object["metadata"]["deletionTimestamp"].is_string()));
-    host.write("release.yaml", &config_map("f-release", &[], &[]));
+    let object = host.wait_for("it is being deleted", terminating);
+    (host, object["metadata"]["uid"].clone())
+}
+
+fn terminating(host: &Host) -> Option<Value> {
+    host.object(HOSTILE_FINAL, "f").filter(|object| object["metadata"]["deletionTimestamp"].is_string())
+}
+
+fn release(host: &Host) {
+    host.write("f-release.yaml", &config_map("f-release", &[], &[]));
     host.wait_for("it is gone", |host| host.object(HOSTILE_FINAL, "f").is_none().then_some(()));
+}
+
+#[test]
+fn a_deletion_that_waits_survives_a_restart() {
+    let (host, _) = deleting();
+    host.at_rest();
+    let before = terminating(&host);
+    let host = host.start_again();
+    let after = terminating(&host);
+    assert!(after.is_some(), "{:?}", host.object(HOSTILE_FINAL, "f"));
+    assert_eq!(after, before);
+    release(&host);
+}
+
+#[test]
+fn a_deletion_that_a_kill_cut_off_is_found_again() {
+    let (host, uid) = deleting();
+    // It was shown a moment ago; whether it is on disk yet is left to the moment.
+    let host = host.start_again();
+    let object = host.wait_for("it is being deleted again", terminating);
+    assert_eq!(object["metadata"]["uid"], uid, "the same object");
+    release(&host);
 }

@@ -127,13 +127,19 @@ impl Host {
         let mut kill = Command::new("sh");
         kill.args(["-c", "kill -TERM \"$0\""]).arg(self.pid().to_string());
         run(&mut kill, COMMAND).ok();
-        loop {
-            if let Some(status) = self.ended() {
-                return (status, began.elapsed());
-            }
-            assert!(began.elapsed() < STOP, "it did not stop within {STOP:?}\n{}", self.log_tail());
+        let Some(status) = self.wait_for_its_end(STOP) else {
+            panic!("it did not stop within {STOP:?}\n{}", self.log_tail());
+        };
+        (status, began.elapsed())
+    }
+
+    /// Waits for one that was told to stop: how it ended; none if it did not within the time.
+    pub fn wait_for_its_end(&self, at_most: Duration) -> Option<ExitStatus> {
+        let began = Instant::now();
+        while self.ended().is_none() && began.elapsed() < at_most {
             thread::sleep(POLL);
         }
+        self.ended()
     }
 
     /// Kills it, as a power cut would.

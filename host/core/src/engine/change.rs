@@ -1,7 +1,6 @@
 //! What a change of an object means: for the key itself, for those that read it, and for its owner
 //! (rules A1, A2, C1).
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -16,8 +15,7 @@ use crate::contract::Cause;
 use crate::deps::Concerned;
 use crate::fields::covers;
 use crate::key::{Key, KeyId, Source};
-use crate::object::{Object, version_reached};
-use crate::op::{Answer, Op, Refusal};
+use crate::object::Object;
 use crate::queue::Lane;
 
 pub(super) fn content_of(object: Option<&Object>) -> u64 {
@@ -64,40 +62,6 @@ impl Engine {
             self.apply(now, change, None);
         }
         self.source_synced(now, source);
-    }
-
-    /// What a list shows of objects with operations on their way waits for the answers, as watch
-    /// events do; for the list these objects are as they are known.
-    fn set_aside(&mut self, source: &Source, objects: Vec<(Key, Arc<Object>)>) -> Vec<(Key, Arc<Object>)> {
-        let mut busy: Vec<KeyId> =
-            self.in_flight.keys().copied().filter(|id| self.cache.keys().key(*id).source() == *source).collect();
-        if busy.is_empty() {
-            return objects;
-        }
-        busy.sort_unstable();
-        let mut rest: BTreeMap<Key, Arc<Object>> = objects.into_iter().collect();
-        for id in busy {
-            let key = (**self.cache.keys().key(id)).clone();
-            let listed = rest.remove(&key);
-            if let Some(view) = self.cache.view(id) {
-                rest.insert(key, view.clone());
-            }
-            if let Some(in_flight) = self.in_flight.get_mut(&id) {
-                in_flight.shown.push(listed);
-            }
-        }
-        rest.into_iter().collect()
-    }
-
-    /// Objects that the reflector has not caught up with for a minute (rule A10): the driver reads
-    /// each live and answers with [`Engine::read_back`].
-    pub fn stale(&mut self, now: Time) -> Vec<Arc<Key>> {
-        self.cache.stale_overlays(now)
-    }
-
-    /// The answer to a live read that [`Engine::stale`] asked for; none: it is not there.
-    pub fn read_back(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
-        self.read_live(now, key, object);
     }
 
     /// A bookmark of a source.
@@ -155,101 +119,6 @@ impl Engine {
                 );
                 self.vanish(now, id, Arc::new(ghost));
             }
-        }
-    }
-
-    /// An operation is about to be sent.
-    pub(super) fn write_begins(&mut self, op: &Op) {
-        if let Some(target) = op.target() {
-            let id = self.cache.intern(target);
-            self.in_flight.entry(id).or_default().operations += 1;
-        }
-    }
-
-    /// An operation was answered. What the reflector showed of its target meanwhile is sorted around
-    /// the answer: older versions are foreign changes that it came upon, the same version is the
-    /// echo, newer ones came after.
-    pub(super) fn write_ends(&mut self, now: Time, owner: KeyId, op: &Op, answer: &Answer) {
-        let Some(target) = op.target().cloned() else { return };
-        let id = self.cache.intern(&target);
-        let Some(in_flight) = self.in_flight.get_mut(&id) else { return };
-        in_flight.operations -= 1;
-        let mut shown = std::mem::take(&mut in_flight.shown);
-        if in_flight.operations == 0 {
-            self.in_flight.remove(&id);
-        }
-        if let Answer::Applied { object, .. } | Answer::Found(object) = answer {
-            let older = |seen: &Option<Arc<Object>>| match seen {
-                Some(seen) => {
-                    seen.uid() == object.uid()
-                        && seen.resource_version() != object.resource_version()
-                        && version_reached(object.resource_version(), seen.resource_version()) == Some(true)
-                }
-                None => false,
-            };
-            let (before, after): (Vec<_>, Vec<_>) = shown.into_iter().partition(older);
-            shown = after;
-            for seen in before {
-                self.replay(now, &target, seen);
-            }
-        }
-        match (op, answer) {
-            (Op::Get(_), Answer::Found(object)) => self.read_live(now, &target, Some(object.clone())),
-            (Op::Get(_), Answer::Absent) => self.read_live(now, &target, None),
-            (_, Answer::Applied { object, .. }) => {
-                if let Some(change) = self.cache.wrote(now, &target, object.clone()) {
-                    self.apply(now, change, Some(owner));
-                }
-            }
-            (_, Answer::Absent) => {
-                if let Some(change) = self.cache.wrote_absence(now, &target) {
-                    self.apply(now, change, Some(owner));
-                }
-            }
-            (_, Answer::Refused(Refusal::Unknown(_) | Refusal::Transient(_))) if op.writes().is_some() => {
-                if let Some(state) = self.state_mut(owner)
-                    && !state.unsure.contains(&target)
-                {
-                    state.unsure.push(target.clone());
-                }
-            }
-            _ => {}
-        }
-        match self.in_flight.get_mut(&id) {
-            // Another operation is on its way: what is left waits for its answer.
-            Some(in_flight) => {
-                shown.append(&mut in_flight.shown);
-                in_flight.shown = shown;
-            }
-            None => {
-                for seen in shown {
-                    self.replay(now, &target, seen);
-                }
-                self.forget_if_unused(id);
-            }
-        }
-    }
-
-    fn replay(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
-        if let Some(change) = self.cache.observed(key, object) {
-            self.apply(now, change, None);
-        }
-    }
-
-    fn read_live(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
-        let id = self.cache.intern(key);
-        let newer = match (&object, self.cache.view(id)) {
-            (Some(live), Some(view)) if live.uid() == view.uid() => {
-                version_reached(live.resource_version(), view.resource_version()) != Some(false)
-            }
-            _ => true,
-        };
-        if !newer {
-            return;
-        }
-        if let Some(change) = self.cache.read_live(now, key, object) {
-            // Whatever it shows came from elsewhere: what this host wrote and knows of is known already.
-            self.apply(now, change, None);
         }
     }
 

@@ -13,6 +13,7 @@
 mod attempt;
 mod change;
 mod finish;
+mod live;
 mod plugins;
 mod read;
 mod rows;
@@ -124,6 +125,8 @@ pub struct Engine {
     documents: FxHashMap<KeyId, (KeyId, Arc<Value>)>,
     settled: FxHashMap<KeyId, Settled>,
     places: FxHashMap<Key, Vec<(Name, crate::key::GroupKind)>>,
+    /// Objects that want a live read, until the driver takes them.
+    unconfirmed: Vec<Arc<Key>>,
     /// What writes without an answer may have changed, of keys that nobody reconciles at present.
     doubts: FxHashMap<Key, Vec<Key>>,
     /// Owners whose places may not have been recorded, whatever `places` says.
@@ -161,6 +164,7 @@ impl Engine {
             documents: FxHashMap::default(),
             settled: FxHashMap::default(),
             places: FxHashMap::default(),
+            unconfirmed: Vec::new(),
             doubts: FxHashMap::default(),
             unsaved: FxHashSet::default(),
             moves: Vec::new(),

@@ -116,6 +116,7 @@ impl Engine {
     pub(super) fn pump(&mut self, now: Time) {
         self.expand_fan_outs(now);
         self.end_passes(now);
+        self.look_for_stale(now);
         while let Some(id) = self.timers.due(now) {
             let Some(state) = self.state_mut(id) else { continue };
             if state.running {
