@@ -144,6 +144,9 @@ impl Driver {
             );
             tokio::spawn(self.clone().carry(attempt, component).instrument(span));
         }
+        for key in inner.engine.stale(now) {
+            tokio::spawn(self.clone().read_back(key));
+        }
         inner.engine.next_wakeup()
     }
 
@@ -194,6 +197,18 @@ impl Driver {
         if self.stopping.load(Ordering::Acquire) && self.look(Engine::running) == 0 {
             self.idle.notify_waiters();
         }
+    }
+
+    /// Reads an object live that the watch has not caught up with (rule A10). Without an answer it
+    /// is asked for again.
+    async fn read_back(self: Arc<Self>, key: Arc<Key>) {
+        let until = tokio::time::Instant::now() + OP_TIMEOUT;
+        let object = match self.perform(Op::Get((*key).clone()), until).await {
+            Answer::Found(object) => Some(object),
+            Answer::Absent => None,
+            _ => return,
+        };
+        self.with(|engine, now| engine.read_back(now, &key, object));
     }
 
     fn log_end(&self, row: &setpoint_core::engine::Row) {

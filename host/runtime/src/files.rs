@@ -193,8 +193,7 @@ impl Files {
             Reason::new("InvalidFile", format!("{}:{}:{}: {}", first.file, first.line, first.column, first.message));
         let event = Event { kind: EventType::Warning, reason, regarding: None };
         self.driver.tell(key, std::slice::from_ref(&event));
-        let op = setpoint_core::op::Op::RecordEvents { about: key.clone(), events: vec![event] };
-        self.local.record(op);
+        self.local.record_events(key.clone(), vec![event]);
     }
 
     fn report(&self, report: FileReport) {

@@ -33,10 +33,11 @@ fn tests() -> BTreeSet<String> {
             marked |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
             let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
             if let Some(function) = function
-                && std::mem::take(&mut marked) {
-                    let end = function.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(function.len());
-                    names.insert(function[..end].to_owned());
-                }
+                && std::mem::take(&mut marked)
+            {
+                let end = function.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(function.len());
+                names.insert(function[..end].to_owned());
+            }
         }
     }
     names

@@ -8,8 +8,12 @@ use super::marks::{base64, is_base64};
 
 /// The kinds: ConfigMap, Secret and Event of the core group.
 pub(crate) fn kinds() -> Vec<Crd> {
-    [("ConfigMap", "configmaps"), ("Secret", "secrets"), ("Event", "events")]
-        .map(|(kind, plural)| Crd::builtin("", "v1", kind, plural, true))
+    [("ConfigMap", "configmaps", Some("cm")), ("Secret", "secrets", None), ("Event", "events", Some("ev"))]
+        .map(|(kind, plural, short)| {
+            let mut crd = Crd::builtin("", "v1", kind, plural, true);
+            crd.short_names.extend(short.map(str::to_owned));
+            crd
+        })
         .into()
 }
 

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use setpoint_core::contract::Event;
 use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
@@ -261,7 +262,8 @@ impl Local {
     }
 
     /// Records events, best effort (rule B16).
-    pub fn record(&self, op: Op) {
+    pub fn record_events(&self, about: Key, events: Vec<Event>) {
+        let op = Op::RecordEvents { about, events };
         drop(self.change(|model, now| model.perform(now, &op)).1);
     }
 
