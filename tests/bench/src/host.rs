@@ -58,13 +58,13 @@ impl Host {
         setpoint_test_support::get_json(&format!("{}{path}", self.server))
     }
 
-    fn wait(&self, path: &str, at_most: Duration, done: impl Fn(&Value) -> bool) -> bool {
+    fn wait(&self, path: &str, at_most: Duration, every: Duration, done: impl Fn(&Value) -> bool) -> bool {
         let deadline = Instant::now() + at_most;
         while Instant::now() < deadline {
             if self.get(path).is_some_and(|value| done(&value)) {
                 return true;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(every);
         }
         false
     }
@@ -118,7 +118,9 @@ fn many(report: &mut Report) {
     let Some(host) = start(dir.path()) else {
         return report.row(what, "the host did not start".into(), "≤ 3 s", Some(false));
     };
-    let synced = host.wait("/v1/overview", Duration::from_secs(120), |v| v["status_summary"]["synced"] == FILES);
+    let synced = host.wait("/v1/overview", Duration::from_secs(120), Duration::from_millis(50), |v| {
+        v["status_summary"]["synced"] == FILES
+    });
     let took = began.elapsed().as_secs_f64();
     let memory = resident(&host.child.id().to_string()) / 1024 / 1024;
     let figure = if synced { format!("{took:.2} s, {memory} MiB resident") } else { "not synced in 120 s".into() };
@@ -139,14 +141,18 @@ fn edit(report: &mut Report) {
     let mut took = Vec::new();
     for round in 0..EDITS {
         let steps = 1 + round % 7;
-        if !host.wait(path, Duration::from_secs(10), |v| v["object"]["status"]["stepCount"].is_u64()) {
+        if !host.wait(path, Duration::from_secs(10), Duration::from_millis(1), |v| {
+            v["object"]["status"]["stepCount"].is_u64()
+        }) {
             return report.row(what, "the object was not reconciled".into(), "p50 ≤ 20 ms", Some(false));
         }
         // An idle host: beyond the debounce of the edit before.
         std::thread::sleep(Duration::from_millis(600));
         let began = Instant::now();
         let _ = std::fs::write(&file, workflow("workflow-00000", steps));
-        if host.wait(path, Duration::from_secs(10), |v| v["object"]["status"]["stepCount"] == steps) {
+        if host.wait(path, Duration::from_secs(10), Duration::from_millis(1), |v| {
+            v["object"]["status"]["stepCount"] == steps
+        }) {
             took.push(began.elapsed().as_secs_f64() * 1e3);
         }
     }
