@@ -245,6 +245,7 @@ mod tests {
             causes: vec!["dependency local/core/ConfigMap/default/a".into()],
             result: "synced".into(),
             writes: 2,
+            ..RunRow::default()
         };
         let event = EventRow {
             kind: "Normal".into(),

@@ -88,6 +88,7 @@ mod tests {
             objects: 3,
             calls: 12,
             traps: 0,
+            ..PluginRow::default()
         }
     }
 

@@ -18,6 +18,7 @@
 //! | is a file really gone | [`file_proof`] |
 //! | what may a plugin do | [`grants`] |
 //! | what may be shown | [`sanitize`] |
+//! | what was asked and answered, to be asked again | [`recording`] |
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -36,6 +37,7 @@ pub mod mask;
 pub mod object;
 pub mod op;
 pub mod queue;
+pub mod recording;
 pub mod sanitize;
 pub mod selector;
 pub mod status;

@@ -241,6 +241,8 @@ impl Handle {
                     causes: run.causes.iter().map(ToString::to_string).collect(),
                     result: run.result.to_string(),
                     writes: run.writes,
+                    number: run.number,
+                    ..RunRow::default()
                 })
                 .collect(),
         }

@@ -382,6 +382,7 @@ impl Plugins {
                     calls,
                     traps,
                     name,
+                    ..PluginRow::default()
                 }
             })
             .collect()

@@ -102,9 +102,12 @@ pub struct ReconcileRow {
     pub runs: Vec<RunRow>,
 }
 
-/// One run of an object.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One run of an object: one row of `GET /v1/reconciles/{key}/runs`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RunRow {
+    /// Its number among the runs of this host.
+    #[serde(default)]
+    pub number: u64,
     /// When it began.
     pub started: String,
     /// Wait in the queue, milliseconds.
@@ -119,6 +122,45 @@ pub struct RunRow {
     pub result: String,
     /// Writes.
     pub writes: u32,
+    /// The call of the plugin, milliseconds; none if it was not called.
+    #[serde(default)]
+    pub call_ms: Option<u64>,
+    /// Objects and lists that it read.
+    #[serde(default)]
+    pub reads: usize,
+    /// What it wrote, in order; the first 20.
+    #[serde(default)]
+    pub written: Vec<WriteRow>,
+    /// The causes once more, each with the change that began it, as far as it is known.
+    #[serde(default)]
+    pub because: Vec<CauseRow>,
+}
+
+/// A write of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteRow {
+    /// `apply`, `status`, `delete`, `finalizer`.
+    pub verb: String,
+    /// `cluster/group/kind/namespace/name`
+    pub key: String,
+}
+
+/// A cause of a run, with the chain behind it: the change, the run that made the change, and why
+/// that one ran, as far back as it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CauseRow {
+    /// `changed`, `dependency`, … as [`setpoint_core::contract::Cause::word`] has it.
+    pub cause: String,
+    /// What changed; none for causes that are no change of an object.
+    pub key: Option<String>,
+    /// Whose effects made the change: the object whose run it was; none: somebody else (a file, a
+    /// person, another controller).
+    pub by: Option<String>,
+    /// The number of that run, if it is still known.
+    pub run: Option<u64>,
+    /// Why that run ran; empty where the chain ends.
+    #[serde(default)]
+    pub because: Vec<CauseRow>,
 }
 
 /// `GET /v1/objects/{cluster}/{group}/{kind}/{namespace}/{name}`
@@ -155,7 +197,7 @@ pub struct EventRow {
 }
 
 /// One row of `GET /v1/plugins`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PluginRow {
     /// Name that the plugin gives itself; the file's stem while it could not be read.
     pub name: String,
@@ -181,6 +223,127 @@ pub struct PluginRow {
     pub calls: u64,
     /// Calls that ended in a trap, a timeout or a limit.
     pub traps: u64,
+    /// Mean time of a call, milliseconds; none before the first.
+    #[serde(default)]
+    pub call_ms: Option<f64>,
+    /// Keys that a change woke up, in the mean (rule A9); none before the first.
+    #[serde(default)]
+    pub fan_out: Option<f64>,
+    /// It is not called at present because it kept trapping (rule C8): until when, and what to do.
+    #[serde(default)]
+    pub quarantine: Option<QuarantineRow>,
+    /// Digest of the component that ran before, which `rollback` goes back to.
+    #[serde(default)]
+    pub previous: Option<String>,
+    /// A person went back to the previous component: the file is not used until it changes.
+    #[serde(default)]
+    pub rolled_back: bool,
+    /// What the trial of this component in the shadow of the one before showed (rule D11).
+    #[serde(default)]
+    pub shadow: Option<ShadowRow>,
+}
+
+/// Why and how long a plugin is not called (rule C8).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineRow {
+    /// When it is tried again.
+    pub until: String,
+    /// Quarantines in a row.
+    pub times: u32,
+    /// The last trap.
+    pub reason: String,
+    /// What a person may do.
+    pub advice: String,
+}
+
+/// What came of a component that answered recent requests without effects (rule D11).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowRow {
+    /// Requests that it answered.
+    pub calls: usize,
+    /// Of them, those that ended in a trap, a timeout or a limit.
+    pub traps: usize,
+    /// Objects whose outcome would be another, the first 20, as `cluster/group/kind/namespace/name`.
+    pub differences: Vec<String>,
+    /// Children that it would no longer return.
+    pub deletions: usize,
+}
+
+/// A line that a plugin logged: one item of `GET /v1/plugins/{name}/logs`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRow {
+    /// When.
+    pub at: String,
+    /// `trace`, `debug`, `info`, `warn`, `error`; `stderr` for what it wrote there before it trapped.
+    pub level: String,
+    /// The object that it was called for, as `cluster/group/kind/namespace/name`.
+    pub key: String,
+    /// The text, sanitised.
+    pub message: String,
+    /// Its fields, sanitised.
+    #[serde(default)]
+    pub fields: Vec<(String, String)>,
+}
+
+/// What `POST /v1/plan` asks: one object, or all of a kind.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PlanRequest {
+    /// Which objects; `kind` is required.
+    #[serde(flatten)]
+    pub filter: Filter,
+}
+
+/// What reconciling one object now would change: one row of the answer to `POST /v1/plan`. Nothing
+/// is written for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRow {
+    /// `cluster/group/kind/namespace/name`
+    pub key: String,
+    /// The plugin that was asked.
+    pub plugin: String,
+    /// Why there is no outcome: the plugin's failure, or what could not be read.
+    pub failure: Option<String>,
+    /// What would be written, in order. Empty: nothing.
+    pub changes: Vec<PlanChange>,
+    /// What the plan cannot show, such as what follows from a child that does not exist yet (rule A12).
+    pub notes: Vec<String>,
+}
+
+/// One thing that would be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanChange {
+    /// `create`, `update`, `delete`, `status`, or `refused`.
+    pub verb: String,
+    /// What would be written, as `cluster/group/kind/namespace/name`.
+    pub key: String,
+    /// The object before, without the values of Secrets; null if there is none. For `status` only the status.
+    pub before: Value,
+    /// And after.
+    pub after: Value,
+    /// Why it is refused or held.
+    pub reason: Option<String>,
+}
+
+/// What `POST /v1/release` asks (rule B12).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ReleaseRequest {
+    /// Which objects; `kind` is required.
+    #[serde(flatten)]
+    pub filter: Filter,
+    /// Their children are deleted as well; else they stay, without an owner.
+    #[serde(default)]
+    pub delete_children: bool,
+}
+
+/// What `POST /v1/release` did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// Objects whose finalizer was removed.
+    pub released: Vec<String>,
+    /// Children that were deleted.
+    pub deleted: Vec<String>,
+    /// Children that stay, now without an owner.
+    pub orphaned: Vec<String>,
 }
 
 /// A kind that is known: one row of `GET /v1/kinds`
