@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use tokio::sync::oneshot;
@@ -24,6 +25,11 @@ const FORMAT: u64 = 1;
 const CACHE_BYTES: usize = 8 << 20;
 /// A transaction takes at most so many waiting commits, so that the first of them is answered soon.
 const GROUP: usize = 4096;
+/// So long a transaction waits for more where that costs nobody anything: nobody waits for the
+/// answer, or the disk is busy anyway.
+const GATHER: Duration = Duration::from_millis(5);
+/// A group of so many says that more is coming.
+const BUSY: usize = 8;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -321,14 +327,10 @@ impl Drop for Store {
 /// One transaction for all that is waiting, then the next: the longer the disk takes, the larger
 /// the groups become.
 fn write_all(database: &Database, requests: &Receiver<Request>, shared: &Shared) {
+    let mut busy = false;
     while let Ok(first) = requests.recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP {
-            match requests.try_recv() {
-                Ok(request) => group.push(request),
-                Err(_) => break,
-            }
-        }
+        let group = gather(first, requests, busy);
+        busy = group.len() >= BUSY;
         let result = match shared.failed.get() {
             // A hole in the middle would be worse than an end: nothing is kept after a failure.
             Some(error) => Err(error.clone()),
@@ -341,6 +343,27 @@ fn write_all(database: &Database, requests: &Receiver<Request>, shared: &Shared)
             let _ = request.done.send(result.clone());
         }
     }
+}
+
+/// What goes into one transaction: all that is there, and what comes within [`GATHER`] while nobody
+/// waits for an answer or the disk is `busy`. A single write that somebody waits for goes at once.
+fn gather(first: Request, requests: &Receiver<Request>, busy: bool) -> Vec<Request> {
+    let until = Instant::now() + GATHER;
+    let mut awaited = !first.done.is_closed();
+    let mut group = vec![first];
+    while group.len() < GROUP {
+        let next = match requests.try_recv() {
+            Ok(next) => next,
+            Err(_) if awaited && !busy => break,
+            Err(_) => match requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(next) => next,
+                Err(_) => break,
+            },
+        };
+        awaited |= !next.done.is_closed();
+        group.push(next);
+    }
+    group
 }
 
 fn write_group(database: &Database, group: &[Request], shared: &Shared) -> Result<(), redb::Error> {
