@@ -54,6 +54,10 @@ impl ParsedFile {
                 }
             };
             let line = document.line;
+            let booleans = document.booleans.iter();
+            parsed
+                .notices
+                .extend(booleans.map(|(position, message)| Notice { position: *position, message: message.clone() }));
             match identify(&document, place, &scope_of) {
                 Err(error) => parsed.errors.push(error),
                 Ok(Identity::Unclaimed(unclaimed)) => {
