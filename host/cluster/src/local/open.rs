@@ -153,19 +153,9 @@ impl Opened {
         let database =
             Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| unreadable(path, error.into()))?;
         let mut rows = Vec::new();
-        let transaction = database.begin_read().map_err(|error| unreadable(path, error.into()))?;
         for table in Table::ALL {
-            let open = match transaction.open_table(definition(table)) {
-                Ok(open) => open,
-                Err(TableError::TableDoesNotExist(_)) => continue,
-                Err(error) => return Err(unreadable(path, error.into())),
-            };
-            for row in open.iter().map_err(|error| unreadable(path, error.into()))? {
-                let (key, value) = row.map_err(|error| unreadable(path, error.into()))?;
-                rows.push((table, key.value().to_owned(), value.value().to_vec()));
-            }
+            read_table(&database, table, &mut rows).map_err(|error| unreadable(path, error))?;
         }
-        drop(transaction);
         if let Some(text) = meta(&rows, FORMAT_ROW) {
             let found: u64 = text.parse().map_err(|_| Unreadable::Corrupt(format!("its format is `{text}`")))?;
             if found > FORMAT {
@@ -240,25 +230,29 @@ pub(crate) fn salvage(path: &Path) -> (Vec<Row>, Vec<String>) {
         Err(reason) => return (rows, vec![format!("the file as a whole: {reason}")]),
     };
     for table in Table::ALL {
-        let read = catch_unwind(AssertUnwindSafe(|| {
-            let transaction = database.begin_read().map_err(|error| error.to_string())?;
-            let open = match transaction.open_table(definition(table)) {
-                Ok(open) => open,
-                Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-                Err(error) => return Err(error.to_string()),
-            };
-            for row in open.iter().map_err(|error| error.to_string())? {
-                let (key, value) = row.map_err(|error| error.to_string())?;
-                rows.push((table, key.value().to_owned(), value.value().to_vec()));
-            }
-            Ok(())
-        }))
-        .unwrap_or_else(|_| Err(GAVE_UP.to_owned()));
-        if let Err(reason) = read {
-            lost.push(format!("the rest of table {}: {reason}", table.name()));
-        }
+        let read = catch_unwind(AssertUnwindSafe(|| read_table(&database, table, &mut rows)));
+        let reason = match read {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => GAVE_UP.to_owned(),
+        };
+        lost.push(format!("the rest of table {}: {reason}", table.name()));
     }
     (rows, lost)
+}
+
+/// Adds the rows of a table, as far as they can be read.
+pub(crate) fn read_table(database: &Database, table: Table, rows: &mut Vec<Row>) -> Result<(), redb::Error> {
+    let open = match database.begin_read()?.open_table(definition(table)) {
+        Ok(open) => open,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    for row in open.iter()? {
+        let (key, value) = row?;
+        rows.push((table, key.value().to_owned(), value.value().to_vec()));
+    }
+    Ok(())
 }
 
 enum Unreadable {

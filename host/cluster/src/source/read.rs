@@ -21,11 +21,14 @@ const START: Position = Position { line: 1, column: 1 };
 pub fn check(metadata: &Metadata) -> Result<(), SourceError> {
     if !metadata.is_file() {
         let kind = metadata.file_type();
-        let what = match () {
-            () if kind.is_dir() => "a directory",
-            () if kind.is_fifo() => "a pipe",
-            () if kind.is_socket() => "a socket",
-            () => "a device",
+        let what = if kind.is_dir() {
+            "a directory"
+        } else if kind.is_fifo() {
+            "a pipe"
+        } else if kind.is_socket() {
+            "a socket"
+        } else {
+            "a device"
         };
         let message = format!("it is {what} and not a regular file, and is not opened; move it elsewhere");
         return Err(SourceError::new(START, message));
