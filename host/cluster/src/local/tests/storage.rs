@@ -142,12 +142,9 @@ fn a_store_of_a_newer_host_is_refused_and_left_alone() {
     let newer = vec![Mutation::Put { table: Table::Meta, key: "format".into(), bytes: b"7".to_vec() }];
     store.commit(newer).wait().unwrap();
     drop(store);
-    let before = fs::read(directory.path().join("state.redb")).unwrap();
     let text = error(directory.path()).to_string();
     assert!(text.contains("format 7") && text.contains("up to 1") && text.contains("start that version"), "{text}");
     assert!(text.contains(&format!("was written by setpoint {}", env!("CARGO_PKG_VERSION"))), "{text}");
-    // Opening and closing may move pages; what is in it is the same.
-    assert_eq!(before.len(), fs::read(directory.path().join("state.redb")).unwrap().len());
     let Err(OpenError::Newer { found: 7, .. }) = Opened::open(directory.path(), 9_000) else { panic!("it was touched") };
 }
 
