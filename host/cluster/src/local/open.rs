@@ -27,7 +27,7 @@ pub(crate) const GAVE_UP: &str = "the database gave up";
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another host has it open.
-    #[error("{} is in use by another host: stop that one, or give this one another --state directory", path.display())]
+    #[error("{} is in use by another host: stop that one, or give this one another --state", path.display())]
     InUse {
         /// The database.
         path: PathBuf,
@@ -53,8 +53,8 @@ pub enum OpenError {
     },
     /// A newer host wrote it.
     #[error(
-        "{} was written by {} in format {found}, and this is setpoint {}, which reads formats up to {known}; nothing was \
-         changed: start that version, or give this one another --state directory",
+        "{} was written by {} in format {found}, and this is setpoint {}, which reads formats up to {known}; nothing \
+         was changed: start that version, or give this one another --state",
         path.display(), written_by(writer.as_deref()), THIS_VERSION
     )]
     Newer {
@@ -68,7 +68,7 @@ pub enum OpenError {
         writer: Option<String>,
     },
     /// The state directory is none.
-    #[error("{} is not a directory: give a directory for the state with --state, or move that file away", path.display())]
+    #[error("{} is no directory: give a directory with --state, or move what is there away", path.display())]
     NotADirectory {
         /// What was given.
         path: PathBuf,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use redb::{Database, Durability};
 use tokio::sync::oneshot;
@@ -19,11 +20,23 @@ use super::open::{GAVE_UP, definition};
 
 /// A transaction takes at most so many waiting commits, so that the first of them is answered soon.
 const GROUP: usize = 4096;
+/// So long a transaction waits for more where that costs nobody anything: nobody waits for the
+/// answer or hears of the change, or the disk is busy anyway.
+const GATHER: Duration = Duration::from_millis(5);
+/// A group of so many says that more is coming.
+const BUSY: usize = 8;
 
 struct Request {
     mutations: Vec<Mutation>,
     after: Aftermath,
     done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Request {
+    /// Whether somebody waits for the answer, or to be told.
+    fn is_awaited(&self) -> bool {
+        !self.done.is_closed() || !self.after.tell.is_empty()
+    }
 }
 
 #[derive(Default)]
@@ -131,18 +144,16 @@ impl Drop for Store {
 /// One transaction for all that is waiting, then the next: the longer the disk takes, the larger
 /// the groups become.
 fn write_all(database: &Database, requests: &Receiver<Request>, shared: &Shared, keeper: &dyn Keeper) {
+    let mut busy = false;
     while let Ok(first) = requests.recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP {
-            match requests.try_recv() {
-                Ok(request) => group.push(request),
-                Err(_) => break,
-            }
-        }
+        let mut group = gather(first, requests, busy);
+        busy = group.len() >= BUSY;
         let result = match shared.failed.get() {
             // A hole in the middle would be worse than an end: nothing is kept after a failure.
             Some(error) => Err(error.clone()),
-            None => write_group(database, &group, shared).map_err(|error| shared.failed.get_or_init(|| error).clone()),
+            None => {
+                write_group(database, &group, shared).map_err(|error| shared.failed.get_or_init(|| error).clone())
+            }
         };
         let waiting: Vec<_> = if result.is_ok() {
             let (after, waiting): (Vec<_>, Vec<_>) =
@@ -170,6 +181,27 @@ fn write_all(database: &Database, requests: &Receiver<Request>, shared: &Shared,
     }
 }
 
+/// What goes into one transaction: all that is there, and what comes within [`GATHER`] while nobody
+/// waits or the disk is `busy`. A single write that somebody waits for goes at once.
+fn gather(first: Request, requests: &Receiver<Request>, busy: bool) -> Vec<Request> {
+    let until = Instant::now() + GATHER;
+    let mut awaited = first.is_awaited();
+    let mut group = vec![first];
+    while group.len() < GROUP {
+        let next = match requests.try_recv() {
+            Ok(next) => next,
+            Err(_) if awaited && !busy => break,
+            Err(_) => match requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(next) => next,
+                Err(_) => break,
+            },
+        };
+        awaited |= next.is_awaited();
+        group.push(next);
+    }
+    group
+}
+
 fn write_group(database: &Database, group: &[Request], shared: &Shared) -> Result<(), StoreError> {
     let mutations = group.iter().flat_map(|request| &request.mutations);
     // A damaged file must not end the writer without a word, whatever redb makes of it.
@@ -184,7 +216,10 @@ fn write_group(database: &Database, group: &[Request], shared: &Shared) -> Resul
 }
 
 /// Writes mutations in one transaction, if there are any. Answers how many rows.
-pub(crate) fn write<'m>(database: &Database, mutations: impl IntoIterator<Item = &'m Mutation>) -> Result<u64, redb::Error> {
+pub(crate) fn write<'m>(
+    database: &Database,
+    mutations: impl IntoIterator<Item = &'m Mutation>,
+) -> Result<u64, redb::Error> {
     let mut last: BTreeMap<Table, BTreeMap<&str, Option<&[u8]>>> = BTreeMap::new();
     for mutation in mutations {
         let (table, key, value) = match mutation {

@@ -34,8 +34,8 @@ pub fn check(metadata: &Metadata) -> Result<(), SourceError> {
         return Err(SourceError::new(START, message));
     }
     if metadata.len() > MAX_FILE {
-        let message =
-            format!("{} bytes are more than the {MAX_FILE} that a file may have; it is not read: divide it", metadata.len());
+        let length = metadata.len();
+        let message = format!("{length} bytes are more than the {MAX_FILE} that a file may have; divide the file");
         return Err(SourceError::new(START, message));
     }
     Ok(())

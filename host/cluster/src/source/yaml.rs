@@ -133,8 +133,8 @@ pub fn parse_documents(text: &str) -> Vec<ParsedDocument> {
         if left.nodes == 0 || left.text == 0 {
             let position = Position { line: part.first_line(), column: 1 };
             let message = format!(
-                "the documents of this file have more than {MAX_FILE_NODES} values or {} MiB of text together; this one and \
-                 those after it are not read: divide the file",
+                "the documents of this file have more than {MAX_FILE_NODES} values or {} MiB of text together; this \
+                 one and those after it are not read: divide the file",
                 MAX_FILE_TEXT >> 20
             );
             documents.push(Err(SourceError::new(position, message)));

@@ -174,7 +174,8 @@ fn play_on(fault: Fault) -> bool {
     disk.arm(Some(fault));
     let failed = steps.iter().position(|step| begin(&local, step).wait().is_err());
     let done = failed.unwrap_or(steps.len());
-    assert_eq!((shown(&local), local.bookkeeping_get("note")), pictures[done], "{fault:?}: what is shown is what is kept");
+    let seen = (shown(&local), local.bookkeeping_get("note"));
+    assert_eq!(seen, pictures[done], "{fault:?}: what is shown is what is kept");
     assert_eq!(watcher.picture(), pictures[done].0, "{fault:?}: what was told is what is kept");
     if failed.is_some() {
         let trouble = local.trouble().expect("it is said");
@@ -188,7 +189,8 @@ fn play_on(fault: Fault) -> bool {
     drop(local);
     let found = restarted(&disk.mended());
     let after = pictures.get(done + 1).unwrap_or(&pictures[done]);
-    assert!(found == pictures[done] || found == *after, "{fault:?}: {found:?} is not {:?} or {after:?}", pictures[done]);
+    let before = &pictures[done];
+    assert!(found == *before || found == *after, "{fault:?}: {found:?} is not {before:?} or {after:?}");
     failed.is_some()
 }
 

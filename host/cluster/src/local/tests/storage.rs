@@ -155,7 +155,7 @@ fn a_state_directory_that_is_a_file_is_named_with_what_to_do() {
     fs::write(&file, "mine").unwrap();
     for path in [file.clone(), file.join("below")] {
         let text = error(&path).to_string();
-        assert!(text.contains("is not a directory") && text.contains("--state"), "{text}");
+        assert!(text.contains("is no directory") && text.contains("--state"), "{text}");
     }
     assert_eq!(fs::read(&file).unwrap(), b"mine");
 }

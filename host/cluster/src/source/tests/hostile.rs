@@ -171,7 +171,8 @@ fn a_long_text_cannot_be_multiplied_by_aliases_without_end() {
 
 #[test]
 fn words_that_yaml_once_read_as_booleans_are_noticed_where_they_are() {
-    let text = format!("{HEAD}metadata: {{name: a}}\ndata:\n  k: yes\n  l: \"no\"\n  m: true\n  n: [Off, no way]\n  o: n\n");
+    let data = "  k: yes\n  l: \"no\"\n  m: true\n  n: [Off, no way]\n  o: n\n";
+    let text = format!("{HEAD}metadata: {{name: a}}\ndata:\n{data}");
     let documents = parse_documents(&text);
     let [Ok(document)] = &documents[..] else { panic!("{documents:?}") };
     let at = |line, column| Position { line, column };
