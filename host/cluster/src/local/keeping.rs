@@ -70,11 +70,13 @@ impl State {
             }
         }
         for (key, _) in &events {
-            let shown = || before.get(&**key).copied().flatten().cloned();
-            let flight =
-                self.in_flight.entry(key.clone()).or_insert_with(|| InFlight { shown: shown(), changes: 0 });
+            let flight = self.in_flight.entry(key.clone()).or_insert_with(|| {
+                let shown = before.get(&**key).copied().flatten().cloned();
+                InFlight { shown, changes: 0 }
+            });
             flight.changes += 1;
         }
+        drop(before);
         let tell = events.into_iter().map(|(key, object)| Tell::Observed(key, object)).collect();
         (mutations, Aftermath { tell, undo })
     }
@@ -175,7 +177,8 @@ impl Board {
     /// case: it takes nothing back.
     pub(super) fn give_up(&self, state: &mut State, change: Aftermath) {
         let Aftermath { tell, undo } = change;
-        let (unknown, tell) = tell.into_iter().partition(|tell| matches!(tell, Tell::Unknown(..)));
+        let (unknown, tell): (Vec<Tell>, Vec<Tell>) =
+            tell.into_iter().partition(|tell| matches!(tell, Tell::Unknown(..)));
         state.undo(Aftermath { tell, undo });
         self.tell(unknown);
     }

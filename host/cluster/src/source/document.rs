@@ -54,10 +54,8 @@ impl ParsedFile {
                 }
             };
             let line = document.line;
-            let booleans = document.booleans.iter();
-            parsed
-                .notices
-                .extend(booleans.map(|(position, message)| Notice { position: *position, message: message.clone() }));
+            let notice = |(position, message): &(Position, String)| Notice { position: *position, message: message.clone() };
+            parsed.notices.extend(document.booleans.iter().map(notice));
             match identify(&document, place, &scope_of) {
                 Err(error) => parsed.errors.push(error),
                 Ok(Identity::Unclaimed(unclaimed)) => {

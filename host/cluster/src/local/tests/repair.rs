@@ -62,7 +62,7 @@ fn with_row(directory: &Path, row: Row) {
 }
 
 #[test]
-fn a_repaired_state_keeps_every_row_that_can_be_read_and_says_that_it_was_rebuilt() {
+fn rows_that_make_no_sense_are_set_aside_and_a_rebuilt_store_says_that_it_is_one() {
     let directory = tempfile::tempdir().unwrap();
     let id = filled(directory.path());
     with_row(directory.path(), (Table::Records, key("torn").to_string(), b"{".to_vec()));
