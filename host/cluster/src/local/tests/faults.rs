@@ -297,8 +297,8 @@ proptest! {
         let done = results.iter().take_while(|kept| **kept).count();
         prop_assert!(results[done..].iter().all(|kept| !kept), "nothing is answered behind a failure: {:?}", results);
         local.close();
-        let told = watcher.picture();
-        prop_assert_eq!(&told, &shown(&local));
+        let (told, seen) = (watcher.picture(), shown(&local));
+        prop_assert_eq!(&told, &seen);
         drop(local);
         let found = restarted(&disk.after_power_loss(luck));
         prop_assert!(
