@@ -80,7 +80,11 @@ impl Store {
 
     /// Queues mutations and what follows them, which comes back if it cannot be queued. A store has
     /// failed for whoever queues after [`Keeper::lost`] was called.
-    pub(crate) fn submit(&self, mutations: Vec<Mutation>, after: Aftermath) -> Result<Durable, (StoreError, Aftermath)> {
+    pub(crate) fn submit(
+        &self,
+        mutations: Vec<Mutation>,
+        after: Aftermath,
+    ) -> Result<Durable, (StoreError, Aftermath)> {
         if let Some(error) = self.failed() {
             return Err((error, after));
         }
