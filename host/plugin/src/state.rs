@@ -142,9 +142,7 @@ impl State {
     /// Whether the instance can be called again. Memory is never given back by an instance: one that took half of
     /// what it may have would end a later call for what earlier ones left behind.
     pub(crate) fn reusable(&mut self) -> bool {
-        self.limit.is_none()
-            && self.memory <= self.limits.memory / 2
-            && self.table.iter_mut().count() <= KEPT_HANDLES
+        self.limit.is_none() && self.memory <= self.limits.memory / 2 && self.table.iter_mut().count() <= KEPT_HANDLES
     }
 
     /// Records why the call is stopped.

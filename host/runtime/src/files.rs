@@ -280,13 +280,7 @@ impl Files {
 }
 
 fn row(file: &str, at: Position, state: &str, message: String) -> FileRow {
-    FileRow {
-        file: file.to_owned(),
-        line: at.line as usize,
-        column: at.column as usize,
-        state: state.into(),
-        message,
-    }
+    FileRow { file: file.to_owned(), line: at.line as usize, column: at.column as usize, state: state.into(), message }
 }
 
 fn kind_name(document: &setpoint_cluster::source::identity::Unclaimed) -> GroupKind {

@@ -151,9 +151,7 @@ fn write_all(database: &Database, requests: &Receiver<Request>, shared: &Shared,
         let result = match shared.failed.get() {
             // A hole in the middle would be worse than an end: nothing is kept after a failure.
             Some(error) => Err(error.clone()),
-            None => {
-                write_group(database, &group, shared).map_err(|error| shared.failed.get_or_init(|| error).clone())
-            }
+            None => write_group(database, &group, shared).map_err(|error| shared.failed.get_or_init(|| error).clone()),
         };
         let waiting: Vec<_> = if result.is_ok() {
             let (after, waiting): (Vec<_>, Vec<_>) =
@@ -205,8 +203,8 @@ fn gather(first: Request, requests: &Receiver<Request>, busy: bool) -> Vec<Reque
 fn write_group(database: &Database, group: &[Request], shared: &Shared) -> Result<(), StoreError> {
     let mutations = group.iter().flat_map(|request| &request.mutations);
     // A damaged file must not end the writer without a word, whatever redb makes of it.
-    let written = catch_unwind(AssertUnwindSafe(|| write(database, mutations)))
-        .map_err(|_| StoreError::new(&GAVE_UP))?;
+    let written =
+        catch_unwind(AssertUnwindSafe(|| write(database, mutations))).map_err(|_| StoreError::new(&GAVE_UP))?;
     let count = written.map_err(|error| StoreError::new(&error))?;
     if count > 0 {
         shared.commits.fetch_add(1, Ordering::Relaxed);

@@ -84,13 +84,11 @@ fn begin(local: &Local, step: &Step) -> Durable {
             }
         }
         Step::FileGone(number) => local.undesired(&named(*number)),
-        Step::Child(number, size) => {
-            perform(Some(apply_op(&named(*number), A, true, json!({"spec": {"size": size}}))))
-        }
+        Step::Child(number, size) => perform(Some(apply_op(&named(*number), A, true, json!({"spec": {"size": size}})))),
         Step::Delete(number) => local.change(|model, now| model.delete(now, &named(*number))).1,
-        Step::Status(number, count) => perform(
-            there(*number).map(|object| status_op(&object, &named(*number), STATUS, json!({"count": count}))),
-        ),
+        Step::Status(number, count) => {
+            perform(there(*number).map(|object| status_op(&object, &named(*number), STATUS, json!({"count": count}))))
+        }
         Step::Finalizer(number, present) => {
             perform(there(*number).map(|object| finalizer_op(&object, &named(*number), *present)))
         }

@@ -145,7 +145,9 @@ fn a_store_of_a_newer_host_is_refused_and_left_alone() {
     let text = error(directory.path()).to_string();
     assert!(text.contains("format 7") && text.contains("up to 1") && text.contains("start that version"), "{text}");
     assert!(text.contains(&format!("was written by setpoint {}", env!("CARGO_PKG_VERSION"))), "{text}");
-    let Err(OpenError::Newer { found: 7, .. }) = Opened::open(directory.path(), 9_000) else { panic!("it was touched") };
+    let Err(OpenError::Newer { found: 7, .. }) = Opened::open(directory.path(), 9_000) else {
+        panic!("it was touched")
+    };
 }
 
 #[test]
