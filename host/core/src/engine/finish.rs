@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::Engine;
 use super::attempt::{Attempt, Slot};
 use super::change::content_of;
-use super::rows::RunRecord;
+use super::history::{Change, Trace};
 use super::schedule::Touch;
 use super::state::{Class, Hold, Memo, Phase};
 use crate::Time;
 use crate::cache::{Seen, SourceState};
 use crate::contract::{Cause, Failure, Readiness};
-use crate::deps::MaskId;
+use crate::deps::{MaskId, ReadSet};
 use crate::effects::{ChildReport, ChildResult, Report, Settled};
 use crate::fields::covers;
 use crate::key::{GroupKind, Key, KeyId, Name};
@@ -31,8 +31,6 @@ pub(super) enum Ending {
     /// Children of a deleted object were to go.
     Deletion,
 }
-
-const RUNS: usize = 3;
 
 impl Engine {
     pub(super) fn finish(
@@ -65,6 +63,7 @@ impl Engine {
         effects: Option<(Report, Vec<(Name, GroupKind)>)>,
     ) {
         let id = attempt.id;
+        self.attempt_ended(attempt);
         self.queue.done(id);
         match attempt.slot {
             Slot::Call => self.calls -= 1,
@@ -106,6 +105,7 @@ impl Engine {
         if let Some(key) = report.unseen.iter().find(unseen) {
             report.failed.get_or_insert(format!("{key} is there and not known yet, or has just gone"));
         }
+        attempt.reads = self.state(id).and_then(|s| s.new_reads.as_ref()).map_or(0, ReadSet::len);
         self.settle_reads(id, attempt, &report);
         self.settle_children(id, &report);
         self.catch_up(now, attempt, &report);
@@ -243,41 +243,23 @@ impl Engine {
             let Some(state) = self.state_mut(id) else { return };
             let fresh = state.is_fresh(content_of(view.as_deref()));
             let class = if own { Class::Own { fresh } } else { Class::Foreign };
-            let cause = Cause::Dependency(self.cache.keys().key(child).clone());
-            self.touch(now, id, Touch { class, lane: Lane::Dependency, cause, debounce: !own, read: true });
+            let because = self.trace_of(child);
+            self.touch(now, id, Touch { class, lane: Lane::Dependency, because, debounce: !own, read: true });
         }
     }
 
     fn moved_since(&self, child: KeyId, attempt: &Attempt) -> bool {
         let last = self.moves.get(child.index());
-        last.is_some_and(|(number, origin)| *number > attempt.effects_from && *origin != Some(attempt.id))
+        last.is_some_and(|(number, by)| {
+            *number > attempt.effects_from && by.as_ref().is_none_or(|(author, _)| *author != attempt.key)
+        })
     }
 
-    fn record_run(&mut self, now: Time, attempt: &Attempt, ending: &Ending, report: &Report) {
-        let result: Arc<str> = match (ending, &report.failed, &report.refused) {
-            (Ending::Failed(failure), ..) => format!("failed: {}", failure.message()).into(),
-            (Ending::Unavailable(why), ..) => format!("unavailable: {why}").into(),
-            (Ending::Dropped, ..) => "dropped: the object had changed".into(),
-            (_, Some(text), _) => format!("failed: {text}").into(),
-            (_, _, Some(text)) => format!("refused: {text}").into(),
-            (Ending::Success { .. } | Ending::Deletion, None, None) => "done".into(),
-        };
-        let record = RunRecord {
-            number: attempt.number,
-            started: attempt.started,
-            ended: now,
-            waited: attempt.waited(),
-            lane: attempt.lane,
-            causes: attempt.causes.clone(),
-            result,
-            writes: report.writes,
-        };
-        if let Some(state) = self.state_mut(attempt.id) {
-            if state.runs.len() == RUNS {
-                state.runs.pop_front();
-            }
-            state.runs.push_back(record);
-        }
+    /// The last change of an object, as a cause.
+    fn trace_of(&self, id: KeyId) -> Trace {
+        let key = self.cache.keys().key(id).clone();
+        let by = self.moves.get(id.index()).and_then(|(_, by)| by.clone());
+        Trace::of(Cause::Dependency(key.clone()), &Change { key, by })
     }
 
     fn settle_state(&mut self, now: Time, id: KeyId, attempt: &Attempt, ending: Ending, report: Report) {
@@ -367,8 +349,8 @@ impl Engine {
                 state.phase = Phase::Pending;
                 // Whatever delay there was has passed: it ran.
                 state.hold = Hold::None;
-                let cause = Cause::Changed;
-                let touch = Touch { class: Class::Foreign, lane: Lane::User, cause, debounce: false, read: true };
+                let because = Cause::Changed.into();
+                let touch = Touch { class: Class::Foreign, lane: Lane::User, because, debounce: false, read: true };
                 self.set_due(id, None);
                 self.touch(now, id, touch);
             }
