@@ -72,7 +72,7 @@ const HELD_BACK: &str =
     "held back: the first pass after a change of the plugin is not over, or its deletions wait for `setpoint confirm`";
 
 /// Runs the effects against what is known, and tells what they ask for.
-pub(crate) fn plan(mut run: EffectRun, world: &World<'_>) -> Plan {
+pub(crate) fn plan_of(mut run: EffectRun, world: &World<'_>) -> Plan {
     let owner = run.owner().clone();
     let mut imagined = Imagined { world, written: FxHashMap::default(), plan: Plan::default() };
     while let Some(op) = run.step(world) {

@@ -130,8 +130,6 @@ pub struct Engine {
     queue: Queue,
     timers: Timers,
     resyncs: Timers,
-    /// Owners that wait for a child that terminates: when that has taken too long (rule B9).
-    stuck: Timers,
     rng: Rng,
     states: Vec<Option<Box<KeyState>>>,
     inventory: Inventory,
@@ -173,7 +171,6 @@ impl Engine {
             queue: Queue::default(),
             timers: Timers::default(),
             resyncs: Timers::default(),
-            stuck: Timers::default(),
             states: Vec::new(),
             inventory: Inventory::default(),
             documents: FxHashMap::default(),
@@ -214,8 +211,8 @@ impl Engine {
         if !self.fan_outs.is_empty() {
             return Some(0);
         }
-        let timers = [self.timers.next_due(), self.resyncs.next_due(), self.stuck.next_due()];
-        timers.into_iter().chain([self.cache.stale_at(), self.quarantine_ends()]).flatten().min()
+        let timers = [self.timers.next_due(), self.resyncs.next_due(), self.cache.stale_at(), self.quarantine_ends()];
+        timers.into_iter().flatten().min()
     }
 
     /// Where children of owners may be, as recorded before the last stop (rule B2). Owners that

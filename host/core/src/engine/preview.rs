@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::contract::{Cause, Outcome, Request};
-use crate::effects::{FINALIZER, InvalidOutcome, Plan, plan};
+use crate::effects::{FINALIZER, InvalidOutcome, Plan, plan_of};
 use crate::key::Key;
 
 /// Stands where a transition time would be written.
@@ -36,7 +36,7 @@ impl Engine {
         let Some((id, plugin, object)) = known else { return Ok(Plan::default()) };
         let (work, _) = self.work_of(key, plugin, object.terminating(), outcome, false)?;
         let run = self.run_for(key, object.clone(), work);
-        let mut planned = plan(run, &self.world(WHEN));
+        let mut planned = plan_of(run, &self.world(WHEN));
         let finalizer = self
             .plugins
             .get(plugin.0 as usize)
