@@ -86,8 +86,14 @@ impl Engine {
         trial: &Trial,
         rebuilt: bool,
     ) {
+        let mut remaining = keys;
+        if rebuilt {
+            // Those that are gone and have left children, too.
+            let all = (0..self.states.len() as u32).map(KeyId);
+            remaining.extend(all.filter(|id| self.state(*id).is_some_and(|state| state.plugin == plugin)));
+        }
         let mut pass = Pass {
-            remaining: keys,
+            remaining,
             owners: FxHashMap::default(),
             foreseen: FxHashMap::default(),
             expected: 0,
