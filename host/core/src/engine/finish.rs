@@ -1,7 +1,5 @@
 //! The end of an attempt: the read set, the children's documents, and the one delay (rules A5, C2, C8).
 
-use std::sync::Arc;
-
 use super::Engine;
 use super::attempt::{Attempt, Slot};
 use super::change::content_of;

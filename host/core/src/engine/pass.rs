@@ -87,10 +87,13 @@ impl Engine {
         rebuilt: bool,
     ) {
         let mut remaining = keys;
+        let mut gone: Vec<KeyId> = Vec::new();
         if rebuilt {
-            // Those that are gone and have left children, too.
+            // Those that are gone and have left children have waited for this, too.
             let all = (0..self.states.len() as u32).map(KeyId);
-            remaining.extend(all.filter(|id| self.state(*id).is_some_and(|state| state.plugin == plugin)));
+            let its = all.filter(|id| self.state(*id).is_some_and(|state| state.plugin == plugin));
+            gone.extend(its.filter(|id| !remaining.contains(id)));
+            remaining.extend(&gone);
         }
         let mut pass = Pass {
             remaining,
@@ -114,6 +117,10 @@ impl Engine {
             }
         }
         self.plugins[plugin.0 as usize].pass = Some(pass);
+        for id in gone {
+            let because = Cause::Deleted.into();
+            self.touch(now, id, Touch { class: Class::Hard, lane: Lane::User, because, debounce: false, read: true });
+        }
         self.pass_maybe_over(now, plugin);
     }
 

@@ -17,7 +17,7 @@ use crate::cache::SourceState;
 use crate::contract::{Cause, Description, OwnedKind};
 use crate::delay::Backoff;
 use crate::grants::Grants;
-use crate::key::{GroupKind, Key, KeyId, Name, Source};
+use crate::key::{GroupKind, KeyId, Name, Source};
 use crate::mask::{Mask, Path, PathError};
 use crate::queue::{Lane, Picked, PluginId};
 use crate::sanitize::sanitize;
