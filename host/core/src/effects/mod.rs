@@ -26,6 +26,7 @@ use crate::cache::{Cache, Seen};
 use crate::key::{GroupKind, Key, KeyId};
 use crate::object::Object;
 
+pub(crate) use child::{CHILD_TERMINATING, terminating};
 pub(crate) use plan::plan_of;
 
 /// What the host knows of served kinds.

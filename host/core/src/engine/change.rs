@@ -326,6 +326,7 @@ impl Engine {
         }
         self.timers.set(id, None);
         self.resyncs.set(id, None);
+        self.stuck.set(id, None);
         self.queue.remove(id);
         for child in &state.children {
             self.forget_document(id, *child);

@@ -28,6 +28,8 @@ pub(super) enum Ending {
     Dropped,
     /// Children of a deleted object were to go.
     Deletion,
+    /// Nothing was called: the status tells that a child is stuck (rule B9).
+    Told,
 }
 
 impl Engine {
@@ -92,6 +94,10 @@ impl Engine {
         if self.state(id).is_none() {
             return self.forget_if_unused(id);
         }
+        if matches!(ending, Ending::Told) {
+            self.record_run(now, attempt, &ending, &report);
+            return self.told_stuck(now, id, report);
+        }
         // What was unknown for a moment and is known again tells nobody: it is tried again.
         if let Some(source) = report.unknown.iter().find(|s| self.cache.state(s) == SourceState::Synced) {
             report.failed.get_or_insert(format!("{source} could not be reached"));
@@ -107,6 +113,7 @@ impl Engine {
         self.settle_reads(id, attempt, &report);
         self.settle_children(id, &report);
         self.catch_up(now, attempt, &report);
+        self.note_stuck(now, attempt, &ending, &report);
         self.record_run(now, attempt, &ending, &report);
         self.counts.deletes += report.deleted.len() as u64;
         let finished = report.finished && report.failed.is_none();
@@ -343,6 +350,7 @@ impl Engine {
                     }
                 }
             }
+            Ending::Told => state.phase = Phase::Pending,
             Ending::Dropped => {
                 state.phase = Phase::Pending;
                 // Whatever delay there was has passed: it ran.

@@ -160,6 +160,7 @@ fn result_of(ending: &Ending, report: &Report) -> Arc<str> {
         (Ending::Dropped, ..) => "dropped: the object had changed".into(),
         (_, Some(text), _) => format!("failed: {text}").into(),
         (_, _, Some(text)) => format!("refused: {text}").into(),
+        (Ending::Told, None, None) => "told that a child is stuck terminating".into(),
         (Ending::Success { .. } | Ending::Deletion, None, None) => DONE.clone(),
     }
 }

@@ -11,6 +11,7 @@
 //! 6. reads live what [`Engine::stale`] names, and tells it with [`Engine::read_back`].
 
 mod attempt;
+mod begin;
 mod change;
 mod finish;
 mod history;
@@ -23,6 +24,7 @@ mod read;
 mod rows;
 mod schedule;
 mod state;
+mod stuck;
 
 pub use attempt::{Attempt, CallResult, Step};
 pub use history::{Author, Because, Change, RunRecord};
@@ -130,6 +132,8 @@ pub struct Engine {
     queue: Queue,
     timers: Timers,
     resyncs: Timers,
+    /// Owners that wait for a child that terminates: when that has taken too long (rule B9).
+    stuck: Timers,
     rng: Rng,
     states: Vec<Option<Box<KeyState>>>,
     inventory: Inventory,
@@ -171,6 +175,7 @@ impl Engine {
             queue: Queue::default(),
             timers: Timers::default(),
             resyncs: Timers::default(),
+            stuck: Timers::default(),
             states: Vec::new(),
             inventory: Inventory::default(),
             documents: FxHashMap::default(),
@@ -211,8 +216,8 @@ impl Engine {
         if !self.fan_outs.is_empty() {
             return Some(0);
         }
-        let timers = [self.timers.next_due(), self.resyncs.next_due(), self.cache.stale_at(), self.quarantine_ends()];
-        timers.into_iter().flatten().min()
+        let timers = [self.timers.next_due(), self.resyncs.next_due(), self.stuck.next_due()];
+        timers.into_iter().chain([self.cache.stale_at(), self.quarantine_ends()]).flatten().min()
     }
 
     /// Where children of owners may be, as recorded before the last stop (rule B2). Owners that

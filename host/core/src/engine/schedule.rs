@@ -118,6 +118,7 @@ impl Engine {
         self.expand_fan_outs(now);
         self.end_passes(now);
         self.end_quarantines(now);
+        self.look_for_stuck(now);
         self.look_for_stale(now);
         while let Some(id) = self.timers.due(now) {
             let Some(state) = self.state_mut(id) else { continue };

@@ -11,6 +11,7 @@ use crate::key::{Key, KeyId};
 use crate::queue::{Lane, PluginId};
 
 use super::history::{Run, Trace};
+use super::stuck::Stuck;
 
 /// The state of a key as people see it (design §5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -133,6 +134,9 @@ pub(super) struct KeyState {
     pub(super) children: Vec<KeyId>,
     /// A read of the running attempt had no answer, and why.
     pub(super) unavailable: Option<String>,
+    /// A child that is waited for because it terminates, and whether the next attempt only tells it.
+    pub(super) stuck: Option<Box<Stuck>>,
+    pub(super) tell: bool,
 }
 
 impl KeyState {
@@ -171,6 +175,8 @@ impl KeyState {
             deferred: Vec::new(),
             children: Vec::new(),
             unavailable: None,
+            stuck: None,
+            tell: false,
         }
     }
 
