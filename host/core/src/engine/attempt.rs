@@ -123,11 +123,6 @@ impl Attempt {
         &self.version.digest
     }
 
-    /// The plugin's version that is called, with its configuration and grants.
-    pub fn version(&self) -> &super::plugins::PluginVersion {
-        &self.version
-    }
-
     /// The lane it was taken from.
     pub fn lane(&self) -> Lane {
         self.lane

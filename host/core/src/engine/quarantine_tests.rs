@@ -149,7 +149,8 @@ proptest! {
                 continue;
             }
             traps.push((now, object));
-            let recent: Vec<u8> = traps.iter().filter(|(at, _)| now - at <= WITHIN).map(|(_, object)| *object).collect();
+            let lately = traps.iter().filter(|(at, _)| now - at <= WITHIN);
+            let recent: Vec<u8> = lately.map(|(_, object)| *object).collect();
             let expected = recent.len() >= TRAPS && recent.iter().any(|other| *other != object);
             prop_assert_eq!(record.trapped(now, record.ticket(), &key(object), "x", false), expected);
             if expected {

@@ -65,6 +65,8 @@ pub struct World {
     rebuilt: bool,
     options: Options,
     loaded: BTreeSet<String>,
+    /// The last attempt before each plugin started, or its present version did.
+    started: BTreeMap<String, u64>,
     agenda: BTreeMap<(Time, u64), Event>,
     entries: u64,
     runs: BTreeMap<u64, Run>,
@@ -100,6 +102,7 @@ impl World {
             broken: BTreeSet::new(),
             disabled: BTreeSet::new(),
             rebuilt: false,
+            started: BTreeMap::new(),
             options,
             agenda: BTreeMap::new(),
             entries: 0,
@@ -258,6 +261,7 @@ impl World {
     fn start(&mut self, name: &str, trial: Trial) {
         let Some(plugin) = self.plugins.get(name) else { return };
         self.say(|| format!("the plugin {} starts", plugin.digest));
+        self.started.insert(name.to_owned(), self.numbers);
         let config = plugin.config.as_str().into();
         match PluginInfo::new(&plugin.digest, plugin.description.clone(), config, plugin.grants.clone()) {
             Ok(info) => self.engine.plugin_started_after(self.now, info, trial),

@@ -22,9 +22,8 @@ impl World {
                 self.bump(&target);
             }
             if let (Op::Delete { key, .. }, Some(run)) = (&op, self.runs.get(&id)) {
-                // What an older version has decided is no part of the present pass.
-                let mut loaded = self.engine.plugins().filter(|info| info.name == *run.attempt.plugin());
-                let current = loaded.any(|info| info.version() == *run.attempt.version());
+                // What was begun before the present version started is no part of its first pass.
+                let current = self.started.get(&**run.attempt.plugin()).is_some_and(|before| id > *before);
                 let held = current && self.engine.held().iter().any(|held| held.plugin == *run.attempt.plugin());
                 let due = run.plugin.as_ref().and_then(|plugin| self.still_due(plugin));
                 self.guard.deletes(key, &owner, &run.decided, held, due);
