@@ -321,6 +321,11 @@ impl Engine {
         Some(format!("the plugin {} is quarantined until it is tried again: {}", plugin.name, record.reason()))
     }
 
+    pub(super) fn is_quarantined(&self, plugin: PluginId) -> bool {
+        let plugin = self.plugins.get(plugin.0 as usize);
+        plugin.and_then(PluginState::record).is_some_and(Record::is_closed)
+    }
+
     /// When the next quarantine ends.
     pub(super) fn quarantine_ends(&self) -> Option<Time> {
         self.plugins.iter().filter_map(|plugin| plugin.record()?.due()).min()

@@ -158,13 +158,9 @@ impl Engine {
     pub fn first_pass_complete(&self) -> bool {
         (0..self.states.len() as u32)
             .map(KeyId)
-            .all(|id| {
-                self.state(id).is_none_or(|state| {
-                    state.attempted
-                        || state.damped
-                        || self.is_stopped(id)
-                        || self.quarantine_of(state.plugin).is_some()
-                })
+            .filter_map(|id| Some((id, self.state(id)?)))
+            .all(|(id, state)| {
+                state.attempted || state.damped || self.is_stopped(id) || self.is_quarantined(state.plugin)
             })
     }
 
