@@ -4,6 +4,7 @@
 //!
 //! | question | module |
 //! |---|---|
+//! | which files are there, and when to look again | `directory` |
 //! | is this a file, and what is in it | `file` |
 //! | is the component right by itself | `prepare` |
 //! | who may have a name and a kind | `claims` |
@@ -11,14 +12,11 @@
 //! | what do people see | `rows` |
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{Config as NotifyConfig, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher};
 use setpoint_cluster::local::Local;
 use setpoint_core::engine::Trial;
 use setpoint_core::grants::Grant;
@@ -35,6 +33,7 @@ use crate::versions::Versions;
 use crate::views::ShadowRow;
 
 mod claims;
+mod directory;
 mod file;
 mod prepare;
 mod rows;
@@ -189,7 +188,7 @@ impl Plugins {
     /// Looks once. Components are verified and compiled beside each other, off the async threads. It
     /// returns when all of them run or are refused, but for new versions that are tried in the shadow.
     pub async fn scan(self: &Arc<Self>) {
-        let found = match look(&self.dir) {
+        let found = match directory::look(&self.dir) {
             Ok(found) => found,
             Err(error) => {
                 // Nothing is known of the files: what runs keeps running.
@@ -440,7 +439,7 @@ impl Plugins {
     /// Watches the directory until the task is dropped.
     pub async fn watch(self: Arc<Self>) {
         let changed = self.changed.clone();
-        let _watcher = match watcher(&self.dir, changed.clone()) {
+        let _watcher = match directory::watcher(&self.dir, changed.clone()) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
                 tracing::warn!(%error, "changes of the plugins directory are not reported by the system; polling");
@@ -466,38 +465,6 @@ fn retry_refused(slots: &mut BTreeMap<String, Slot>, but: Option<&str>) {
     }
 }
 
-/// The files of a directory that may be plugins.
-fn look(dir: &Path) -> io::Result<BTreeMap<String, Seen>> {
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let wasm = path.extension().is_some_and(|extension| extension == "wasm");
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if !wasm || name.starts_with('.') {
-            continue;
-        }
-        if let Some(seen) = Seen::look(&path) {
-            found.insert(name.to_owned(), seen);
-        }
-    }
-    Ok(found)
-}
-
-fn watcher(dir: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let kinds = EventKindMask::CORE | EventKindMask::ACCESS_CLOSE;
-    let on_event = move |event: notify::Result<notify::Event>| {
-        let opened = event.is_ok_and(
-            |event| matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)),
-        );
-        if !opened {
-            changed.notify_one();
-        }
-    };
-    let mut watcher = RecommendedWatcher::new(on_event, NotifyConfig::default().with_event_kinds(kinds))?;
-    watcher.watch(dir, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -516,18 +483,5 @@ mod tests {
         retry_refused(&mut slots, Some("b.wasm"));
         let again: Vec<bool> = slots.values().map(|slot| slot.seen.is_none()).collect();
         assert_eq!(again, [true, false, false]);
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_read_is_not_an_empty_one() {
-        let dir = tempfile::tempdir().expect("a directory");
-        std::fs::write(dir.path().join("a.wasm"), b"x").expect("written");
-        std::fs::write(dir.path().join(".hidden.wasm"), b"x").expect("written");
-        std::fs::write(dir.path().join("a.txt"), b"x").expect("written");
-        std::fs::create_dir(dir.path().join("d.wasm")).expect("made");
-        let found = look(dir.path()).expect("readable");
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["a.wasm", "d.wasm"]);
-        assert!(look(&dir.path().join("none")).is_err());
-        assert!(look(&dir.path().join("a.wasm")).is_err());
     }
 }

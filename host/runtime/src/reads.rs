@@ -92,6 +92,6 @@ impl Reads for PeekReads {
 
     fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Arc<[Arc<str>]>, ReadError>> {
         let answer = self.driver.look(|engine| engine.peek_list_as(&self.info, &query));
-        Box::pin(std::future::ready(self.note(answer).map(Into::into)))
+        Box::pin(std::future::ready(self.note(answer).map(Arc::<[Arc<str>]>::from)))
     }
 }

@@ -52,7 +52,10 @@ impl Tried {
     pub(crate) fn refusal(&self) -> Option<String> {
         let ShadowRow { calls, traps, .. } = self.row;
         let trap = self.trap.as_deref().filter(|_| calls > 0 && traps == calls)?;
-        let requests = if calls == 1 { "the last request".to_owned() } else { format!("all of the last {calls} requests") };
+        let requests = match calls {
+            1 => "the last request".to_owned(),
+            _ => format!("all of the last {calls} requests"),
+        };
         Some(format!("in the shadow it trapped on {requests}: {trap}; replace the file by a mended one"))
     }
 }

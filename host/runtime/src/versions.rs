@@ -64,7 +64,7 @@ impl Versions {
             None => BTreeMap::new(),
             Some(Ok(known)) => known,
             Some(Err(error)) => {
-                tracing::warn!(%error, "the record of previous components cannot be read: there is nothing to roll back to");
+                tracing::warn!(%error, "the record of previous components cannot be read: there is no rollback");
                 BTreeMap::new()
             }
         };
@@ -91,7 +91,7 @@ impl Versions {
             return;
         }
         known.insert(plugin.to_owned(), version);
-        // A record that is lost costs a rollback, and nothing else; failures of the store show in every write.
+        // Lost, it costs a rollback and nothing else; failures of the store show in every later write.
         drop(self.record(&known));
         self.sweep(&known);
     }
@@ -127,9 +127,11 @@ impl Versions {
     /// # Errors
     /// It is not there any more, or is damaged.
     pub(crate) fn read(&self, digest: &str) -> Result<Vec<u8>, String> {
-        let bytes = fs::read(self.path(digest)).map_err(|error| format!("the component {digest} was not kept: {error}"))?;
+        let bytes =
+            fs::read(self.path(digest)).map_err(|error| format!("the component {digest} was not kept: {error}"))?;
         if Digest::of(&bytes).as_str() != digest {
-            return Err(format!("the component {digest} that was kept is damaged; put its file into the plugins directory"));
+            let what_to_do = "put its file into the plugins directory";
+            return Err(format!("the component {digest} that was kept is damaged; {what_to_do}"));
         }
         Ok(bytes)
     }
@@ -212,7 +214,8 @@ mod tests {
         let second = Version::from_file(Some(&first), "2");
         assert_eq!(Version::from_file(Some(&second), "2"), second, "the same again is no change");
         let back = second.turned("2").expect("a previous one");
-        assert_eq!((back.running.as_str(), back.previous.as_deref(), back.avoided.as_deref()), ("1", Some("2"), Some("2")));
+        let parts = (back.running.as_str(), back.previous.as_deref(), back.avoided.as_deref());
+        assert_eq!(parts, ("1", Some("2"), Some("2")));
         assert_eq!(back.turned("2"), Some(second));
         let third = Version::from_file(Some(&back), "3");
         assert_eq!((third.previous.as_deref(), third.avoided), (Some("1"), None));

@@ -38,7 +38,8 @@ pub(super) fn place(
             moved = Some(other.file.to_owned());
         } else if let Some(kind) = kinds.iter().find(|kind| other.kinds.contains(kind)) {
             return Err(format!(
-                "the kind {kind} is reconciled by the plugin {} from {}; remove that file, or replace it by a version without the kind: this one starts by itself then",
+                "the kind {kind} is reconciled by the plugin {} from {}; remove one of them, or replace that one by a \
+                 version without the kind: this one starts by itself then",
                 other.name, other.file
             ));
         }

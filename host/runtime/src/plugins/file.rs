@@ -79,21 +79,27 @@ impl Seen {
 fn what(metadata: &Metadata) -> What {
     use std::os::unix::fs::FileTypeExt;
     let kind = metadata.file_type();
-    match () {
-        () if kind.is_file() => What::File,
-        () if kind.is_dir() => What::Directory,
-        () if kind.is_fifo() => What::Pipe,
-        () if kind.is_socket() => What::Socket,
-        () => What::Device,
+    if kind.is_file() {
+        What::File
+    } else if kind.is_dir() {
+        What::Directory
+    } else if kind.is_fifo() {
+        What::Pipe
+    } else if kind.is_socket() {
+        What::Socket
+    } else {
+        What::Device
     }
 }
 
 #[cfg(not(unix))]
 fn what(metadata: &Metadata) -> What {
-    match () {
-        () if metadata.is_file() => What::File,
-        () if metadata.is_dir() => What::Directory,
-        () => What::Device,
+    if metadata.is_file() {
+        What::File
+    } else if metadata.is_dir() {
+        What::Directory
+    } else {
+        What::Device
     }
 }
 
@@ -148,9 +154,9 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path) -> String {
-        let seen = Seen::look(path).and_then(|seen| seen.refusal()).expect("refused when it is looked at");
+        let refusal = Seen::look(path).and_then(|seen| seen.refusal()).expect("refused when it is looked at");
         assert!(read(path).is_err(), "refused when it is read");
-        seen
+        refusal
     }
 
     #[test]
