@@ -249,7 +249,7 @@ impl Handle {
 
     /// One object with everything that is known of it.
     pub fn object(&self, key: &Key) -> Option<ObjectView> {
-        let object = self.inner.local.read(|model| model.get(key))?;
+        let object = self.inner.local.object(key)?;
         let row = self.inner.driver.look(|engine| engine.row(key));
         let reconcile = match &row {
             Some(_) => Some(self.row(key, Some(&object), row)),
@@ -267,7 +267,7 @@ impl Handle {
     /// Objects of any kind, in order of keys. Values of Secrets are not in them.
     pub fn objects(&self, filter: &Filter) -> Vec<Value> {
         let wanted = self.wanted(filter);
-        let all = self.inner.local.read(|model| model.all());
+        let all = self.inner.local.all();
         all.into_iter().filter(|(key, _)| wanted(key)).map(|(_, object)| shown(&object)).collect()
     }
 
