@@ -8,6 +8,8 @@
 //! | how are a plugin's reads answered | [`reads`] |
 //! | which kinds are served | [`kinds`] |
 //! | which plugins are there | [`plugins`] |
+//! | is a new version as good as the one before | `shadow`, with the calls of [`ring`] |
+//! | which components ran before | `versions` |
 //! | what do the files say | [`files`] |
 //! | what did the operator configure | [`config`] |
 //! | what is counted | [`metrics`] |
@@ -26,6 +28,9 @@ pub mod kinds;
 pub mod metrics;
 pub mod plugins;
 pub mod reads;
+pub mod ring;
+mod shadow;
+mod versions;
 pub mod views;
 
 pub use handle::Handle;
