@@ -90,6 +90,8 @@ pub struct Attempt {
     pub(super) written: Vec<(&'static str, Arc<Key>)>,
     /// The number of the last change before its effects began.
     pub(super) effects_from: u64,
+    /// The sources that had become synced before it began.
+    pub(super) syncs: u64,
     /// Ids that are kept until it ends.
     pub(super) pinned: Vec<KeyId>,
     /// Its effects tell that a child has been terminating for too long (rule B9).

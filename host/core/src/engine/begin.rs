@@ -199,6 +199,7 @@ impl Engine {
             reads: 0,
             written: Vec::new(),
             effects_from: self.counts.changes,
+            syncs: self.syncs,
             pinned: Vec::new(),
             overdue: false,
             stage: Stage::Done,

@@ -75,6 +75,7 @@ impl Engine {
     /// A source is complete: what was not shown of it is absent.
     pub fn source_synced(&mut self, now: Time, source: &Source) {
         if self.cache.set_state(source, SourceState::Synced) {
+            self.syncs += 1;
             self.source_changed(now, source);
             self.clean_up_orphans(now, source);
         }

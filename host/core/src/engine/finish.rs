@@ -98,9 +98,14 @@ impl Engine {
             self.record_run(now, attempt, &ending, &report);
             return self.told_stuck(now, id, report);
         }
-        // What was unknown for a moment and is known again tells nobody: it is tried again.
+        // What was unknown for a moment and is known again tells nobody: it is tried again. At once if
+        // it is known since (as at a start), as a failure if only the cluster's answer says otherwise.
+        let mut known_since = false;
         if let Some(source) = report.unknown.iter().find(|s| self.cache.state(s) == SourceState::Synced) {
-            report.failed.get_or_insert(format!("{source} could not be reached"));
+            known_since = self.syncs > attempt.syncs;
+            if !known_since {
+                report.failed.get_or_insert(format!("{source} could not be reached"));
+            }
         }
         let unseen = |key: &&Key| match self.cache.keys().find(key) {
             Some(id) => matches!(self.cache.seen(id), Seen::Absent),
@@ -127,6 +132,11 @@ impl Engine {
             }
         }
         self.settle_state(now, id, attempt, ending, report);
+        if known_since {
+            let because = Cause::Changed.into();
+            let touch = Touch { class: Class::Foreign, lane: Lane::Dependency, because, debounce: false, read: true };
+            self.touch(now, id, touch);
+        }
         self.pass_attempted(now, id, attempt.plugin, &attempt.version);
     }
 

@@ -152,6 +152,8 @@ pub struct Engine {
     /// Children of running effects: their ids stay theirs until the end.
     pins: FxHashMap<KeyId, u32>,
     in_flight: FxHashMap<KeyId, InFlight>,
+    /// Sources that became synced so far.
+    syncs: u64,
     fan_outs: VecDeque<FanOut>,
     plugins: Vec<PluginState>,
     kinds: FxHashMap<Source, PluginId>,
@@ -189,6 +191,7 @@ impl Engine {
             moves: Vec::new(),
             pins: FxHashMap::default(),
             in_flight: FxHashMap::default(),
+            syncs: 0,
             fan_outs: VecDeque::new(),
             plugins: Vec::new(),
             kinds: FxHashMap::default(),
