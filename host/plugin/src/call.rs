@@ -82,7 +82,10 @@ pub(crate) async fn reconcile(engine: &Engine, pre: &ReconcilerPre<State>, state
             outcome::check(&answer, &limits).and_then(|()| convert::outcome(answer).map_err(CallFailure::Invalid))
         }
         Ok(Err(failure)) => Err(CallFailure::Plugin(convert::failure(failure))),
-        Err(stop) => Err(explain(&stop, state)),
+        Err(stop) => {
+            state.tell_printed();
+            Err(explain(&stop, state))
+        }
     };
     let stats = CallStats {
         wall: state.world.started().elapsed(),

@@ -12,11 +12,12 @@ use setpoint_core::engine::{Attempt, CallResult, Engine, Step};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
-use setpoint_plugin::{Call, CallFailure, Limits, LogLevel, Logs, Plugin};
+use setpoint_plugin::{Call, CallFailure, Limits, Plugin};
 use tokio::sync::{Notify, broadcast};
 use tracing::Instrument;
 
 use crate::clock::{Clock, rfc3339};
+use crate::logs::LogBook;
 use crate::metrics::Metrics;
 use crate::reads::EngineReads;
 use crate::views::{EventRow, StreamItem};
@@ -56,6 +57,8 @@ pub struct Driver {
     /// What is counted.
     pub metrics: Metrics,
     stream: broadcast::Sender<StreamItem>,
+    /// What plugins have logged.
+    pub(crate) logs: Arc<LogBook>,
 }
 
 impl Driver {
@@ -71,6 +74,7 @@ impl Driver {
             clock,
             metrics: Metrics::default(),
             stream: broadcast::channel(STREAM).0,
+            logs: Arc::default(),
         })
     }
 
@@ -100,6 +104,11 @@ impl Driver {
     pub fn add_component(&self, component: Component) {
         let digest: Name = component.plugin.digest().to_string().into();
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.insert(digest, component);
+    }
+
+    /// The component that is called for a digest.
+    pub(crate) fn component(&self, digest: &str) -> Option<Component> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.get(digest).cloned()
     }
 
     /// A component is no longer called; calls that run hold on to it.
@@ -229,7 +238,7 @@ impl Driver {
         request: &setpoint_core::contract::Request,
     ) -> CallResult {
         let reads = Arc::new(EngineReads { driver: self.clone(), reader: attempt.id() });
-        let logs = Arc::new(PluginLogs);
+        let logs = self.logs.of(attempt.plugin(), attempt.key());
         let Call { result, impure, stats } = component.plugin.reconcile(request, reads, &component.limits, logs).await;
         let (result, trapped) = match result {
             Ok(outcome) => (Ok(outcome), false),
@@ -240,7 +249,7 @@ impl Driver {
         CallResult { result, trapped, impure }
     }
 
-    async fn perform(&self, op: Op, until: tokio::time::Instant) -> Answer {
+    pub(crate) async fn perform(&self, op: Op, until: tokio::time::Instant) -> Answer {
         let verb = op.verb();
         let cluster = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(op.cluster()).cloned();
         let Some(cluster) = cluster else {
@@ -319,22 +328,6 @@ fn refusal_word(refusal: &Refusal) -> &'static str {
 pub(crate) fn unix_now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_millis() as u64)
-}
-
-/// A plugin's log lines, within the span of its attempt.
-struct PluginLogs;
-
-impl Logs for PluginLogs {
-    fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
-        let fields = fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
-        match level {
-            LogLevel::Trace => tracing::trace!(target: "plugin", fields, "{message}"),
-            LogLevel::Debug => tracing::debug!(target: "plugin", fields, "{message}"),
-            LogLevel::Info => tracing::info!(target: "plugin", fields, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "plugin", fields, "{message}"),
-            LogLevel::Error => tracing::error!(target: "plugin", fields, "{message}"),
-        }
-    }
 }
 
 /// Hands what a cluster sees to the engine. It refers to the driver weakly: clusters outlive it only

@@ -131,6 +131,7 @@ pub struct Metrics {
     work: Times<ByQueue>,
     call_times: Times<ByPlugin>,
     traps: Family<ByPlugin, Counter>,
+    plans: Family<ByPlugin, Counter>,
     operations: Family<ByOperation, Counter>,
     /// Set from a snapshot; one render at a time, so that no answer mixes two moments.
     moment: Mutex<Moment>,
@@ -235,6 +236,7 @@ impl Default for Metrics {
             work: Family::new_with_constructor(queue_times as fn() -> Histogram),
             call_times: Family::new_with_constructor(call_times as fn() -> Histogram),
             traps: Family::default(),
+            plans: Family::default(),
             operations: Family::default(),
             moment: Mutex::default(),
             registry: Registry::default(),
@@ -256,6 +258,7 @@ impl Default for Metrics {
             "Calls that ended in a trap, a timeout or a limit",
             this.traps.clone(),
         );
+        registry.register("setpoint_plan_calls", "Calls of plugins that were made for plans", this.plans.clone());
         registry.register("setpoint_operations", "Requests to clusters by outcome", this.operations.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("setpoint_build", "The version of the host", build);
@@ -308,6 +311,11 @@ impl Metrics {
             plugin.traps.inc();
         }
         self.call_times.get_or_create(&ByPlugin { plugin: plugin.name.clone() }).observe(took.as_secs_f64());
+    }
+
+    /// A plugin was called for a plan: such calls count nowhere else.
+    pub fn record_plan(&self, plugin: &str) {
+        self.plans.get_or_create(&ByPlugin { plugin: plugin.into() }).inc();
     }
 
     /// A cluster has answered a request: what was asked, and `done` or why not.

@@ -5,12 +5,14 @@
 mod child;
 mod marks;
 mod prune;
+mod release;
 mod report;
 mod run;
 mod validate;
 
 pub use child::{ChildResult, Settled};
 pub use marks::{ADOPT, FINALIZER, Identity, OWNER_KEY, OWNER_LABEL, OWNER_UID, PAUSED};
+pub use release::{ReleaseReport, ReleaseRun};
 pub use report::{ChildReport, Report, Work};
 pub use run::EffectRun;
 pub use validate::{DesiredChild, InvalidOutcome, validate};

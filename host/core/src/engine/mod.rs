@@ -16,6 +16,7 @@ mod finish;
 mod live;
 mod plugins;
 mod read;
+mod release;
 mod rows;
 mod schedule;
 mod state;
