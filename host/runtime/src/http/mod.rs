@@ -7,19 +7,19 @@
 //! | `GET /v1/overview` | [`Overview`](crate::views::Overview) |
 //! | `GET /v1/reconciles` | rows, by [`Filter`](crate::views::Filter) |
 //! | `GET /v1/reconciles/{key}` | one row |
-//! | `GET /v1/reconciles/{key}/runs` | its last [`RunRow`](crate::views::RunRow)s, each with the causes behind it |
+//! | `GET /v1/reconciles/{key}/runs` | its last [`RunRow`](crate::views::RunRow)s with the causes behind them |
 //! | `POST /v1/reconciles/{key}/{trigger,pause,resume}` | [`Done`] |
 //! | `GET /v1/objects` | objects, by filter |
 //! | `GET`, `DELETE /v1/objects/{key}` | [`ObjectView`](crate::views::ObjectView), [`Done`] |
 //! | `GET /v1/kinds`, `/v1/plugins`, `/v1/files` | rows |
-//! | `GET /v1/plugins/{name}/logs` | server-sent [`LogRow`](crate::views::LogRow)s: those that are kept, then each new one; a list of the kept for `Accept: application/json` |
+//! | `GET /v1/plugins/{name}/logs` | server-sent [`LogRow`](crate::views::LogRow)s, kept and new; the kept as a list likewise |
 //! | `POST /v1/plugins/{name}/rollback` | [`Done`] |
 //! | `POST /v1/kinds/{group}/{kind}/{enable,disable}` | [`Done`] |
 //! | `GET /v1/held`, `POST /v1/held/{id}/confirm` | [`HeldRow`]s, [`Done`] |
 //! | `POST /v1/confirm-resources` | [`Done`] |
 //! | `POST /v1/plan` | of a [`PlanRequest`](crate::views::PlanRequest): [`PlanRow`](crate::views::PlanRow)s; nothing is written |
 //! | `POST /v1/release` | of a [`ReleaseRequest`](crate::views::ReleaseRequest): [`Released`](crate::views::Released) |
-//! | `GET /v1/record` | server-sent [`RecordedCall`](setpoint_core::recording::RecordedCall)s, by filter and `with_secrets` |
+//! | `GET /v1/record` | server-sent [`RecordedCall`](setpoint_core::recording::RecordedCall)s of a filter |
 //! | `GET /v1/events` | server-sent [`StreamItem`](crate::views::StreamItem)s; a list for `Accept: application/json` |
 //!
 //! where `{key}` is `{cluster}/{group}/{kind}/{namespace}/{name}`. Who reads a stream of logs or calls
