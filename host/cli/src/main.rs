@@ -38,6 +38,11 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
+/// Objects are made on one thread and dropped on another, thousands of small pieces each: the
+/// system's allocator spends a quarter of a start of 10 000 files on it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Ends the process itself after --help and on wrong usage, the latter with 2.
     let cli = Cli::parse();

@@ -253,6 +253,7 @@ impl Plugins {
                 .memory_bytes
                 .or(description.tuning.memory_bytes)
                 .map_or(usual.memory, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            warm_calls: description.tuning.warm_calls,
             ..usual
         };
         let before = self.lock().get(file).and_then(|slot| slot.running.clone());
