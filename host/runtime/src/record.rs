@@ -8,10 +8,10 @@ use setpoint_core::recording::{Hider, RecordedCall};
 use setpoint_core::selector::SelectorError;
 use tokio::sync::broadcast;
 
-use crate::driver::Recorded;
 use crate::filter::Wanted;
 use crate::handle::Handle;
 use crate::live::{Heard, hear};
+use crate::ring::Recorded;
 use crate::views::Filter;
 
 /// Which calls are recorded, and what is shown of them.
@@ -23,15 +23,15 @@ struct Recording {
 }
 
 impl Recording {
-    fn take(&self, mut call: RecordedCall) -> Option<Box<RecordedCall>> {
-        let key = Key::parse(&call.request.key)?;
-        if !self.wanted.key(&key) || self.plugin.as_deref().is_some_and(|plugin| plugin != call.plugin) {
-            return None;
-        }
+    fn wants(&self, plugin: &str, key: &Key) -> bool {
+        self.wanted.key(key) && self.plugin.as_deref().is_none_or(|wanted| wanted == plugin)
+    }
+
+    fn shown(&self, mut call: RecordedCall) -> Box<RecordedCall> {
         if let Some(hider) = &self.hider {
             hider.hide(&mut call);
         }
-        Some(Box::new(call))
+        Box::new(call)
     }
 }
 
@@ -56,10 +56,10 @@ impl Handle {
         Ok(unfold((receiver, recording), |(mut receiver, recording)| async move {
             loop {
                 let heard = match hear(&mut receiver).await? {
-                    Heard::Item(recorded) => match recording.take(recorded.call()) {
-                        Some(call) => Heard::Item(call),
-                        None => continue,
-                    },
+                    Heard::Item(call) if recording.wants(call.plugin(), call.key()) => {
+                        Heard::Item(recording.shown(call.call()))
+                    }
+                    Heard::Item(_) => continue,
                     Heard::Missed(calls) => Heard::Missed(calls),
                 };
                 return Some((heard, (receiver, recording)));
@@ -84,13 +84,13 @@ mod tests {
     use super::*;
     use crate::kinds::Kinds;
 
-    fn call(name: &str, plugin: &str) -> RecordedCall {
+    fn call() -> RecordedCall {
         RecordedCall {
-            plugin: plugin.into(),
+            plugin: "p".into(),
             digest: "d".into(),
             at: "2026-01-01T00:00:00Z".into(),
             request: RecordedRequest {
-                key: format!("local/core/Secret/default/{name}"),
+                key: "local/core/Secret/default/a".into(),
                 object: json!({"apiVersion": "v1", "kind": "Secret", "data": {"p": "aHVudGVy"}}),
                 deleting: false,
                 attempt: 1,
@@ -112,9 +112,10 @@ mod tests {
     fn only_calls_of_the_filter_are_recorded() -> Result<(), SelectorError> {
         let filter = Filter { name: Some("a".into()), plugin: Some("p".into()), ..Filter::default() };
         let recording = recording(&filter, None)?;
-        assert_eq!(recording.take(call("a", "p")).as_deref(), Some(&call("a", "p")));
-        assert_eq!(recording.take(call("b", "p")), None);
-        assert_eq!(recording.take(call("a", "q")), None);
+        let key = |name: &str| Key::new("local", "", "Secret", Some("default"), name);
+        assert!(recording.wants("p", &key("a")));
+        assert!(!recording.wants("p", &key("b")) && !recording.wants("q", &key("a")));
+        assert_eq!(*recording.shown(call()), call(), "without a hider it is shown as it was");
         Ok(())
     }
 
@@ -122,7 +123,7 @@ mod tests {
     fn two_recordings_hide_the_same_secret_differently() -> Result<(), SelectorError> {
         let hidden = || -> Result<String, SelectorError> {
             let recording = recording(&Filter::default(), Some(Hider::new(random_key())))?;
-            Ok(recording.take(call("a", "p")).map(|call| call.request.object.to_string()).unwrap_or_default())
+            Ok(recording.shown(call()).request.object.to_string())
         };
         let (one, other) = (hidden()?, hidden()?);
         assert!(one.contains("hidden:") && !one.contains("aHVudGVy"), "{one}");
