@@ -73,6 +73,11 @@ impl Recorder {
         self.lock().truncated
     }
 
+    /// Bytes of the answers that are kept.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         // What is kept is right after every step, so what a panic left is as good.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)

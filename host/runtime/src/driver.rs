@@ -12,7 +12,7 @@ use setpoint_core::engine::{Attempt, CallResult, Engine, Step};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
-use setpoint_plugin::{Call, CallFailure, Limits, Plugin};
+use setpoint_plugin::{Call, CallFailure, CallStats, Limits, Plugin, Recorder};
 use tokio::sync::{Notify, broadcast};
 use tracing::Instrument;
 
@@ -20,6 +20,7 @@ use crate::clock::{Clock, rfc3339};
 use crate::logs::LogBook;
 use crate::metrics::Metrics;
 use crate::reads::EngineReads;
+use crate::ring::{Recorded, Ring};
 use crate::views::{EventRow, StreamItem};
 
 /// An effect has so long (rule C7).
@@ -59,6 +60,8 @@ pub struct Driver {
     stream: broadcast::Sender<StreamItem>,
     /// What plugins have logged.
     pub(crate) logs: Arc<LogBook>,
+    /// The last calls.
+    pub(crate) ring: Ring,
 }
 
 impl Driver {
@@ -75,6 +78,7 @@ impl Driver {
             metrics: Metrics::default(),
             stream: broadcast::channel(STREAM).0,
             logs: Arc::default(),
+            ring: Ring::default(),
         })
     }
 
@@ -121,6 +125,12 @@ impl Driver {
         self.stream.subscribe()
     }
 
+    /// Every call of a plugin from now on, when it has ended. Nothing is made of calls for this
+    /// while nobody listens.
+    pub fn recorded(&self) -> broadcast::Receiver<Arc<Recorded>> {
+        self.ring.subscribe()
+    }
+
     /// Runs until [`Driver::stop`].
     pub async fn run(self: Arc<Self>) {
         loop {
@@ -161,6 +171,7 @@ impl Driver {
 
     async fn carry(self: Arc<Self>, mut attempt: Attempt, component: Option<Component>) {
         let began = Instant::now();
+        let _active = self.metrics.attempt_begins(attempt.plugin());
         let mut effects_until = None;
         let mut result = "success";
         let wall = self.clock.wall();
@@ -237,15 +248,18 @@ impl Driver {
         component: &Component,
         request: &setpoint_core::contract::Request,
     ) -> CallResult {
-        let reads = Arc::new(EngineReads { driver: self.clone(), reader: attempt.id() });
+        let reads = EngineReads { driver: Arc::downgrade(self), reader: attempt.id() };
+        let reads = Arc::new(Recorder::new(Arc::new(reads)));
         let logs = self.logs.of(attempt.plugin(), attempt.key());
-        let Call { result, impure, stats } = component.plugin.reconcile(request, reads, &component.limits, logs).await;
+        let call = component.plugin.reconcile(request, reads.clone(), &component.limits, logs).await;
+        self.ring.record(attempt.plugin(), attempt.digest(), request, &reads, &call);
+        let Call { result, impure, stats } = call;
         let (result, trapped) = match result {
             Ok(outcome) => (Ok(outcome), false),
             Err(CallFailure::Plugin(failure)) => (Err(failure), false),
             Err(failure) => (Err(Failure::Retry(failure.to_string())), true),
         };
-        self.metrics.record_call(attempt.plugin(), stats.wall, trapped);
+        self.metrics.record_call(attempt.plugin(), stats.wall, trapped, is_warm(&component.limits, &stats));
         CallResult { result, trapped, impure }
     }
 
@@ -311,6 +325,11 @@ impl Driver {
         };
         tokio::time::timeout(at_most, all_ended).await.is_ok()
     }
+}
+
+/// Whether a call was answered by an instance that was there (rule A13).
+fn is_warm(limits: &Limits, stats: &CallStats) -> bool {
+    limits.warm_calls.is_some_and(|calls| calls > 1) && stats.instantiate.is_zero()
 }
 
 fn refusal_word(refusal: &Refusal) -> &'static str {

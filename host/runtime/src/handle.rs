@@ -10,7 +10,6 @@ use setpoint_core::effects::PAUSED;
 use setpoint_core::engine::{Engine, Phase};
 use setpoint_core::key::{GroupKind, Key, LOCAL};
 use setpoint_core::op::Answer;
-use setpoint_core::queue::Lane;
 use setpoint_schema::Crd;
 use tokio::sync::{Mutex, Semaphore, broadcast};
 use tokio::task::JoinError;
@@ -267,19 +266,8 @@ impl Handle {
 
     /// Numbers of this moment.
     pub fn metrics(&self) -> MetricsSnapshot {
-        let local = self.inner.local.metrics();
-        self.inner.driver.look(|engine| MetricsSnapshot {
-            counts: engine.counts(),
-            queue: Lane::ALL.map(|lane| (lane.word(), engine.queue_length_of(lane))),
-            running: engine.running(),
-            edges: engine.edges(),
-            objects: engine.cache().len(),
-            store_writes: local.writes,
-            store_commits: local.commits,
-            store_mutations: local.mutations,
-            summary: engine.summary().map(|(phase, count)| (phase.word(), count)),
-            concurrency: engine.plugins().map(|info| (info.name.to_string(), info.concurrency)).collect(),
-        })
+        let store = self.inner.local.metrics();
+        self.inner.driver.look(|engine| MetricsSnapshot::of(engine, store))
     }
 
     /// What is counted.

@@ -13,6 +13,8 @@
 //! | how are a plugin's reads answered | [`reads`] |
 //! | which kinds are served | [`kinds`] |
 //! | which plugins are there | [`plugins`] |
+//! | is a new version as good as the one before | `shadow`, with the calls of [`ring`] |
+//! | which components ran before | `versions` |
 //! | what do the files say | [`files`] |
 //! | what did the operator configure | [`config`] |
 //! | what is counted | [`metrics`] |
@@ -38,7 +40,10 @@ pub mod plugins;
 pub mod reads;
 pub mod record;
 pub mod release;
+pub mod ring;
 mod runs;
+mod shadow;
+mod versions;
 pub mod views;
 
 pub use handle::Handle;

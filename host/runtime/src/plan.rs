@@ -2,23 +2,23 @@
 //! written, their reads are followed by nobody, and nothing of the engine changes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{StreamExt, iter};
 use serde_json::Value;
-use setpoint_core::contract::{ListQuery, Outcome, ReadError, Request};
-use setpoint_core::engine::Engine;
-use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
+use setpoint_core::contract::{Outcome, Request};
+use setpoint_core::engine::{Engine, PluginInfo};
+use setpoint_core::key::{GroupKind, Key, LOCAL, Source};
 use setpoint_core::sanitize::sanitize;
 use setpoint_core::selector::SelectorError;
-use setpoint_plugin::{BoxFuture, LogLevel, Logs, Reads};
 use tokio::time::{Instant, timeout_at};
 
 use crate::driver::Driver;
 use crate::filter::Wanted;
 use crate::handle::Handle;
+use crate::logs::Silent;
 use crate::objects::{is_secret, redact};
+use crate::reads::PeekReads;
 use crate::views::{PlanChange, PlanRequest, PlanRow};
 
 /// Objects that one plan is made for at most.
@@ -51,8 +51,7 @@ pub enum PlanError {
 /// One call that is to be made.
 struct Asked {
     key: Arc<Key>,
-    plugin: Name,
-    digest: Name,
+    info: Arc<PluginInfo>,
     request: Option<Request>,
 }
 
@@ -75,10 +74,10 @@ impl Handle {
     }
 
     async fn plan_one(&self, asked: Asked, until: Instant) -> PlanRow {
-        let Asked { key, plugin, digest, request } = asked;
+        let Asked { key, info, request } = asked;
         let row = PlanRow {
             key: key.to_string(),
-            plugin: plugin.to_string(),
+            plugin: info.name.to_string(),
             failure: None,
             changes: Vec::new(),
             notes: Vec::new(),
@@ -88,24 +87,27 @@ impl Handle {
             return failed("the plugin would not be called for it now: it is on its way out");
         };
         let driver = &self.inner.driver;
-        let Some(component) = driver.component(&digest) else {
+        let Some(component) = driver.component(&info.digest) else {
             return failed("the plugin is being replaced; ask again in a moment");
         };
-        let unavailable = AtomicBool::new(false);
-        let reads = Arc::new(Peek { driver: driver.clone(), plugin: plugin.clone(), unavailable });
+        let late = || failed(&format!("there was no time left for it: a plan ends after {} s", LONGEST.as_secs()));
+        if Instant::now() >= until {
+            return late();
+        }
+        let reads = Arc::new(PeekReads::new(driver.clone(), info.clone()));
         let call = async {
             // Never closed; a plan waits for its turn behind others.
             let _turn = self.plans.acquire().await.ok();
-            driver.metrics.record_plan(&plugin);
-            component.plugin.reconcile(&request, reads.clone(), &component.limits, Arc::new(Unheard)).await
+            driver.metrics.record_plan(&info.name);
+            component.plugin.reconcile(&request, reads.clone(), &component.limits, Arc::new(Silent)).await
         };
         match timeout_at(until, call).await {
-            Err(_) => failed(&format!("there was no time left for it: a plan ends after {} s", LONGEST.as_secs())),
+            Err(_) => late(),
             Ok(call) => match call.result {
                 Err(failure) => failed(&failure.to_string()),
                 Ok(outcome) => match changes(driver, &key, outcome) {
                     Err(invalid) => failed(&invalid),
-                    Ok((changes, notes)) => judged(PlanRow { changes, notes, ..row }, &reads),
+                    Ok((changes, notes)) => judged(PlanRow { changes, notes, ..row }, reads.unanswered()),
                 },
             },
         }
@@ -132,8 +134,8 @@ fn ask(engine: &Engine, kinds: &[GroupKind], wanted: &Wanted) -> Result<Vec<Aske
             }
             found += 1;
             if found <= MOST {
-                let (plugin, digest) = (info.name.clone(), info.digest.clone());
-                asked.push(Asked { key: key.clone(), plugin, digest, request: engine.request_for(key) });
+                let request = engine.request_for(key);
+                asked.push(Asked { key: key.clone(), info: info.clone(), request });
             }
         }
     }
@@ -171,63 +173,23 @@ fn changes(driver: &Driver, key: &Key, outcome: Outcome) -> Result<(Vec<PlanChan
 }
 
 /// An outcome that was made without knowing everything deletes nothing (rule A4).
-fn judged(mut row: PlanRow, reads: &Peek) -> PlanRow {
-    if reads.unavailable.load(Ordering::Relaxed) {
+fn judged(mut row: PlanRow, unanswered: bool) -> PlanRow {
+    if unanswered {
         row.changes.retain(|change| change.verb != "delete");
         row.notes.push("something that it reads is not known at present: nothing would be deleted".to_owned());
     }
     row
 }
 
-/// Reads that are answered as those of a plugin's attempts are, and followed by nobody.
-struct Peek {
-    driver: Arc<Driver>,
-    plugin: Name,
-    /// A question had no answer.
-    unavailable: AtomicBool,
-}
-
-impl Peek {
-    fn noted<T>(&self, answer: Result<T, ReadError>) -> Result<T, ReadError> {
-        if matches!(answer, Err(ReadError::Unavailable(_))) {
-            self.unavailable.store(true, Ordering::Relaxed);
-        }
-        answer
-    }
-}
-
-impl Reads for Peek {
-    fn get(&self, key: Key) -> BoxFuture<'_, Result<Option<Arc<str>>, ReadError>> {
-        let answer = self.driver.look(|engine| engine.peek_get(&self.plugin, &key));
-        Box::pin(std::future::ready(self.noted(answer)))
-    }
-
-    fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Arc<[Arc<str>]>, ReadError>> {
-        let answer = self.driver.look(|engine| engine.peek_list(&self.plugin, &query));
-        Box::pin(std::future::ready(self.noted(answer.map(Arc::<[Arc<str>]>::from))))
-    }
-}
-
-/// What a plugin logs while it is asked what it would do is no news.
-struct Unheard;
-
-impl Logs for Unheard {
-    fn log(&self, _level: LogLevel, _message: &str, _fields: &[(String, String)]) {}
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
     use crate::kinds::Kinds;
     use crate::views::Filter;
     use setpoint_core::engine::Options;
 
     #[test]
     fn an_outcome_that_was_made_without_an_answer_shows_no_deletion() {
-        let engine = Engine::new(Options::default(), Arc::new(Kinds::default()));
-        let driver = Driver::new(engine, Clock::default());
-        let reads = Peek { driver, plugin: "p".into(), unavailable: AtomicBool::new(false) };
         let change = |verb: &str| PlanChange {
             verb: verb.into(),
             key: "local/core/ConfigMap/default/a".into(),
@@ -242,9 +204,8 @@ mod tests {
             changes: vec![change("create"), change("delete")],
             notes: Vec::new(),
         };
-        assert_eq!(judged(row.clone(), &reads), row);
-        assert!(reads.noted::<()>(Err(ReadError::Unavailable("away".into()))).is_err());
-        let judged = judged(row, &reads);
+        assert_eq!(judged(row.clone(), false), row);
+        let judged = judged(row, true);
         assert_eq!(judged.changes, [change("create")]);
         assert_eq!(judged.notes.len(), 1);
     }

@@ -65,6 +65,23 @@ fn what_a_trial_has_foreseen_is_held_from_the_beginning() {
     assert!(held(&world).is_empty());
 }
 
+/// Rules B3, D11: a kind that moves to a plugin that is new here keeps the children that it has, and too many
+/// deletions by the new one wait for a person.
+#[test]
+fn a_plugin_that_takes_over_a_kind_of_another_is_an_upgrade_for_its_objects() {
+    let mut world = fleets(4);
+    world.unload("fleet");
+    world.run_for(10_000);
+    assert_eq!(children(&world), 20, "nothing is deleted while nobody reconciles the kind");
+    let mut other = emptied();
+    Arc::make_mut(&mut other.description).name = "armada".into();
+    other.digest = "armada-1".into();
+    world.load(other);
+    world.run_for(600_000);
+    assert_eq!(held(&world), [("armada".to_owned(), 20)]);
+    assert_eq!(children(&world), 20);
+}
+
 /// Rule D11: what an attempt shows takes the place of what was foreseen of its object.
 #[test]
 fn a_trial_that_was_wrong_holds_nothing_in_the_end() {

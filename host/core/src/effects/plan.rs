@@ -185,9 +185,8 @@ impl Imagined<'_> {
             return Answer::Refused(Refusal::Unknown(why));
         }
         let keys = self.world.inventory.of(owner).map(|id| self.world.cache.keys().key(id));
-        let there = keys
-            .filter(|key| key.source() == source)
-            .filter_map(|key| Some(((**key).clone(), self.current(key)?)));
+        let there =
+            keys.filter(|key| key.source() == source).filter_map(|key| Some(((**key).clone(), self.current(key)?)));
         Answer::Listed(there.collect())
     }
 

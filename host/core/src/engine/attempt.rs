@@ -149,13 +149,7 @@ impl Engine {
 
     /// What a run of effects sees. `wall` is the time in RFC 3339.
     pub(super) fn world<'a>(&'a self, wall: &'a str) -> World<'a> {
-        World {
-            cache: &self.cache,
-            inventory: &self.inventory,
-            settled: &self.settled,
-            shapes: &*self.shapes,
-            wall,
-        }
+        World { cache: &self.cache, inventory: &self.inventory, settled: &self.settled, shapes: &*self.shapes, wall }
     }
 
     /// The next step of an attempt. `wall` is the time in RFC 3339, for transition times.
@@ -300,9 +294,7 @@ impl Engine {
                 return self.end(now, attempt, Ending::Unavailable(why));
             }
             Err(failure) => return self.failed(now, attempt, failure),
-            Ok(outcome) => {
-                self.work_of(&attempt.key, attempt.plugin, attempt.deleting, outcome, unavailable.is_some())
-            }
+            Ok(outcome) => self.work_of(&attempt.key, attempt.plugin, attempt.deleting, outcome, unavailable.is_some()),
         };
         match work {
             Ok((work, requeue_after)) => {
@@ -335,14 +327,8 @@ impl Engine {
         let Some(info) = self.plugins.get(plugin.0 as usize).and_then(|p| p.info.as_ref()) else {
             return Err(crate::effects::InvalidOutcome("the plugin is gone".into()));
         };
-        let (status, children) = crate::effects::validate(
-            key,
-            deleting,
-            &outcome,
-            &info.description,
-            &info.grants,
-            &*self.shapes,
-        )?;
+        let (status, children) =
+            crate::effects::validate(key, deleting, &outcome, &info.description, &info.grants, &*self.shapes)?;
         let work = Work::Outcome {
             status,
             conditions: outcome.conditions,

@@ -133,10 +133,8 @@ impl Engine {
         }
         self.inventory.changed(id, old.as_deref(), new.as_deref());
         let keys = self.cache.keys();
-        let change = Change {
-            key: keys.key(id).clone(),
-            by: by.map(|(author, number)| (keys.key(author).clone(), number)),
-        };
+        let change =
+            Change { key: keys.key(id).clone(), by: by.map(|(author, number)| (keys.key(author).clone(), number)) };
         self.moves[id.index()] = (self.counts.changes, change.by.clone());
         let source = change.key.source();
         self.own_key_changed(now, id, &change, old.as_ref(), new.as_ref(), origin);

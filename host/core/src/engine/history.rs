@@ -119,11 +119,8 @@ impl Run {
 
     /// As it is shown, with causes but not what is behind them.
     pub(super) fn record(&self) -> RunRecord {
-        let because = |trace: &Trace| Because {
-            cause: trace.cause.clone(),
-            change: trace.change.clone(),
-            because: Vec::new(),
-        };
+        let because =
+            |trace: &Trace| Because { cause: trace.cause.clone(), change: trace.change.clone(), because: Vec::new() };
         RunRecord {
             number: self.number,
             started: self.started,

@@ -156,6 +156,8 @@ pub struct Engine {
     fan_outs: VecDeque<FanOut>,
     plugins: Vec<PluginState>,
     kinds: FxHashMap<Source, PluginId>,
+    /// Who gave up a kind that nobody has taken since.
+    given_up: FxHashMap<Source, PluginId>,
     clusters: Vec<Name>,
     disabled: FxHashSet<crate::key::GroupKind>,
     calls: u32,
@@ -191,6 +193,7 @@ impl Engine {
             fan_outs: VecDeque::new(),
             plugins: Vec::new(),
             kinds: FxHashMap::default(),
+            given_up: FxHashMap::default(),
             clusters: Vec::new(),
             disabled: FxHashSet::default(),
             calls: 0,

@@ -152,8 +152,7 @@ impl Engine {
     pub(super) fn leaves_later(&mut self, id: KeyId, plugin: PluginId) {
         let identity = self.identity(self.cache.keys().key(id));
         let keys = self.cache.keys();
-        let children: Vec<Key> =
-            self.inventory.of(identity.mark()).map(|child| (**keys.key(child)).clone()).collect();
+        let children: Vec<Key> = self.inventory.of(identity.mark()).map(|child| (**keys.key(child)).clone()).collect();
         let count = children.len();
         if let Some(state) = self.state_mut(id) {
             state.deferred = children;

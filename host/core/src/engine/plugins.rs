@@ -236,8 +236,12 @@ impl Engine {
             self.stop_kind(&source);
         }
         let mut pass = FxHashSet::default();
+        // A kind that another plugin had: for its objects this is an upgrade, too (rule B3).
+        let mut moved = false;
         for source in sources {
+            moved |= self.given_up.remove(&source).is_some_and(|other| other != id);
             if self.kinds.insert(source.clone(), id).is_some_and(|other| other != id) {
+                moved = true;
                 self.drop_states_of(&source);
             }
             for key in self.cache.list(&source).map(|(id, _)| id).collect::<Vec<_>>() {
@@ -257,7 +261,7 @@ impl Engine {
         }
         let interrupted = std::mem::take(&mut self.plugins[id.0 as usize].interrupted);
         let rebuilt = self.options.rebuilt && !self.plugins[id.0 as usize].passed_rebuilt;
-        if rebuilt || interrupted || last.is_some_and(|last| last != info.version()) {
+        if rebuilt || interrupted || moved || last.is_some_and(|last| last != info.version()) {
             self.begin_pass(now, id, pass, cause, &trial, rebuilt);
         }
     }
@@ -275,7 +279,9 @@ impl Engine {
     }
 
     fn stop_kind(&mut self, source: &Source) {
-        self.kinds.remove(source);
+        if let Some(plugin) = self.kinds.remove(source) {
+            self.given_up.insert(source.clone(), plugin);
+        }
         self.drop_states_of(source);
     }
 
