@@ -527,6 +527,7 @@ mod tests {
         metrics.record_attempt("p", "success", Duration::ZERO, Duration::ZERO);
         metrics.record_call("p", Duration::from_micros(40), false, true);
         metrics.record_shadow_call("p", true);
+        metrics.record_plan("p");
         metrics.record_op("apply", "done");
         drop(metrics.attempt_begins("p"));
         let text = metrics.render(&snapshot());
