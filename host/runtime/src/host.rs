@@ -345,9 +345,8 @@ fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
 /// Until the first pass on a rebuilt store is over, a restart has to begin as carefully as this start
 /// did (rule D10). Deletions that wait for a person keep it open.
 async fn end_rebuilt(driver: Arc<Driver>, local: Arc<Local>, files: Arc<Files>) {
-    let over = |engine: &Engine| {
-        engine.first_pass_complete() && engine.unsynced().is_empty() && engine.held().is_empty()
-    };
+    let over =
+        |engine: &Engine| engine.first_pass_complete() && engine.unsynced().is_empty() && engine.held().is_empty();
     while !files.scanned() || !driver.look(over) {
         tokio::time::sleep(REBUILT_POLL).await;
     }

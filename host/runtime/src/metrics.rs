@@ -555,9 +555,8 @@ mod tests {
                 "histogram" => format!("{}_count", metric.name),
                 _ => metric.name.to_owned(),
             };
-            let line = text.lines().find(|line| {
-                line.strip_prefix(&*series).is_some_and(|rest| rest.starts_with(['{', ' ']))
-            });
+            let line =
+                text.lines().find(|line| line.strip_prefix(&*series).is_some_and(|rest| rest.starts_with(['{', ' '])));
             let line = line.unwrap_or_else(|| panic!("{series} in\n{text}"));
             for label in metric.labels {
                 assert!(line.contains(&format!("{label}=\"")), "{label} in {line}");

@@ -405,8 +405,7 @@ impl Plugins {
             slot.running = Some(Running { plugin: prepared.loaded.plugin, grants, missing: prepared.missing });
             slot.shadow = shadow.or(slot.shadow.take());
         }
-        let had: Vec<GroupKind> =
-            before.iter().flat_map(|before| claims::kinds(before.plugin.description())).collect();
+        let had: Vec<GroupKind> = before.iter().flat_map(|before| claims::kinds(before.plugin.description())).collect();
         if claims::frees(&had, &claims::kinds(&description)) {
             retry_refused(&mut slots, Some(file));
             self.changed.notify_one();

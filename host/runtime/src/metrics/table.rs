@@ -47,12 +47,7 @@ const TABLE: &[Described] = &[
     metric("workqueue_work_duration_seconds", "histogram", &["name"], "From start to end of an attempt"),
     metric("workqueue_depth", "gauge", &["name", "priority"], "Keys that wait in the queue, by lane"),
     metric("setpoint_plugin_call_seconds", "histogram", &["plugin"], "Wall clock of a plugin's call"),
-    metric(
-        "setpoint_plugin_traps_total",
-        "counter",
-        &["plugin"],
-        "Calls that ended in a trap, a timeout or a limit",
-    ),
+    metric("setpoint_plugin_traps_total", "counter", &["plugin"], "Calls that ended in a trap, a timeout or a limit"),
     metric(
         "setpoint_plugin_warm_calls_total",
         "counter",

@@ -46,12 +46,7 @@ impl Seen {
     }
 
     fn of(metadata: &Metadata) -> Self {
-        Self {
-            what: what(metadata),
-            len: metadata.len(),
-            modified: metadata.modified().ok(),
-            inode: inode(metadata),
-        }
+        Self { what: what(metadata), len: metadata.len(), modified: metadata.modified().ok(), inode: inode(metadata) }
     }
 
     /// Why it is not even opened: opening a pipe may block for ever.
