@@ -161,7 +161,7 @@ fn refused(mut response: Response<Body>) -> Failure {
 }
 
 fn query(filter: &Filter) -> impl Iterator<Item = (&'static str, &str)> {
-    let Filter { cluster, group, kind, namespace, name, state, plugin } = filter;
+    let Filter { cluster, group, kind, namespace, name, state, plugin, labels } = filter;
     [
         ("cluster", cluster),
         ("group", group),
@@ -170,6 +170,7 @@ fn query(filter: &Filter) -> impl Iterator<Item = (&'static str, &str)> {
         ("name", name),
         ("state", state),
         ("plugin", plugin),
+        ("labels", labels),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value.as_deref()?)))

@@ -29,7 +29,7 @@ pub(crate) fn crds(args: &CrdsArgs) -> Result<(), Failure> {
     let wanted: Vec<&Crd> = match &args.kind {
         None => crds.iter().collect(),
         Some(word) => {
-            let rows: Vec<KindRow> = crds.iter().map(row).collect();
+            let rows: Vec<KindRow> = crds.iter().map(|crd| KindRow::of(crd, None, false)).collect();
             let kind = resolve(&rows, word)?;
             crds.iter().filter(|crd| crd.group == kind.group && crd.kind == kind.kind).collect()
         }
@@ -58,21 +58,6 @@ pub(crate) fn definitions(
 fn documents(crds: &[&Crd]) -> String {
     let texts: Vec<String> = crds.iter().map(|crd| to_yaml(&crd.manifest())).collect();
     texts.join("---\n")
-}
-
-fn row(crd: &Crd) -> KindRow {
-    KindRow {
-        group: crd.group.clone(),
-        version: crd.version.clone(),
-        kind: crd.kind.clone(),
-        plural: crd.plural.clone(),
-        singular: crd.singular.clone(),
-        short_names: crd.short_names.clone(),
-        namespaced: crd.namespaced,
-        columns: Vec::new(),
-        plugin: None,
-        disabled: false,
-    }
 }
 
 /// The plugin files of a directory, as the host would load them, in order of names.

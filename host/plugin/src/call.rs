@@ -116,7 +116,10 @@ pub(crate) async fn reconcile(
             (outcome, Some(exports))
         }
         Ok((Err(failure), _)) => (Err(CallFailure::Plugin(convert::failure(failure))), None),
-        Err(stop) => (Err(explain(&stop, store.data())), None),
+        Err(stop) => {
+            store.data().tell_printed();
+            (Err(explain(&stop, store.data())), None)
+        }
     };
     let state = store.data_mut();
     let stats = CallStats {

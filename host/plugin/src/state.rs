@@ -40,6 +40,9 @@ pub enum LogLevel {
 pub trait Logs: Send + Sync {
     /// Takes one line. Lines beyond the limits of a call do not get here. Must not wait.
     fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]);
+
+    /// Takes the end of what a call printed that was then stopped or trapped. Must not wait.
+    fn printed(&self, _text: &str) {}
 }
 
 /// One running call, or one `describe`.
@@ -157,6 +160,13 @@ impl State {
             return Err(self.stop(LimitKind::Cpu));
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    }
+
+    /// Hands over what was printed before the call ended without an answer.
+    pub(crate) fn tell_printed(&self) {
+        if let (Some(logs), Some(output)) = (&self.logs, &self.output) {
+            logs.printed(&output.text());
+        }
     }
 
     fn take_line(&mut self, level: LogLevel, message: &str, fields: &[(String, String)]) {

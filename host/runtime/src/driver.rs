@@ -12,11 +12,12 @@ use setpoint_core::engine::{Attempt, CallResult, Engine, Step};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
-use setpoint_plugin::{Call, CallFailure, CallStats, Limits, LogLevel, Logs, Plugin, Recorder};
+use setpoint_plugin::{Call, CallFailure, CallStats, Limits, Plugin, Recorder};
 use tokio::sync::{Notify, broadcast};
 use tracing::Instrument;
 
 use crate::clock::{Clock, rfc3339};
+use crate::logs::LogBook;
 use crate::metrics::Metrics;
 use crate::reads::EngineReads;
 use crate::ring::{Recorded, Ring};
@@ -57,6 +58,8 @@ pub struct Driver {
     /// What is counted.
     pub metrics: Metrics,
     stream: broadcast::Sender<StreamItem>,
+    /// What plugins have logged.
+    pub(crate) logs: Arc<LogBook>,
     /// The last calls.
     pub(crate) ring: Ring,
 }
@@ -74,6 +77,7 @@ impl Driver {
             clock,
             metrics: Metrics::default(),
             stream: broadcast::channel(STREAM).0,
+            logs: Arc::default(),
             ring: Ring::default(),
         })
     }
@@ -104,6 +108,11 @@ impl Driver {
     pub fn add_component(&self, component: Component) {
         let digest: Name = component.plugin.digest().to_string().into();
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.insert(digest, component);
+    }
+
+    /// The component that is called for a digest.
+    pub(crate) fn component(&self, digest: &str) -> Option<Component> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.get(digest).cloned()
     }
 
     /// A component is no longer called; calls that run hold on to it.
@@ -241,7 +250,7 @@ impl Driver {
     ) -> CallResult {
         let reads = EngineReads { driver: Arc::downgrade(self), reader: attempt.id() };
         let reads = Arc::new(Recorder::new(Arc::new(reads)));
-        let logs = Arc::new(PluginLogs);
+        let logs = self.logs.of(attempt.plugin(), attempt.key());
         let call = component.plugin.reconcile(request, reads.clone(), &component.limits, logs).await;
         self.ring.record(attempt.plugin(), attempt.digest(), request, &reads, &call);
         let Call { result, impure, stats } = call;
@@ -254,7 +263,7 @@ impl Driver {
         CallResult { result, trapped, impure }
     }
 
-    async fn perform(&self, op: Op, until: tokio::time::Instant) -> Answer {
+    pub(crate) async fn perform(&self, op: Op, until: tokio::time::Instant) -> Answer {
         let verb = op.verb();
         let cluster = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(op.cluster()).cloned();
         let Some(cluster) = cluster else {
@@ -338,22 +347,6 @@ fn refusal_word(refusal: &Refusal) -> &'static str {
 pub(crate) fn unix_now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_millis() as u64)
-}
-
-/// A plugin's log lines, within the span of its attempt.
-struct PluginLogs;
-
-impl Logs for PluginLogs {
-    fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
-        let fields = fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
-        match level {
-            LogLevel::Trace => tracing::trace!(target: "plugin", fields, "{message}"),
-            LogLevel::Debug => tracing::debug!(target: "plugin", fields, "{message}"),
-            LogLevel::Info => tracing::info!(target: "plugin", fields, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "plugin", fields, "{message}"),
-            LogLevel::Error => tracing::error!(target: "plugin", fields, "{message}"),
-        }
-    }
 }
 
 /// Hands what a cluster sees to the engine. It refers to the driver weakly: clusters outlive it only

@@ -198,6 +198,7 @@ pub struct Metrics {
     work: Times<ByQueue>,
     call_times: Times<ByPlugin>,
     traps: Family<ByPlugin, Counter>,
+    plans: Family<ByPlugin, Counter>,
     warm: Family<ByPlugin, Counter>,
     active: Family<ByController, Gauge>,
     trials: Family<ByTrial, Counter>,
@@ -320,6 +321,7 @@ impl Default for Metrics {
             work: Family::new_with_constructor(queue_times as fn() -> Histogram),
             call_times: Family::new_with_constructor(call_times as fn() -> Histogram),
             traps: Family::default(),
+            plans: Family::default(),
             warm: Family::default(),
             active: Family::default(),
             trials: Family::default(),
@@ -339,6 +341,7 @@ impl Default for Metrics {
         register(to, "setpoint_plugin_call_seconds", this.call_times.clone());
         register(to, "setpoint_plugin_traps", this.traps.clone());
         register(to, "setpoint_plugin_warm_calls", this.warm.clone());
+        register(to, "setpoint_plan_calls", this.plans.clone());
         register(to, "setpoint_shadow_calls", this.trials.clone());
         register(to, "setpoint_operations", this.operations.clone());
         register(to, "setpoint_build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -410,6 +413,11 @@ impl Metrics {
             plugin.warm.inc();
         }
         self.call_times.get_or_create(&ByPlugin { plugin: plugin.name.clone() }).observe(took.as_secs_f64());
+    }
+
+    /// A plugin was called for a plan: such calls count nowhere else.
+    pub fn record_plan(&self, plugin: &str) {
+        self.plans.get_or_create(&ByPlugin { plugin: plugin.into() }).inc();
     }
 
     /// A version that shall take over has answered a request without effects (rule D11).
@@ -519,6 +527,7 @@ mod tests {
         metrics.record_attempt("p", "success", Duration::ZERO, Duration::ZERO);
         metrics.record_call("p", Duration::from_micros(40), false, true);
         metrics.record_shadow_call("p", true);
+        metrics.record_plan("p");
         metrics.record_op("apply", "done");
         drop(metrics.attempt_begins("p"));
         let text = metrics.render(&snapshot());

@@ -10,11 +10,12 @@ use setpoint_core::effects::{Shapes, validate};
 use setpoint_core::engine::PluginInfo;
 use setpoint_core::key::{GroupKind, Key};
 use setpoint_core::recording::{Question, RecordedResult};
-use setpoint_plugin::{Call, Limits, LogLevel, Logs, Plugin, Reads, Replayed, recorded_result};
+use setpoint_plugin::{Call, Limits, Plugin, Reads, Replayed, recorded_result};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::driver::Driver;
+use crate::logs::Silent;
 use crate::reads::PeekReads;
 use crate::ring::Recorded;
 use crate::views::ShadowRow;
@@ -191,13 +192,6 @@ fn judge(mut pairs: Vec<Pair>, children: impl Fn(&Pair) -> Option<(Vec<Key>, Vec
     }
     tried.row.deletions = tried.deletions.len();
     tried
-}
-
-/// Log lines of the shadow are nobody's business: its attempts never happened.
-struct Silent;
-
-impl Logs for Silent {
-    fn log(&self, _: LogLevel, _: &str, _: &[(String, String)]) {}
 }
 
 #[cfg(test)]

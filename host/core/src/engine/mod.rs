@@ -21,6 +21,7 @@ mod plugins;
 mod preview;
 mod quarantine;
 mod read;
+mod release;
 mod rows;
 mod schedule;
 mod state;

@@ -60,6 +60,7 @@ const TABLE: &[Described] = &[
         &["plugin"],
         "1 while a plugin is not called because it kept trapping",
     ),
+    metric("setpoint_plan_calls_total", "counter", &["plugin"], "Calls for plans, which count nowhere else"),
     metric(
         "setpoint_shadow_calls_total",
         "counter",
