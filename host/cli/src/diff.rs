@@ -39,7 +39,8 @@ pub(crate) fn unified(before: &str, after: &str) -> String {
                 Edit::Remove(line) => ("- ", line),
                 Edit::Add(line) => ("+ ", line),
             };
-            let _ = writeln!(text, "{}", format!("{mark}{line}").trim_end());
+            let mark = if line.is_empty() { mark.trim_end() } else { mark };
+            let _ = writeln!(text, "{mark}{line}");
         }
     }
     text
@@ -93,15 +94,15 @@ fn script<'t>(before: &[&'t str], after: &[&'t str]) -> Vec<Edit<'t>> {
     let (old, new) = (&before[head..], &after[head..]);
     let tail = old.iter().rev().zip(new.iter().rev()).take_while(|(a, b)| a == b).count();
     let (old, new) = (&old[..old.len() - tail], &new[..new.len() - tail]);
-    let mut edits: Vec<Edit<'t>> = before[..head].iter().map(|line| Edit::Keep(line)).collect();
+    let mut edits: Vec<Edit<'t>> = before[..head].iter().copied().map(Edit::Keep).collect();
     match shortest(old, new) {
         Some(middle) => edits.extend(middle),
         None => {
-            edits.extend(old.iter().map(|line| Edit::Remove(line)));
-            edits.extend(new.iter().map(|line| Edit::Add(line)));
+            edits.extend(old.iter().copied().map(Edit::Remove));
+            edits.extend(new.iter().copied().map(Edit::Add));
         }
     }
-    edits.extend(before[before.len() - tail..].iter().map(|line| Edit::Keep(line)));
+    edits.extend(before[before.len() - tail..].iter().copied().map(Edit::Keep));
     for run in edits.chunk_by_mut(|a, b| a.changes() && b.changes()) {
         run.sort_by_key(|edit| matches!(edit, Edit::Add(_)));
     }

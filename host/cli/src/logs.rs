@@ -42,7 +42,7 @@ pub(crate) fn logs(args: &LogsArgs, globals: &Globals) -> Result<(), Failure> {
         anstream::eprintln!("The plugin {} has logged nothing that is still kept.", args.plugin);
         return Ok(());
     }
-    print(&rows.iter().map(|row| line(row)).collect::<String>())
+    print(&rows.iter().map(line).collect::<String>())
 }
 
 fn selects(row: &LogRow, kind: Option<&KindRow>, args: &LogsArgs, globals: &Globals) -> bool {

@@ -50,7 +50,7 @@ pub use load::LoadError;
 pub use marks::{FILE_MANAGER, FINALIZER, OWNER_LABEL, PERSON_MANAGER};
 pub use model::Model;
 pub use record::Problem;
-pub use store::OpenError;
+pub use store::{FILE as STORE_FILE, OpenError};
 
 use store::{Opened, Store};
 

@@ -18,7 +18,8 @@ use tokio::sync::oneshot;
 use super::durable::{Durable, StoreError};
 use super::effects::{Mutation, Row, Table};
 
-const FILE: &str = "state.redb";
+/// Name of the database in the state directory.
+pub const FILE: &str = "state.redb";
 const FORMAT_ROW: &str = "format";
 /// The version of the rows' form. A host reads this one and older ones.
 const FORMAT: u64 = 1;
