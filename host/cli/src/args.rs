@@ -92,7 +92,7 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Show what the plugins are busy with
     Top(TopArgs),
-    /// Show what reconciling would change, or what a plugin file would change before it is installed; nothing is written
+    /// Show what reconciling would change, or what a plugin file would that is not installed; nothing is written
     Plan(PlanArgs),
     /// Record calls of plugins, to replay them or to test with them
     Record(RecordArgs),
@@ -138,7 +138,10 @@ impl Command {
             | Command::Logs(LogsArgs { output, .. })
             | Command::Events(EventsArgs { output, .. })
             | Command::Top(TopArgs { output, .. })
-            | Command::Plan(PlanArgs { output, .. }) => Some(output),
+            | Command::Plan(PlanArgs { output, .. })
+            | Command::Replay(replay::ReplayArgs { output, .. })
+            | Command::Validate(validate::ValidateArgs { output, .. })
+            | Command::Plugin(PluginCommand::Inspect(InspectArgs { output, .. })) => Some(output),
             _ => None,
         }
     }
@@ -243,6 +246,8 @@ pub(crate) struct BuildArgs {
 pub(crate) struct InspectArgs {
     /// The plugin file
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Where the running host is.

@@ -39,7 +39,7 @@ fn cli() -> String {
     let mut page = format!("{MADE}# Command line\n\n");
     let about = root.get_about().map(ToString::to_string).unwrap_or_default();
     let _ = writeln!(page, "{about}\n\nA flag beats its environment variable, which beats the configuration file.\n");
-    page.push_str("These options stand before or after every command:\n\n");
+    page.push_str("These options stand before or after every command; `-o` of those that have it may as well:\n\n");
     page.push_str(&options(root.get_arguments().filter(|arg| arg.is_global_set())));
     for command in root.get_subcommands() {
         command_section(&mut page, command, 2);
@@ -102,12 +102,13 @@ fn meaning(arg: &Arg) -> String {
         text.push_str(&words("one of", values));
         text.push_str(&words("default", defaults));
     }
-    text.push_str(&words("environment", arg.get_env().iter().map(|name| name.to_string_lossy().into_owned()).collect()));
+    let variables = arg.get_env().iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    text.push_str(&words("environment", variables));
     text
 }
 
 fn errors() -> String {
-    let mut page = format!("{MADE}# Error codes\n\nWhat the HTTP API and the command line answer with: `setpoint explain CODE` shows the same.\n");
+    let mut page = format!("{MADE}# Error codes\n\nOf the HTTP API. `setpoint explain CODE` shows the same.\n");
     for known in error_codes() {
         let _ = writeln!(page, "\n## {}\n\n{}.\n", known.code, known.title.trim_end_matches('.'));
         let _ = writeln!(page, "{}\n\n**What to do:** {}", known.explanation, known.remedy);
@@ -119,7 +120,8 @@ fn metrics_page() -> String {
     let rows = metrics::reference().into_iter().map(|(name, kind, labels, help)| {
         [format!("`{name}`"), text(kind), text(labels), text(help)]
     });
-    format!("{MADE}# Metrics\n\n`GET /metrics` answers in OpenMetrics.\n\n{}", table(["metric", "type", "labels", "meaning"], rows))
+    let table = table(["metric", "type", "labels", "meaning"], rows);
+    format!("{MADE}# Metrics\n\n`GET /metrics` answers in OpenMetrics.\n\n{table}")
 }
 
 fn configuration() -> String {

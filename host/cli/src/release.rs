@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use setpoint_runtime::views::{Released, ReleaseRequest};
+use setpoint_runtime::views::{ReleaseRequest, Released};
 
 use crate::args::{Globals, ReleaseArgs};
 use crate::client::Client;
@@ -53,8 +53,7 @@ fn agreed(question: &str) -> Result<bool, Failure> {
 }
 
 fn text(released: &Released) -> String {
-    let parts =
-        [("released", &released.released), ("deleted", &released.deleted), ("orphaned", &released.orphaned)];
+    let parts = [("released", &released.released), ("deleted", &released.deleted), ("orphaned", &released.orphaned)];
     let lines: String = parts
         .iter()
         .flat_map(|(word, keys)| keys.iter().map(move |key| format!("{} {word}\n", one_line(key))))
@@ -73,10 +72,7 @@ mod tests {
             deleted: Vec::new(),
             orphaned: vec!["local/core/ConfigMap/default/c".into()],
         };
-        assert_eq!(
-            text(&released),
-            "local/a.io/K/default/x released\nlocal/core/ConfigMap/default/c orphaned\n"
-        );
+        assert_eq!(text(&released), "local/a.io/K/default/x released\nlocal/core/ConfigMap/default/c orphaned\n");
         assert_eq!(text(&Released::default()), "nothing is there to release\n");
     }
 

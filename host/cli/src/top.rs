@@ -138,7 +138,7 @@ fn text(overview: &Overview, loads: &[Load], now: Timestamp) -> String {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "\n{}: one change wakes up {keys:.0} objects in the mean; narrower reads would help: by name, by label, by index",
+                "\n{}: one change wakes up {keys:.0} objects in the mean; reads by name, label or index wake up fewer",
                 load.plugin
             );
         }
@@ -209,7 +209,7 @@ mod tests {
              wide     Running               2         20.0      0.50ms   0.0       0       1500.0\n\
              bad      Quarantined for 20s   2         0.0                0.0       5\n\
              \n\
-             wide: one change wakes up 1500 objects in the mean; narrower reads would help: by name, by label, by index\n"
+             wide: one change wakes up 1500 objects in the mean; reads by name, label or index wake up fewer\n"
         );
     }
 }

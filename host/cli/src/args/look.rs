@@ -12,7 +12,9 @@ pub(crate) struct PluginsArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct GetArgs {
-    /// Kind, plural, singular or short name, in any case, with or without .GROUP; several with commas; or KIND/NAME; all reconciled kinds of all namespaces if missing
+    /// Kind, plural, singular or short name, in any case, with or without .GROUP; several with commas; or KIND/NAME
+    ///
+    /// Without it: all reconciled kinds of all namespaces.
     pub(crate) kind: Option<String>,
     /// Name of one object
     pub(crate) name: Option<String>,

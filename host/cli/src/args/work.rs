@@ -12,7 +12,7 @@ use super::{OutputArgs, grant};
 
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
-    /// Kind, as elsewhere, or KIND/NAME: what the running host would change; or FILE.wasm: what this plugin would change
+    /// Kind or KIND/NAME: what the running host would change; or FILE.wasm: what this plugin would change
     #[arg(value_name = "KIND|FILE.wasm")]
     pub(crate) what: String,
     /// Name of one object [default: all of the kind, in the namespace]
