@@ -92,3 +92,18 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_with_a_code_says_last_how_to_know_more() {
+        let failure = Failure { code: Some("not_found".into()), ..Failure::new("there is no a").hint("look for b") };
+        assert_eq!(
+            failure.to_string(),
+            "error: there is no a\nhint: look for b\n(not_found; setpoint explain not_found)"
+        );
+        assert_eq!(Failure::new("x").to_string(), "error: x");
+    }
+}

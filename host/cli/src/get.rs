@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 use setpoint_core::key::split_api_version;
-use setpoint_runtime::http::HeldRow;
 use setpoint_runtime::views::{FileRow, Filter, KindRow, ObjectView, ReconcileRow};
 
 use crate::age;
 use crate::args::{GetArgs, Globals, Output, PlaceArgs};
 use crate::client::{Client, DEFAULT_NAMESPACE, group, key_path};
 use crate::failure::Failure;
+use crate::held;
 use crate::kind::{resolve, split};
 use crate::output::{json_text, list, print, yaml_text};
 use crate::table::Table;
@@ -75,7 +75,7 @@ pub(crate) fn get(args: &GetArgs, globals: &Globals) -> Result<(), Failure> {
     match words.as_slice() {
         [] if args.watch => Err(Failure::usage("--watch needs a KIND").hint("such as `setpoint get KIND --watch`")),
         [] => everything(&client, &asked),
-        ["held"] => held(&client, args.output.output),
+        ["held"] => held::held(&client, args.output.output),
         [word] => {
             let (word, name) = split(word, asked.name)?;
             if name.is_some() && args.all_namespaces {
@@ -349,37 +349,11 @@ pub(crate) fn object_table(objects: &[Value], style: Style, now: Timestamp) -> T
     table
 }
 
-/// Deletions that wait for a person (rule B3).
-fn held(client: &Client, output: Output) -> Result<(), Failure> {
-    let rows: Vec<HeldRow> = client.get("/v1/held")?;
-    if matches!(output, Output::Json | Output::Yaml) {
-        return print(&document(&rows, output)?);
-    }
-    if rows.is_empty() {
-        anstream::eprintln!("Nothing is held.");
-        return Ok(());
-    }
-    print(&held_text(&rows))
-}
-
-fn held_text(rows: &[HeldRow]) -> String {
-    let mut table = Table::new(&["PLUGIN", "OWNER", "WOULD DELETE"]);
-    for row in rows {
-        for deletion in &row.deletions {
-            table.row(vec![row.plugin.clone(), deletion.owner.clone(), deletion.child.clone()]);
-        }
-    }
-    let confirm: Vec<String> =
-        rows.iter().map(|row| format!("to delete them: setpoint confirm {}\n", row.id)).collect();
-    format!("{}\n{}", table.render(), confirm.concat())
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::kind::tests::kind;
     use serde_json::json;
-    use setpoint_runtime::http::HeldDeletion;
 
     pub(crate) fn now() -> Timestamp {
         // 2026-01-01T00:10:00Z
@@ -521,19 +495,6 @@ pub(crate) mod tests {
         assert_eq!(
             object_table(&[map, zone], style, now()).render(),
             "NAME          DATA   AGE\nconfigmap/a   2      10m\nzone.a.io/z   0      <unknown>\n"
-        );
-    }
-
-    #[test]
-    fn held_deletions_are_shown_with_the_command_that_confirms_them() {
-        let deletion =
-            HeldDeletion { owner: "local/a.io/K/default/o".into(), child: "local/core/ConfigMap/default/c".into() };
-        let rows = [HeldRow { id: "k".into(), plugin: "k".into(), deletions: vec![deletion] }];
-        assert_eq!(
-            held_text(&rows),
-            "PLUGIN   OWNER                    WOULD DELETE\n\
-             k        local/a.io/K/default/o   local/core/ConfigMap/default/c\n\
-             \nto delete them: setpoint confirm k\n"
         );
     }
 }

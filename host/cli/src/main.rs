@@ -6,7 +6,7 @@
 //! | how is a host run | [`run`] |
 //! | where is the running host, and what does it answer | [`client`] |
 //! | which kind is meant by a word | [`kind`] |
-//! | what is there | [`get`], [`watch`], [`describe`], [`plugins`] |
+//! | what is there | [`get`], [`held`], [`watch`], [`describe`], [`plugins`] |
 //! | what happens, and why | [`why`], [`events`], [`logs`], [`top`] |
 //! | what would happen | [`plan`] |
 //! | what is kept of calls, and what became of it | [`record`], [`replay`] |
@@ -31,6 +31,7 @@ mod events;
 mod explain;
 mod failure;
 mod get;
+mod held;
 mod kind;
 mod logs;
 mod output;
