@@ -117,8 +117,8 @@ fn errors() -> String {
 }
 
 fn metrics_page() -> String {
-    let rows = metrics::reference().into_iter().map(|(name, kind, labels, help)| {
-        [format!("`{name}`"), text(kind), text(labels), text(help)]
+    let rows = metrics::reference().into_iter().map(|metric| {
+        [format!("`{}`", metric.name), text(metric.kind), metric.labels.join(", "), text(metric.help)]
     });
     let table = table(["metric", "type", "labels", "meaning"], rows);
     format!("{MADE}# Metrics\n\n`GET /metrics` answers in OpenMetrics.\n\n{table}")
