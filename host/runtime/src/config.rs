@@ -420,7 +420,8 @@ impl Reader<'_> {
     }
 }
 
-fn parse_duration(text: &str) -> Option<u64> {
+/// A span of time in milliseconds: `500ms`, `30s`, `5m`, `1h`. None: it is none.
+pub fn parse_duration(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
     let unit = match &text[digits..] {

@@ -54,7 +54,7 @@ pub use files::{Accepted, FileRefusal};
 pub use load::LoadError;
 pub use marks::{FILE_MANAGER, FINALIZER, OWNER_LABEL, PERSON_MANAGER};
 pub use model::Model;
-pub use open::OpenError;
+pub use open::{FILE as STORE_FILE, OpenError};
 pub use record::Problem;
 pub use repair::RepairReport;
 

@@ -12,7 +12,8 @@ use super::effects::{Mutation, Row, Table};
 use super::keeping::Keeper;
 use super::store::{Store, write};
 
-pub(crate) const FILE: &str = "state.redb";
+/// Name of the database in the state directory.
+pub const FILE: &str = "state.redb";
 const FORMAT_ROW: &str = "format";
 /// The version of the host that made the rows' form.
 const WRITER_ROW: &str = "written-by";
