@@ -151,6 +151,8 @@ pub(crate) struct BuildArgs {
 pub(crate) struct InspectArgs {
     /// The plugin file
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Where the running host is.

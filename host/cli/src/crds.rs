@@ -76,7 +76,7 @@ fn row(crd: &Crd) -> KindRow {
 }
 
 /// The plugin files of a directory, as the host would load them, in order of names.
-fn files(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::io(dir, &error).hint("name the directory of .wasm files with --plugins DIR");
     let mut files = Vec::new();

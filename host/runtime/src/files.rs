@@ -10,9 +10,9 @@ use setpoint_cluster::source::{Desired, FileReport, SourceEvent};
 use setpoint_core::contract::{Event, EventType, Reason};
 use setpoint_core::file_proof::RootIdentity;
 use setpoint_core::key::{GroupKind, Key};
-use setpoint_core::sanitize::sanitize;
 
 use crate::driver::Driver;
+use crate::file_rows;
 use crate::views::FileRow;
 
 /// Bookkeeping: the identity of the resources directory (rule D1).
@@ -143,29 +143,19 @@ impl Files {
                 drop(durable);
                 lock(&self.invalid).remove(&key);
                 self.local.invalid(&key, Vec::new());
-                for path in unknown {
-                    let at = spans.locate_key(&path.pointer());
-                    tracing::warn!("{file}:{}:{}: unknown field {path}: it is left out", at.line, at.column);
+                for row in file_rows::unknown(&file, &spans, &unknown) {
+                    tracing::warn!("{file}:{}:{}: {}", row.line, row.column, row.message);
                 }
             }
             Err(FileRefusal::Invalid(errors)) => {
-                let mut rows = Vec::new();
+                let rows = file_rows::mistakes(&file, &spans, &errors);
                 let mut problems = Vec::new();
-                for error in errors {
-                    let at = spans.locate(&error.path.pointer());
-                    let message = error.to_string();
-                    tracing::warn!(%key, "{file}:{}:{}: {message}", at.line, at.column);
+                for (error, row) in errors.into_iter().zip(&rows) {
+                    tracing::warn!(%key, "{file}:{}:{}: {}", row.line, row.column, row.message);
                     problems.push(Problem {
-                        file: Some(format!("{file}:{}:{}", at.line, at.column).into()),
+                        file: Some(format!("{file}:{}:{}", row.line, row.column).into()),
                         field: error.path.to_string(),
                         message: error.message,
-                    });
-                    rows.push(FileRow {
-                        file: file.to_string(),
-                        line: at.line as usize,
-                        column: at.column as usize,
-                        state: "Invalid".into(),
-                        message: sanitize(&message),
                     });
                 }
                 self.tell_invalid(&key, &rows);
@@ -240,35 +230,10 @@ impl Files {
     /// Everything that is wrong or worth knowing, in order of files.
     pub fn rows(&self) -> Vec<FileRow> {
         let mut rows: Vec<FileRow> = lock(&self.invalid).values().flatten().cloned().collect();
-        for report in lock(&self.reports).values() {
-            let row = |line: u32, column: u32, state: &str, message: String| FileRow {
-                file: report.file.to_string(),
-                line: line as usize,
-                column: column as usize,
-                state: state.into(),
-                message,
-            };
-            rows.extend(
-                report.errors.iter().map(|e| row(e.position.line, e.position.column, "Invalid", sanitize(&e.message))),
-            );
-            rows.extend(report.unclaimed.iter().map(|u| {
-                let message = format!(
-                    "no plugin brings the kind {}; put its plugin into the plugins directory",
-                    kind_name(&u.document)
-                );
-                row(u.line, 1, "Unclaimed", message)
-            }));
-            rows.extend(
-                report.notices.iter().map(|n| row(n.position.line, n.position.column, "Notice", n.message.clone())),
-            );
-        }
+        rows.extend(lock(&self.reports).values().flat_map(file_rows::of_report));
         rows.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         rows
     }
-}
-
-fn kind_name(document: &setpoint_cluster::source::identity::Unclaimed) -> GroupKind {
-    GroupKind::new(&document.group, &document.kind)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -8,7 +8,7 @@
 //! | how are a plugin's reads answered | [`reads`] |
 //! | which kinds are served | [`kinds`] |
 //! | which plugins are there | [`plugins`] |
-//! | what do the files say | [`files`] |
+//! | what do the files say | [`files`], in words [`file_rows`] |
 //! | what did the operator configure | [`config`] |
 //! | what is counted | [`metrics`] |
 
@@ -18,6 +18,7 @@
 pub mod clock;
 pub mod config;
 pub mod driver;
+pub mod file_rows;
 pub mod files;
 pub mod handle;
 pub mod host;

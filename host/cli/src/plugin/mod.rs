@@ -1,10 +1,14 @@
-//! `setpoint plugin`: writing, building and looking at plugins, without a host.
+//! `setpoint plugin`: writing, building, testing and looking at plugins, without a host.
 
 mod build;
 mod embedded;
 mod inspect;
 mod new;
+pub(crate) mod rerun;
+mod scenario;
 mod sdk;
+mod stage;
+pub(crate) mod test;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +17,8 @@ use setpoint_plugin::{Plugin, PluginHost};
 
 use crate::args::PluginCommand;
 use crate::failure::Failure;
+
+pub(crate) use scenario::read as read_text;
 
 /// The target that plugins are built for.
 const TARGET: &str = "wasm32-wasip2";
@@ -23,6 +29,7 @@ pub(crate) fn run(command: PluginCommand) -> Result<(), Failure> {
         PluginCommand::New(args) => new::new(&args),
         PluginCommand::Build(args) => build::build(&args),
         PluginCommand::Inspect(args) => inspect::inspect(&args),
+        PluginCommand::Test(args) => test::test(&args),
     }
 }
 
