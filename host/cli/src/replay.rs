@@ -24,7 +24,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "FILE.wasm")]
     pub(crate) plugin: Option<PathBuf>,
     /// Directory of plugins, in which the recorded component is looked for
-    #[arg(long, value_name = "DIR", default_value = "plugins", env = "SETPOINT_PLUGINS", conflicts_with = "plugin")]
+    #[arg(long, value_name = "DIR", default_value = "plugins", env = "SETPOINT_PLUGINS")]
     pub(crate) plugins: PathBuf,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -63,14 +63,15 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     if calls.is_empty() {
         return Err(Failure::new(format!("{}: there is no call in it", args.file.display())));
     }
-    let (plugins, others) = match &args.plugin {
+    let plugins = match &args.plugin {
         Some(file) => on_one(file, &calls)?,
-        None => (recorded_ones(&args.plugins, &calls)?, 0),
+        None => recorded_ones(&args.plugins, &calls)?,
     };
+    let others = plugins.iter().filter(|plugin| plugin.is_none()).count();
     let mut replayed = Vec::new();
-    for (at, call) in calls.iter().enumerate() {
-        let Some(plugin) = plugins.get(&call.digest) else { continue };
-        let rerun = rerun(plugin, call)?;
+    for (at, (call, plugin)) in calls.iter().zip(plugins).enumerate() {
+        let Some(plugin) = plugin else { continue };
+        let rerun = rerun(&plugin, call)?;
         let difference = rerun.difference(call)?;
         replayed.push(Replayed {
             call: at + 1,
@@ -96,23 +97,14 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     }
 }
 
-/// The plugin by the digests that stand in a recording.
-type Plugins = BTreeMap<String, Arc<Plugin>>;
+/// For each call what it is made on; none: it is left out.
+type Plugins = Vec<Option<Arc<Plugin>>>;
 
-/// One plugin file for all calls of the plugin of its name, and how many calls are of others.
-fn on_one(file: &Path, calls: &[RecordedCall]) -> Result<(Plugins, usize), Failure> {
+/// One plugin file for all calls of the plugin of its name.
+fn on_one(file: &Path, calls: &[RecordedCall]) -> Result<Plugins, Failure> {
     let plugin = load(&plugin_host()?, file)?;
     let name = &*plugin.description().name;
-    let mut plugins = Plugins::new();
-    let mut others = 0;
-    for call in calls {
-        if call.plugin == name {
-            plugins.insert(call.digest.clone(), plugin.clone());
-        } else {
-            others += 1;
-        }
-    }
-    if plugins.is_empty() {
+    if calls.iter().all(|call| call.plugin != name) {
         let recorded: BTreeSet<&str> = calls.iter().map(|call| call.plugin.as_str()).collect();
         let recorded: Vec<&str> = recorded.into_iter().collect();
         return Err(Failure::new(format!(
@@ -121,35 +113,36 @@ fn on_one(file: &Path, calls: &[RecordedCall]) -> Result<(Plugins, usize), Failu
             recorded.join(", ")
         )));
     }
-    Ok((plugins, others))
+    Ok(calls.iter().map(|call| (call.plugin == name).then(|| plugin.clone())).collect())
 }
 
 /// The very components that were recorded.
 fn recorded_ones(dir: &Path, calls: &[RecordedCall]) -> Result<Plugins, Failure> {
-    let mut missing: BTreeMap<Digest, &RecordedCall> = BTreeMap::new();
-    for call in calls {
-        let digest = Digest::parse(&call.digest)
-            .ok_or_else(|| Failure::new(format!("{:?} is not the digest of a component", call.digest)))?;
-        missing.entry(digest).or_insert(call);
-    }
+    let digest = |call: &RecordedCall| {
+        Digest::parse(&call.digest)
+            .ok_or_else(|| Failure::new(format!("{:?} is not the digest of a component", call.digest)))
+    };
+    let wanted = calls.iter().map(digest).collect::<Result<Vec<Digest>, Failure>>()?;
     let host = plugin_host()?;
-    let mut plugins = Plugins::new();
+    let mut found: BTreeMap<Digest, Arc<Plugin>> = BTreeMap::new();
     for file in files(dir)? {
         let bytes = std::fs::read(&file).map_err(|error| Failure::io(&file, &error))?;
-        if let Some(call) = missing.remove(&Digest::of(&bytes)) {
-            plugins.insert(call.digest.clone(), load(&host, &file)?);
+        let digest = Digest::of(&bytes);
+        if wanted.contains(&digest) {
+            found.insert(digest, load(&host, &file)?);
         }
     }
-    match missing.first_key_value() {
-        None => Ok(plugins),
-        Some((digest, call)) => Err(Failure::new(format!(
+    let component = |(call, digest): (&RecordedCall, &Digest)| match found.get(digest) {
+        Some(plugin) => Ok(Some(plugin.clone())),
+        None => Err(Failure::new(format!(
             "{}: the component of {} that was recorded (sha256:{}) is not there",
             dir.display(),
             call.plugin,
             digest.short()
         ))
-        .hint("name the directory that it is in with --plugins DIR, or make the calls on another one with --plugin FILE.wasm")),
-    }
+        .hint("name its directory with --plugins DIR, or make the calls on another one with --plugin FILE.wasm")),
+    };
+    calls.iter().zip(&wanted).map(component).collect()
 }
 
 /// How many calls came to what.
@@ -202,18 +195,22 @@ fn table(header: &Header, replayed: &[Replayed], others: usize) -> String {
         }
     }
     let summary = Summary::of(replayed);
-    text.push_str(&format!("{} calls: {} same, {} differ", summary.calls, summary.same, summary.differ));
+    text.push_str(&format!("{}: {} same, {} differ", calls(summary.calls), summary.same, summary.differ));
     if summary.impure > 0 {
         text.push_str(&format!(", {} differ as impure calls may", summary.impure));
     }
     text.push('\n');
     if others > 0 {
-        text.push_str(&format!("{others} calls of other plugins were left out\n"));
+        text.push_str(&format!("{} of other plugins left out\n", calls(others)));
     }
     if summary.differ > 0 && !header.with_secrets {
         text.push_str("values of Secrets were recorded as hashes: what is made of a value may differ for that alone\n");
     }
     text
+}
+
+fn calls(number: usize) -> String {
+    if number == 1 { "1 call".into() } else { format!("{number} calls") }
 }
 
 #[cfg(test)]
@@ -249,9 +246,9 @@ mod tests {
              call 3 of pool at 2026-01-01T00:00:00Z, local/a.io/Pool/default/p: differs, as it may: it reads the time, randomness or the network\n\
              \x20   - trap: a\n    + trap: b\n\
              3 calls: 1 same, 1 differ, 1 differ as impure calls may\n\
-             1 calls of other plugins were left out\n"
+             1 call of other plugins left out\n"
         );
-        assert_eq!(table(&header(false), &[call(1, true, false)], 0), "1 calls: 1 same, 0 differ\n");
+        assert_eq!(table(&header(false), &[call(1, true, false)], 0), "1 call: 1 same, 0 differ\n");
     }
 
     #[test]
