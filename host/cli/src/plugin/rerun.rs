@@ -70,7 +70,7 @@ pub(crate) fn rerun(plugin: &Plugin, recorded: &RecordedCall) -> Result<Rerun, F
         .request
         .request()
         .ok_or_else(|| Failure::new(format!("{:?} is not the key of an object", recorded.request.key)))?;
-    let reads = Arc::new(Replayed::new(recorded.reads.clone(), None));
+    let reads = Arc::new(Replayed::new(&recorded.reads, None));
     let called = call(plugin, &request, reads.clone())?;
     Ok(Rerun { called, unrecorded: reads.unrecorded() })
 }

@@ -261,7 +261,8 @@ fn fill(engine: &mut Engine, model: &Model, description: &Description, unavailab
     for kind in kinds {
         let source = Source { cluster: LOCAL.into(), kind };
         if unavailable.iter().any(|word| means(word, &source.kind)) {
-            engine.source_unknown(START, &source, &format!("{source} is not known, as the scenario says"));
+            // In the words of the SDK's test kit.
+            engine.source_unknown(START, &source, &format!("{} is not synced", source.kind));
         } else {
             engine.source_synced(START, &source);
         }
