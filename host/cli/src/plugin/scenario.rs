@@ -8,7 +8,7 @@
 //!   kind: ConfigBundle
 //!   metadata: {name: all}
 //!   spec: {selector: {matchLabels: {app: a}}}
-//! reconcile: all                            # [KIND] [NAMESPACE/]NAME; the first of the plugin's kinds if it is missing
+//! reconcile: all                            # [KIND] [NAMESPACE/]NAME; else the first of the plugin's kinds
 //! config: {}                                # the operator's configuration
 //! unavailable: [ConfigMap]                  # kinds of which the host knows nothing (rule A4)
 //! not_granted: [Secret]                     # kinds that may not be read or written (rule D15)

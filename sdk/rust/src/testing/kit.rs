@@ -314,7 +314,7 @@ impl World {
         (Key { cluster: cluster.into(), group: group.into(), kind, namespace, name }, object)
     }
 
-    pub(super) fn key(&self, name: &str) -> Key {
+    fn key(&self, name: &str) -> Key {
         let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
         Key {
             cluster: CLUSTER.into(),

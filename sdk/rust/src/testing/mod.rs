@@ -39,7 +39,7 @@
 //! the first one's children with [`TestKit::with`].
 //!
 //! Two more ways to test are files: [`scenarios`] compares what comes of objects in YAML with what is
-//! expected there, as `setpoint plugin test` does on the compiled component; [`replay`] makes the calls
+//! expected there, as `setpoint plugin test` does on the compiled component; [`replay()`] makes the calls
 //! again that `setpoint record` recorded.
 //!
 //! All functions here panic, with a text that says why, as assertions do.
