@@ -10,10 +10,9 @@ use setpoint_cluster::source::{Desired, FileReport, Position, SourceEvent};
 use setpoint_core::contract::{Event, EventType, Reason};
 use setpoint_core::file_proof::RootIdentity;
 use setpoint_core::key::{GroupKind, Key};
-use setpoint_core::sanitize::sanitize;
-use setpoint_schema::FieldErrorKind;
 
 use crate::driver::Driver;
+use crate::file_rows;
 use crate::views::FileRow;
 
 /// Bookkeeping: the identity of the resources directory (rule D1).
@@ -159,12 +158,9 @@ impl Files {
                 drop(durable);
                 lock(&self.invalid).remove(&key);
                 self.local.invalid(&key, Vec::new());
-                let mut rows = Vec::new();
-                for path in unknown {
-                    let at = spans.locate_key(&path.pointer());
-                    let message = format!("unknown field {path}: it is left out");
-                    tracing::warn!("{file}:{}:{}: {message}", at.line, at.column);
-                    rows.push(row(&file, at, "Notice", message));
+                let rows = file_rows::unknown(&file, &spans, &unknown);
+                for row in &rows {
+                    tracing::warn!("{file}:{}:{}: {}", row.line, row.column, row.message);
                 }
                 let mut pruned = lock(&self.pruned);
                 if rows.is_empty() {
@@ -174,23 +170,15 @@ impl Files {
                 }
             }
             Err(FileRefusal::Invalid(errors)) => {
-                let mut rows = Vec::new();
+                let rows = file_rows::mistakes(&file, &spans, &errors);
                 let mut problems = Vec::new();
-                for error in errors {
-                    let pointer = error.path.pointer();
-                    // A field that must not be there is at its name, a wrong value at the value.
-                    let at = match error.kind {
-                        FieldErrorKind::Forbidden => spans.locate_key(&pointer),
-                        _ => spans.locate(&pointer),
-                    };
-                    let message = error.to_string();
-                    tracing::warn!(%key, "{file}:{}:{}: {message}", at.line, at.column);
+                for (error, row) in errors.into_iter().zip(&rows) {
+                    tracing::warn!(%key, "{file}:{}:{}: {}", row.line, row.column, row.message);
                     problems.push(Problem {
-                        file: Some(format!("{file}:{}:{}", at.line, at.column).into()),
+                        file: Some(format!("{file}:{}:{}", row.line, row.column).into()),
                         field: error.path.to_string(),
                         message: error.message,
                     });
-                    rows.push(row(&file, at, "Invalid", sanitize(&message)));
                 }
                 self.tell_invalid(&key, &rows);
                 self.local.invalid(&key, problems);
@@ -262,29 +250,10 @@ impl Files {
     pub fn rows(&self) -> Vec<FileRow> {
         let mut rows: Vec<FileRow> = lock(&self.invalid).values().flatten().cloned().collect();
         rows.extend(lock(&self.pruned).values().flatten().cloned());
-        for report in lock(&self.reports).values() {
-            let row = |at: Position, state: &str, message: String| row(&report.file, at, state, message);
-            rows.extend(report.errors.iter().map(|e| row(e.position, "Invalid", sanitize(&e.message))));
-            rows.extend(report.unclaimed.iter().map(|u| {
-                let message = format!(
-                    "no plugin brings the kind {}; put its plugin into the plugins directory",
-                    kind_name(&u.document)
-                );
-                row(Position { line: u.line, column: 1 }, "Unclaimed", message)
-            }));
-            rows.extend(report.notices.iter().map(|n| row(n.position, "Notice", n.message.clone())));
-        }
+        rows.extend(lock(&self.reports).values().flat_map(file_rows::of_report));
         rows.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         rows
     }
-}
-
-fn row(file: &str, at: Position, state: &str, message: String) -> FileRow {
-    FileRow { file: file.to_owned(), line: at.line as usize, column: at.column as usize, state: state.into(), message }
-}
-
-fn kind_name(document: &setpoint_cluster::source::identity::Unclaimed) -> GroupKind {
-    GroupKind::new(&document.group, &document.kind)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -15,7 +15,7 @@
 //! | which plugins are there | [`plugins`] |
 //! | is a new version as good as the one before | `shadow`, with the calls of [`ring`] |
 //! | which components ran before | `versions` |
-//! | what do the files say | [`files`] |
+//! | what do the files say | [`files`], in words [`file_rows`] |
 //! | what did the operator configure | [`config`] |
 //! | what is counted | [`metrics`] |
 
@@ -25,6 +25,7 @@
 pub mod clock;
 pub mod config;
 pub mod driver;
+pub mod file_rows;
 pub mod files;
 mod filter;
 pub mod handle;

@@ -40,6 +40,7 @@ mod rows;
 mod upgrade;
 
 pub use file::MAX_COMPONENT;
+pub use prepare::check_config;
 
 use claims::Claim;
 use file::Seen;

@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use setpoint_sdk::testing::TestKit;
+use setpoint_sdk::testing::{TestKit, scenarios};
 
 use super::*;
 
@@ -89,4 +89,9 @@ fn the_hash_follows_the_content_only() {
 fn a_label_that_is_none_is_a_mistake_and_no_other_question() {
     let kit = bundle(json!({"selector": {"matchLabels": {"app": "a,b in (c)"}}}));
     assert!(kit.run("all").expect_permanent().contains("is no label"));
+}
+
+#[test]
+fn the_golden_scenarios_hold() {
+    assert_eq!(scenarios::<(ConfigBundle,)>("scenarios"), 8);
 }

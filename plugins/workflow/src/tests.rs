@@ -173,3 +173,8 @@ fn the_crd_serves_what_the_plugin_speaks() {
     let values = &step["properties"]["args"]["additionalProperties"];
     assert_eq!(*values, json!({"x-kubernetes-preserve-unknown-fields": true}));
 }
+
+#[test]
+fn the_golden_scenarios_hold() {
+    assert_eq!(testing::scenarios::<(Workflow,)>("scenarios"), 5);
+}

@@ -310,6 +310,50 @@ fn a_status_cannot_carry_what_the_host_writes() {
 }
 
 #[test]
+fn scenarios_hold_for_all_kinds_of_a_component() {
+    assert_eq!(testing::scenarios::<(Pool, Drain)>("tests/scenarios"), 5);
+}
+
+#[test]
+#[should_panic(expected = "outcome.status.seen[0]: expected \"4\", came \"3\"")]
+fn a_scenario_that_comes_to_something_else_fails_with_the_place_of_the_difference() {
+    testing::scenarios::<(Pool, Drain)>("tests/broken/wrong.yaml");
+}
+
+#[test]
+#[should_panic(expected = "it expects nothing")]
+fn a_scenario_that_expects_nothing_fails() {
+    testing::scenarios::<(Pool, Drain)>("tests/broken/nothing.yaml");
+}
+
+#[test]
+fn a_recording_is_a_test() {
+    assert_eq!(testing::replay::<(Pool, Drain)>("tests/recordings/pool.jsonl"), 2);
+}
+
+#[test]
+#[should_panic(expected = "no call of stranger in it can be compared")]
+fn a_recording_of_other_plugins_proves_nothing() {
+    testing::replay::<(Lodger,)>("tests/recordings/pool.jsonl");
+}
+
+struct Lodger;
+
+impl Reconciler for Lodger {
+    type Spec = Value;
+    type Status = Value;
+    type Config = NoConfig;
+
+    fn describe() -> Describe<Self> {
+        Describe::new("stranger", "1.0.0", Kind::namespaced("examples.setpoint.dev", "v1alpha1", "Lodger"))
+    }
+
+    fn reconcile(_: &Context<Self>) -> Result<Outcome<Value>, Error> {
+        Ok(Outcome::without_status())
+    }
+}
+
+#[test]
 fn logs_and_attempts_can_be_tested() {
     let run = pool("log").attempt(3, "it broke").run("p");
     run.expect_progressing("Waiting");

@@ -82,5 +82,5 @@ fn a_new_plugin_is_scaffolded_tested_built_and_running() {
         test.arg("test").current_dir(&dir);
         test
     });
-    assert!(tested.ok().contains("2 passed"));
+    assert!(tested.ok().contains("3 passed"));
 }

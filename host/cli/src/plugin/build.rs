@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use setpoint_plugin::{HostOptions, PluginHost};
 
+use super::rerun::plugin_host;
 use super::{TARGET, load, sdk, size};
 use crate::args::BuildArgs;
 use crate::failure::Failure;
@@ -24,8 +24,7 @@ pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
         return Err(Failure::new("the build made no component")
             .hint("Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`"));
     }
-    let host = PluginHost::new(HostOptions { max_instances: 1, ..HostOptions::default() })
-        .map_err(|error| Failure::new(error.to_string()))?;
+    let host = plugin_host()?;
     for file in files {
         let plugin = load(&host, &file)?;
         let description = plugin.description();

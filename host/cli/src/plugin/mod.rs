@@ -1,10 +1,13 @@
-//! `setpoint plugin`: writing, building and looking at plugins, without a host.
+//! `setpoint plugin`: writing, building, testing and looking at plugins, without a host.
 
 mod build;
 mod embedded;
 mod inspect;
 mod new;
+pub(crate) mod rerun;
+mod scenario;
 mod sdk;
+mod stage;
 pub(crate) mod test;
 
 use std::path::Path;
@@ -15,6 +18,8 @@ use setpoint_plugin::{Plugin, PluginHost};
 use crate::act;
 use crate::args::{Globals, PluginCommand};
 use crate::failure::Failure;
+
+pub(crate) use scenario::read as read_text;
 
 /// The target that plugins are built for.
 const TARGET: &str = "wasm32-wasip2";

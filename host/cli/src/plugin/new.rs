@@ -241,6 +241,7 @@ mod tests {
         assert!(read("Cargo.toml")?.contains("name = \"redis-cluster\""));
         assert!(read("src/lib.rs")?.contains("struct RedisClusterSpec"));
         assert!(read("example.yaml")?.contains("kind: RedisCluster"));
+        assert!(read("tests/scenarios/default.yaml")?.contains("kind: RedisCluster"));
         assert_eq!(read(".gitignore")?, "/target\n");
         for (path, _) in TEMPLATE {
             let text = read(path.strip_suffix(SUFFIX).ok_or("a file of the template without its suffix")?)?;

@@ -5,6 +5,7 @@
 //! | what does a text say, and where | [`yaml`] |
 //! | which object is a document | [`identity`] |
 //! | which files are there | [`scan`], [`read`] |
+//! | what do they say, without a running source | [`once`] |
 //! | when did something change | [`watch`] |
 //! | what became of it | [`event`] |
 //!
@@ -14,6 +15,7 @@ mod document;
 pub mod event;
 pub mod identity;
 mod ledger;
+pub mod once;
 pub mod read;
 pub mod scan;
 pub mod watch;

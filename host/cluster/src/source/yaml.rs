@@ -102,7 +102,25 @@ impl Spans {
         self.find(pointer).0.key
     }
 
+    /// The places of a part of the document, as if it were a document of its own. Of the nearest
+    /// ancestor, if there is nothing at the pointer.
+    pub fn below(&self, pointer: &str) -> Spans {
+        let (root, _) = self.index(pointer);
+        // A value stands before everything in it, so that a part is one run of nodes.
+        let rest = &self.nodes[root + 1..];
+        let end = rest.iter().position(|node| (node.parent as usize) < root).unwrap_or(rest.len());
+        let first = SpanNode { parent: 0, ..self.nodes[root].clone() };
+        let inner = rest[..end].iter().map(|node| SpanNode { parent: node.parent - root as u32, ..node.clone() });
+        Spans { nodes: std::iter::once(first).chain(inner).collect() }
+    }
+
     fn find(&self, pointer: &str) -> (&SpanNode, bool) {
+        let (at, whole) = self.index(pointer);
+        (&self.nodes[at], whole)
+    }
+
+    /// The node at a pointer or of its nearest ancestor, and which of them it is.
+    fn index(&self, pointer: &str) -> (usize, bool) {
         let mut at = 0;
         for part in pointer.split('/').skip(1) {
             let name = part.replace("~1", "/").replace("~0", "~");
@@ -116,10 +134,10 @@ impl Spans {
             });
             match child {
                 Some((index, _)) => at = index,
-                None => return (&self.nodes[at], false),
+                None => return (at, false),
             }
         }
-        (&self.nodes[at], true)
+        (at, true)
     }
 }
 
@@ -165,6 +183,11 @@ struct Part<'a> {
 /// of a document that is an error of YAML's, so no content can look like it.
 fn is_marker(line: &str, marker: &str) -> bool {
     line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// Whether a line ends the document before it.
+pub fn ends_document(line: &str) -> bool {
+    is_marker(line, "---") || is_marker(line, "...")
 }
 
 fn split(text: &str) -> Vec<Part<'_>> {

@@ -114,7 +114,10 @@ impl Prepared {
 }
 
 /// The configuration as the plugin is given it: defaulted and valid against the schema it describes.
-fn check_config(description: &Description, given: Option<&serde_json::Value>) -> Result<serde_json::Value, String> {
+///
+/// # Errors
+/// What is wrong with it or with the schema, in one sentence.
+pub fn check_config(description: &Description, given: Option<&serde_json::Value>) -> Result<serde_json::Value, String> {
     let given = given.cloned().unwrap_or_else(|| serde_json::json!({}));
     let Some(schema) = &description.config_schema else {
         let empty = given.as_object().is_none_or(serde_json::Map::is_empty);

@@ -34,7 +34,8 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// The description of a read, if it may be answered.
+    /// The description of a read, if it may be answered. Texts are those of the host, so that a scenario
+    /// comes to the same here and on the compiled component.
     fn described(&self, group: &str, kind: &str, scope: ReadScope) -> Result<&ReadKind, ReadError> {
         self.calls.set(self.calls.get() + 1);
         if self.calls.get() > MOST_CALLS {
@@ -43,13 +44,15 @@ impl Answers {
         let name = GroupKindText(group, kind);
         let read = self.description.reads.iter().find(|read| read.kind.group == group && read.kind.kind == kind);
         let Some(read) = read else {
-            return Err(ReadError::NotDescribed(format!("{name} is not among the plugin's reads")));
+            return Err(ReadError::NotDescribed(format!("the plugin does not describe that it reads {name}")));
         };
         if scope == ReadScope::All && read.scope == ReadScope::Named {
-            return Err(ReadError::NotDescribed(format!("{name} is described with scope named, which has no list")));
+            let text = format!("{name} is described with scope `named`; `list` needs scope `all`");
+            return Err(ReadError::NotDescribed(text));
         }
         if self.not_granted.contains(kind) {
-            return Err(ReadError::NotGranted(format!("read:{group}/{kind}")));
+            let group = if group.is_empty() { "core" } else { group };
+            return Err(ReadError::NotGranted(format!("grant it with read:{group}/{kind}@{}", self.own_cluster)));
         }
         if self.unavailable.contains(kind) {
             return Err(ReadError::Unavailable(format!("{name} is not synced")));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answers, Objects, place};
 use super::run::Run;
-use crate::bindings::setpoint::reconciler::types::Request;
+use crate::bindings::setpoint::reconciler::types::{Failure, Outcome, Request};
 use crate::{Cause, Component, Description, Key, Reconciler};
 
 /// A test of a reconciler: what there is, and then [`TestKit::run`]. All objects are in cluster
@@ -21,22 +21,23 @@ pub struct TestKit<R> {
 
 /// All of it that does not depend on the reconciler's types.
 #[derive(Clone)]
-struct World {
+pub(super) struct World {
     description: Description,
-    group: String,
+    pub(super) group: String,
     version: String,
-    kind: String,
+    pub(super) kind: String,
     namespaced: bool,
+    finalizer: bool,
     objects: Objects,
-    config: Value,
-    unavailable: BTreeSet<String>,
-    not_granted: BTreeSet<String>,
+    pub(super) config: Value,
+    pub(super) unavailable: BTreeSet<String>,
+    pub(super) not_granted: BTreeSet<String>,
     attempt: u32,
     last_error: Option<String>,
     causes: Vec<Cause>,
 }
 
-const CLUSTER: &str = "local";
+pub(super) const CLUSTER: &str = "local";
 
 impl<R> Clone for TestKit<R> {
     fn clone(&self) -> Self {
@@ -56,27 +57,7 @@ impl<R: Reconciler> TestKit<R> {
     /// # Panics
     /// If the host would refuse the description.
     pub fn new() -> Self {
-        let description = super::describe::<(R,)>();
-        let crd = super::crd::<(R,)>();
-        let (group, version, kind) = match R::describe().group_version_kind() {
-            Ok(gvk) => gvk,
-            Err(error) => panic!("{error}"),
-        };
-        let world = World {
-            description,
-            group,
-            version,
-            kind,
-            namespaced: crd["spec"]["scope"] != "Cluster",
-            objects: Objects::new(),
-            config: json!({}),
-            unavailable: BTreeSet::new(),
-            not_granted: BTreeSet::new(),
-            attempt: 1,
-            last_error: None,
-            causes: vec![Cause::Changed],
-        };
-        Self { world, reconciler: PhantomData }
+        Self { world: World::new(super::describe::<(R,)>(), 0), reconciler: PhantomData }
     }
 
     /// Adds an object of the reconciler's kind; apiVersion and kind are filled in.
@@ -136,8 +117,7 @@ impl<R: Reconciler> TestKit<R> {
         if let Value::Array(objects) = object {
             return objects.into_iter().fold(self, |kit, object| kit.with_in(cluster, object));
         }
-        let (key, object) = self.world.complete(cluster, object);
-        self.world.objects.insert(place(&key), object);
+        self.world.add(cluster, object);
         self
     }
 
@@ -177,9 +157,7 @@ impl<R: Reconciler> TestKit<R> {
     /// If there is none.
     #[must_use]
     pub fn deleting(mut self, name: &str) -> Self {
-        let place = place(&self.world.key(name));
-        let Some(object) = self.world.objects.get_mut(&place) else { panic!("there is no {} {name}", self.world.kind) };
-        object["metadata"]["deletionTimestamp"] = "2026-01-02T00:00:00Z".into();
+        self.world.delete(name);
         self
     }
 
@@ -200,30 +178,7 @@ impl<R: Reconciler> TestKit<R> {
                 .collect();
             panic!("there is no {} {name}; there are {names:?}", self.world.kind);
         };
-        let deleting = !object["metadata"]["deletionTimestamp"].is_null();
-        let finalizer = self.world.description.kinds.first().is_some_and(|kind| kind.finalizer);
-        assert!(finalizer || !deleting, "{name} is being deleted: without .finalizer() the host makes no call");
-        let request = Request {
-            key: key.clone(),
-            object: object.to_string(),
-            deleting,
-            attempt: self.world.attempt,
-            last_error: self.world.last_error.clone(),
-            causes: self.world.causes.clone(),
-            config: self.world.config.to_string(),
-            extra: Vec::new(),
-        };
-        let answers = Rc::new(Answers {
-            own_cluster: CLUSTER.into(),
-            objects: self.world.objects.clone(),
-            description: self.world.description.clone(),
-            unavailable: self.world.unavailable.clone(),
-            not_granted: self.world.not_granted.clone(),
-            calls: Cell::new(0),
-            reads: RefCell::default(),
-            logs: RefCell::default(),
-        });
-        let result = <(R,) as Component>::call(request, answers.clone());
+        let Called { result, deleting, answers } = self.world.call::<(R,)>(&key, object);
         Run::new(result, &self.world.description, &key, deleting, answers.reads.take(), answers.logs.take())
     }
 }
@@ -237,7 +192,89 @@ impl<R> std::fmt::Debug for TestKit<R> {
     }
 }
 
+/// What came of a call.
+pub(super) struct Called {
+    pub(super) result: Result<Outcome, Failure>,
+    pub(super) deleting: bool,
+    pub(super) answers: Rc<Answers>,
+}
+
 impl World {
+    /// A world without objects, in which objects of one of the description's kinds are reconciled.
+    ///
+    /// # Panics
+    /// If the description has no such kind, or its CRD is none.
+    pub(super) fn new(description: Description, kind: usize) -> Self {
+        let Some(owned) = description.kinds.get(kind) else { panic!("the description has no kind {kind}") };
+        let crd: Value = match owned.crd.parse() {
+            Ok(crd) => crd,
+            Err(error) => panic!("the CRD is no JSON: {error}"),
+        };
+        let text = |pointer: &str| crd.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self {
+            group: text("/spec/group"),
+            version: owned.version.clone(),
+            kind: text("/spec/names/kind"),
+            namespaced: text("/spec/scope") != "Cluster",
+            finalizer: owned.finalizer,
+            objects: Objects::new(),
+            config: json!({}),
+            unavailable: BTreeSet::new(),
+            not_granted: BTreeSet::new(),
+            attempt: 1,
+            last_error: None,
+            causes: vec![Cause::Changed],
+            description,
+        }
+    }
+
+    /// Adds an object, or replaces it; answers its key.
+    pub(super) fn add(&mut self, cluster: &str, object: Value) -> Key {
+        let (key, object) = self.complete(cluster, object);
+        self.objects.insert(place(&key), object);
+        key
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Value> {
+        self.objects.get(&place(key))
+    }
+
+    /// Marks an object of the reconciled kind as being deleted.
+    pub(super) fn delete(&mut self, name: &str) {
+        let place = place(&self.key(name));
+        let Some(object) = self.objects.get_mut(&place) else { panic!("there is no {} {name}", self.kind) };
+        object["metadata"]["deletionTimestamp"] = "2026-01-02T00:00:00Z".into();
+    }
+
+    /// Makes the call for an object.
+    pub(super) fn call<C: Component>(&self, key: &Key, object: &Value) -> Called {
+        let deleting = !object["metadata"]["deletionTimestamp"].is_null();
+        let name = &key.name;
+        assert!(self.finalizer || !deleting, "{name} is being deleted: without .finalizer() the host makes no call");
+        let request = Request {
+            key: key.clone(),
+            object: object.to_string(),
+            deleting,
+            attempt: self.attempt,
+            last_error: self.last_error.clone(),
+            causes: self.causes.clone(),
+            config: self.config.to_string(),
+            extra: Vec::new(),
+        };
+        let answers = Rc::new(Answers {
+            own_cluster: CLUSTER.into(),
+            objects: self.objects.clone(),
+            description: self.description.clone(),
+            unavailable: self.unavailable.clone(),
+            not_granted: self.not_granted.clone(),
+            calls: Cell::new(0),
+            reads: RefCell::default(),
+            logs: RefCell::default(),
+        });
+        let result = C::call(request, answers.clone());
+        Called { result, deleting, answers }
+    }
+
     /// What a server would add, and only content (rule A2).
     fn complete(&self, cluster: &str, mut object: Value) -> (Key, Value) {
         if object["apiVersion"].is_null() {
@@ -289,7 +326,7 @@ impl World {
     }
 }
 
-fn yaml(text: &str) -> Vec<Value> {
+pub(super) fn yaml(text: &str) -> Vec<Value> {
     match serde_saphyr::from_multiple(text) {
         Ok(documents) => documents,
         Err(error) => panic!("this is no YAML: {error}"),

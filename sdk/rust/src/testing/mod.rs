@@ -38,16 +38,25 @@
 //! validate objects against the CRD's schema, and it makes no effects: to see a second call, give
 //! the first one's children with [`TestKit::with`].
 //!
+//! Two more ways to test are files: [`scenarios`] compares what comes of objects in YAML with what is
+//! expected there, as `setpoint plugin test` does on the compiled component; [`replay()`] makes the calls
+//! again that `setpoint record` recorded.
+//!
 //! All functions here panic, with a text that says why, as assertions do.
 
 mod answer;
 mod check;
+mod differ;
 mod kit;
+mod replay;
 mod run;
+mod scenario;
 mod select;
 
 pub use kit::TestKit;
+pub use replay::replay;
 pub use run::{LogLine, ReadMade, Run};
+pub use scenario::scenarios;
 
 use crate::{Component, Description};
 

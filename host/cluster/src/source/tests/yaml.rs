@@ -38,6 +38,12 @@ fn every_value_knows_where_it_and_its_key_are_written() {
     assert_eq!(spans.locate("/spec/missing/deep"), at(3, 1), "the nearest ancestor's key");
     assert_eq!(spans.locate("/nothing"), at(2, 1));
     assert_eq!(spans.locate(""), at(2, 1));
+    let part = spans.below("/spec/tags/1");
+    assert_eq!((part.locate(""), part.locate("/x")), (spans.locate("/spec/tags/1"), spans.locate("/spec/tags/1/x")));
+    assert_eq!(part.locate("/b~1c~0d"), at(7, 23));
+    let part = spans.below("/spec");
+    assert_eq!(part.locate_key("/replicas"), at(4, 3));
+    assert_eq!(part.locate("/apiVersion"), at(3, 1), "what stands outside is not in it");
 }
 
 #[test]
