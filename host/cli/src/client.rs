@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use setpoint_core::key::LOCAL;
 use setpoint_runtime::http::Done;

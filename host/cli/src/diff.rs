@@ -184,10 +184,7 @@ mod tests {
     fn a_difference_has_three_lines_around_each_change() {
         let before = "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\n";
         let after = "a\nb\nc\nd\nE\nE2\nf\ng\nh\ni\nj\nk\nl\n";
-        assert_eq!(
-            unified(before, after),
-            "@@ -2,7 +2,8 @@\n  b\n  c\n  d\n- e\n+ E\n+ E2\n  f\n  g\n  h\n"
-        );
+        assert_eq!(unified(before, after), "@@ -2,7 +2,8 @@\n  b\n  c\n  d\n- e\n+ E\n+ E2\n  f\n  g\n  h\n");
         let after = "A\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\n";
         assert_eq!(
             unified(before, after),

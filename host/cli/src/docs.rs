@@ -117,17 +117,17 @@ fn errors() -> String {
 }
 
 fn metrics_page() -> String {
-    let rows = metrics::reference().into_iter().map(|metric| {
-        [format!("`{}`", metric.name), text(metric.kind), metric.labels.join(", "), text(metric.help)]
-    });
+    let rows = metrics::reference()
+        .into_iter()
+        .map(|metric| [format!("`{}`", metric.name), text(metric.kind), metric.labels.join(", "), text(metric.help)]);
     let table = table(["metric", "type", "labels", "meaning"], rows);
     format!("{MADE}# Metrics\n\n`GET /metrics` answers in OpenMetrics.\n\n{table}")
 }
 
 fn configuration() -> String {
-    let rows = config::reference().into_iter().map(|(path, kind, default, meaning)| {
-        [format!("`{path}`"), text(kind), text(default), text(meaning)]
-    });
+    let rows = config::reference()
+        .into_iter()
+        .map(|key| [format!("`{}`", key.path), text(key.kind), text(key.default), text(key.text)]);
     format!(
         "{MADE}# Configuration\n\nThe file that `setpoint run --config FILE` reads; `apiVersion: {}`.\n\n{}",
         config::API_VERSION,

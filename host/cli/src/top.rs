@@ -183,10 +183,8 @@ mod tests {
         let before = [row("calm", 10, 0), row("busy", 100, 1)];
         let now = [row("calm", 10, 0), row("busy", 150, 3), row("new", 4, 0)];
         let loads = loads(&before, &now, Duration::from_secs(2));
-        let rates: Vec<(&str, f64, f64)> = loads
-            .iter()
-            .map(|load| (load.plugin.as_str(), load.calls_per_second, load.traps_per_second))
-            .collect();
+        let rates: Vec<(&str, f64, f64)> =
+            loads.iter().map(|load| (load.plugin.as_str(), load.calls_per_second, load.traps_per_second)).collect();
         assert_eq!(rates, [("busy", 25.0, 1.0), ("new", 2.0, 0.0), ("calm", 0.0, 0.0)]);
     }
 

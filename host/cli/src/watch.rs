@@ -58,7 +58,14 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn new(kind: &'a KindRow, asked: &Asked<'_>) -> Self {
-        Self { kind, output: asked.args.output.output, style: asked.style(kind), last: HashMap::new(), header: false, widths: None }
+        Self {
+            kind,
+            output: asked.args.output.output,
+            style: asked.style(kind),
+            last: HashMap::new(),
+            header: false,
+            widths: None,
+        }
     }
 
     fn documents(&self) -> bool {

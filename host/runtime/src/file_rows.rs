@@ -50,6 +50,6 @@ pub fn of_report(report: &FileReport) -> Vec<FileRow> {
     errors.chain(unclaimed).chain(notices).collect()
 }
 
-fn row(file: &str, at: Position, state: &str, message: String) -> FileRow {
+pub(crate) fn row(file: &str, at: Position, state: &str, message: String) -> FileRow {
     FileRow { file: file.into(), line: at.line as usize, column: at.column as usize, state: state.into(), message }
 }

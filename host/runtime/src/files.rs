@@ -188,7 +188,7 @@ impl Files {
             Err(refusal) => {
                 tracing::error!(%key, "{file}: {refusal}");
                 let start = Position { line, column: 1 };
-                let rows = vec![row(&file, start, "Invalid", refusal.to_string())];
+                let rows = vec![file_rows::row(&file, start, file_rows::INVALID, refusal.to_string())];
                 lock(&self.pruned).remove(&key);
                 lock(&self.invalid).insert(key, rows);
             }

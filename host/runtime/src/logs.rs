@@ -279,10 +279,10 @@ mod tests {
         let book = Arc::new(LogBook::default());
         call(&book).printed("one\n\ntwo\n");
         let rows: Vec<LogRow> = book.kept("p").iter().map(|line| line.row()).collect();
-        assert_eq!(rows.iter().map(|row| (&*row.level, &*row.message)).collect::<Vec<_>>(), [
-            ("stderr", "one"),
-            ("stderr", "two")
-        ]);
+        assert_eq!(
+            rows.iter().map(|row| (&*row.level, &*row.message)).collect::<Vec<_>>(),
+            [("stderr", "one"), ("stderr", "two")]
+        );
     }
 
     #[tokio::test]

@@ -305,10 +305,7 @@ mod tests {
         let done = ReleaseReport { released: true, ..ReleaseReport::default() };
         let failed = ReleaseReport { failed: Some("in the way".into()), ..ReleaseReport::default() };
         let error = joined(vec![(key("a"), done.clone()), (key("b"), failed)]).map_err(|error| error.to_string());
-        assert_eq!(
-            error,
-            Err("local/core/ConfigMap/default/b: in the way (released: 1, not released: 1)".to_owned())
-        );
+        assert_eq!(error, Err("local/core/ConfigMap/default/b: in the way (released: 1, not released: 1)".to_owned()));
         let all = joined(vec![(key("a"), done)]).map(|released| released.released);
         assert_eq!(all, Ok(vec!["local/core/ConfigMap/default/a".to_owned()]));
     }

@@ -67,11 +67,8 @@ mod tests {
     #[test]
     fn a_chain_of_causes_ends_at_the_change_that_began_it() {
         let key = |name: &str| Arc::new(Key::new("local", "", "ConfigMap", Some("default"), name));
-        let began = Because {
-            cause: Cause::Changed,
-            change: Some(Change { key: key("a"), by: None }),
-            because: Vec::new(),
-        };
+        let began =
+            Because { cause: Cause::Changed, change: Some(Change { key: key("a"), by: None }), because: Vec::new() };
         let row = cause(&Because {
             cause: Cause::Dependency(key("b")),
             change: Some(Change { key: key("b"), by: Some((key("a"), 7)) }),

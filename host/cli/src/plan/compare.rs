@@ -182,8 +182,7 @@ mod tests {
     #[test]
     fn an_object_that_was_only_written_again_does_not_differ() {
         let rows = vec![row("web", "Synced")];
-        let (before, after) =
-            (State::new(vec![bundle(1, "1")], rows.clone()), State::new(vec![bundle(1, "9")], rows));
+        let (before, after) = (State::new(vec![bundle(1, "1")], rows.clone()), State::new(vec![bundle(1, "9")], rows));
         assert!(compare(&before, &after, &[]).is_empty());
     }
 

@@ -158,7 +158,9 @@ impl Bench {
 }
 
 fn state(host: &Handle) -> State {
-    State::new(host.objects(&Filter::default()), host.reconciles(&Filter::default()))
+    // Without a selector there is none that could be wrong.
+    let all = Filter::default();
+    State::new(host.objects(&all).unwrap_or_default(), host.reconciles(&all).unwrap_or_default())
 }
 
 /// Waits until nothing happens any more. Who does not come to rest is compared as it is, and named.
@@ -189,8 +191,7 @@ async fn settle(host: &Handle, wait: Duration, when: &str) {
 
 /// Copies the plugins that are installed, as far as they can be loaded, and finds the place of the new one.
 fn copy_plugins(file: &Path, from: &Path, to: &Path, state: &Path) -> Result<NewPlugin, Failure> {
-    let options =
-        setpoint_plugin::HostOptions { cache_dir: Some(state.join("code-cache")), ..Default::default() };
+    let options = setpoint_plugin::HostOptions { cache_dir: Some(state.join("code-cache")), ..Default::default() };
     let host = PluginHost::new(options).map_err(|error| Failure::new(error.to_string()))?;
     let new = load(&host, file)?;
     let name = new.description().name.to_string();

@@ -116,13 +116,7 @@ mod tests {
     }
 
     fn row(changes: Vec<PlanChange>) -> PlanRow {
-        PlanRow {
-            key: "local/a.io/K/default/x".into(),
-            plugin: "k".into(),
-            failure: None,
-            changes,
-            notes: Vec::new(),
-        }
+        PlanRow { key: "local/a.io/K/default/x".into(), plugin: "k".into(), failure: None, changes, notes: Vec::new() }
     }
 
     fn plain(rows: &[PlanRow]) -> String {

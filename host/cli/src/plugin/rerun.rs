@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use setpoint_core::contract::{Outcome, Request};
 use setpoint_core::recording::{Question, RecordedCall, RecordedResult};
-use setpoint_plugin::replay::{Replayed, recorded_result};
-use setpoint_plugin::{HostOptions, Limits, LogLevel, Logs, Plugin, PluginHost, Reads};
+use setpoint_plugin::{HostOptions, Limits, LogLevel, Logs, Plugin, PluginHost, Reads, Replayed, recorded_result};
 
 use crate::diff;
 use crate::failure::Failure;

@@ -166,7 +166,7 @@ fn key_of(
         let known = known(&GroupKind::new(group, kind)).map(|kind| kind.namespaced);
         Some(Scope { namespaced: known.unwrap_or(namespaced) })
     };
-    let nested = Document { value: bare, spans, line: position.line };
+    let nested = Document { value: bare, spans, line: position.line, booleans: Vec::new() };
     match identify(&nested, Place { file, alone: false }, scope)? {
         Identity::Object(object) => Ok(object.key),
         Identity::Unclaimed(unclaimed) => {

@@ -125,11 +125,7 @@ fn what_came_of_a_call_is_shown_with_its_reads() -> Result<(), Failure> {
                                                "labels": "app=a", "index": ["shown", "yes"]}}))
         .map_err(|error| Failure::new(error.to_string()))
     };
-    let asked = [
-        Question::Get("local/a.io/Pool/-/p".into()),
-        list("local")?,
-        list("east")?,
-    ];
+    let asked = [Question::Get("local/a.io/Pool/-/p".into()), list("local")?, list("east")?];
     let result = RecordedResult::of(&Err(Refusal::RetryAfter("busy".into(), 500)));
     assert_eq!(
         came(&result, &asked, &["ChildInvalid: x".into()])?,

@@ -27,11 +27,7 @@ fn description(finalizer: bool) -> Arc<Description> {
     Arc::new(Description {
         name: "pool".into(),
         version: "0.1.0".into(),
-        kinds: vec![OwnedKind {
-            crd: crd().to_string(),
-            kind: GroupVersionKind::new("a.io", "v1", "Pool"),
-            finalizer,
-        }],
+        kinds: vec![OwnedKind { crd: crd().to_string(), kind: GroupVersionKind::new("a.io", "v1", "Pool"), finalizer }],
         reads: vec![read("ConfigMap", ReadScope::All, &[".data.shown"]), read("Secret", ReadScope::Named, &[])],
         writes: vec![GroupVersionKind::new("", "v1", "ConfigMap")],
         capabilities: Vec::new(),
@@ -71,14 +67,7 @@ struct Given {
 }
 
 fn given(objects: Vec<(Key, Value)>) -> Given {
-    Given {
-        objects,
-        deleting: false,
-        finalizer: false,
-        unavailable: Vec::new(),
-        not_granted: Vec::new(),
-        config: None,
-    }
+    Given { objects, deleting: false, finalizer: false, unavailable: Vec::new(), not_granted: Vec::new(), config: None }
 }
 
 fn set(given: Given) -> Result<Stage, NoCall> {

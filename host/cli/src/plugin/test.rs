@@ -162,11 +162,8 @@ impl Tested {
 
     /// Runs one, and answers what came of it in the form of `expect`.
     fn scenario(&self, scenario: &Scenario) -> Result<(Verdict, Value), Failure> {
-        let subject = Subject {
-            digest: self.plugin.digest().as_str(),
-            description: self.plugin.description(),
-            crds: &self.crds,
-        };
+        let subject =
+            Subject { digest: self.plugin.digest().as_str(), description: self.plugin.description(), crds: &self.crds };
         let setting = Setting {
             given: scenario.given.clone(),
             reconcile: &scenario.reconcile,
@@ -197,8 +194,8 @@ impl Tested {
     /// Makes the calls of a recording again, each of which must come to the same.
     fn recording(&self, file: &Path, tally: &mut Tally) -> Result<(), Failure> {
         let text = text_of(file)?;
-        let (_, calls) = recording::parse(&text)
-            .map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+        let (_, calls) =
+            recording::parse(&text).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
         let name = &self.plugin.description().name;
         for (at, recorded) in calls.iter().enumerate().filter(|(_, call)| *call.plugin == **name) {
             let place = format!("{}: call {}", file.display(), at + 1);
@@ -343,7 +340,10 @@ mod tests {
         let names = ["a.jsonl", "b.yaml", "below/c.yml"].map(|name| dir.path().join(name));
         assert_eq!(found[..3], names);
         assert_eq!(found[3..], [named]);
-        assert!(fixtures(&[dir.path().join("missing.yaml")]).is_ok_and(|files| files.len() == 1), "said when it is read");
+        assert!(
+            fixtures(&[dir.path().join("missing.yaml")]).is_ok_and(|files| files.len() == 1),
+            "said when it is read"
+        );
         let missing = text_of(&dir.path().join("missing.yaml")).map_err(|failure| failure.message);
         assert!(missing.is_err_and(|text| text.ends_with("missing.yaml: there is no such file")));
         Ok(())

@@ -2,6 +2,7 @@
 //! rest anew, and children are found by their marks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,26 @@ pub struct RepairReport {
     /// Whether the identity of the state is the old one: if not, children in other clusters are
     /// another host's, and have to be handed over by hand (rule B5).
     pub same_identity: bool,
+}
+
+impl fmt::Display for RepairReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept: Vec<String> = self.kept.iter().map(|(table, rows)| format!("{rows} {table}")).collect();
+        let kept = if kept.is_empty() { "nothing".to_owned() } else { kept.join(", ") };
+        writeln!(f, "rebuilt; kept: {kept}")?;
+        for lost in &self.lost {
+            writeln!(f, "lost: {lost}")?;
+        }
+        writeln!(f, "the old file stays as {}", self.aside.display())?;
+        if !self.same_identity {
+            writeln!(
+                f,
+                "the identity of the old state could not be read: children that it made in other clusters are another \
+                 host's now, and have to be handed over by hand"
+            )?;
+        }
+        write!(f, "start the host: in its first pass nothing is deleted")
+    }
 }
 
 pub(super) fn repair(directory: &Path, now: u64) -> Result<RepairReport, OpenError> {

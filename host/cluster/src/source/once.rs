@@ -93,9 +93,12 @@ mod tests {
                 SourceEvent::Report(report) => {
                     let errors = report.errors.iter().map(|error| format!("{}:{error}", report.file));
                     lines.extend(errors);
-                    let notices = report.notices.iter().map(|n| format!("{}:{}: {}", report.file, n.position, n.message));
+                    let notices =
+                        report.notices.iter().map(|n| format!("{}:{}: {}", report.file, n.position, n.message));
                     lines.extend(notices);
-                    lines.extend(report.unclaimed.iter().map(|u| format!("{}:{}: {}", report.file, u.line, u.document.kind)));
+                    lines.extend(
+                        report.unclaimed.iter().map(|u| format!("{}:{}: {}", report.file, u.line, u.document.kind)),
+                    );
                 }
                 SourceEvent::Identity(_) => {}
                 other => lines.push(format!("{other:?}")),
@@ -115,7 +118,10 @@ mod tests {
         std::fs::write(dir.path().join("readme.md"), "not read")?;
         let lines = shown(read_directory(dir.path(), kinds())?);
         assert_eq!(lines[0], "a in a.yaml", "{lines:?}");
-        assert!(lines.iter().any(|line| line.starts_with("below/b.yaml:") && line.contains("a.yaml as well")), "{lines:?}");
+        assert!(
+            lines.iter().any(|line| line.starts_with("below/b.yaml:") && line.contains("a.yaml as well")),
+            "{lines:?}"
+        );
         assert!(lines.iter().any(|line| line.starts_with("broken.yaml:")), "{lines:?}");
         assert!(lines.contains(&"other.yaml:1: Other".to_owned()), "{lines:?}");
         assert!(!lines.iter().any(|line| line.contains("readme")), "{lines:?}");

@@ -57,8 +57,9 @@ fn check(options: &HttpOptions, request: &Request) -> Result<(), ApiError> {
         let host = request.uri().authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
         if !host.is_some_and(is_loopback) {
             let message = format!("this is a host on loopback, and {:?} is no loopback name", host.unwrap_or_default());
-            return Err(ApiError::new(Code::WrongHost, message)
-                .hint("use localhost, 127.0.0.1 or [::1] in the address"));
+            return Err(
+                ApiError::new(Code::WrongHost, message).hint("use localhost, 127.0.0.1 or [::1] in the address")
+            );
         }
         // A page of a foreign site may send such a request without seeing the answer.
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);

@@ -160,7 +160,11 @@ mod tests {
         let outcome = Outcome {
             status: Some("{\"n\":1}".into()),
             readiness: Readiness::Progressing(reason.clone()),
-            conditions: vec![Condition { type_: "Valid".into(), status: ConditionStatus::False, reason: reason.clone() }],
+            conditions: vec![Condition {
+                type_: "Valid".into(),
+                status: ConditionStatus::False,
+                reason: reason.clone(),
+            }],
             children: Some(vec![Child { cluster: None, object: "{\"kind\":\"A\"}".into(), update: Update::Recreate }]),
             events: vec![Event { type_: EventType::Warning, reason, regarding: parse_key("local/core/ConfigMap/-/a") }],
             requeue_after: Some(500),

@@ -267,7 +267,8 @@ mod tests {
     fn what_cannot_be_compared_is_left_out_and_counted_as_nothing() {
         assert_eq!(compare(&recording(&expected()), "other", call), Ok(0));
         assert_eq!(compare(&recording(&json!({"trap": "timeout"})), "pool", call), Ok(0));
-        let impure = recording(&json!({"never": "compared"})).replace("\"plugin\":\"pool\"", "\"impure\":true,\"plugin\":\"pool\"");
+        let impure = recording(&json!({"never": "compared"}))
+            .replace("\"plugin\":\"pool\"", "\"impure\":true,\"plugin\":\"pool\"");
         assert_eq!(compare(&impure, "pool", call), Ok(0));
     }
 

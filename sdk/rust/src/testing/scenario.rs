@@ -50,12 +50,7 @@ pub fn scenarios<C: Component>(path: impl AsRef<Path>) -> usize {
             let name = document["scenario"].as_str().unwrap_or("without a sentence");
             let problems = problems::<C>(&description, document);
             if !problems.is_empty() {
-                failed.push(format!(
-                    "{}: document {}, {name}:\n  {}",
-                    file.display(),
-                    at + 1,
-                    problems.join("\n  ")
-                ));
+                failed.push(format!("{}: document {}, {name}:\n  {}", file.display(), at + 1, problems.join("\n  ")));
             }
         }
     }
@@ -80,7 +75,8 @@ fn files(path: &Path) -> Vec<PathBuf> {
 
 /// Where what comes of a scenario is not what it expects; or why it cannot be run.
 fn problems<C: Component>(description: &Description, document: &Value) -> Vec<String> {
-    let unknown = document.as_object().into_iter().flatten().map(|(key, _)| key).find(|key| !KEYS.contains(&key.as_str()));
+    let unknown =
+        document.as_object().into_iter().flatten().map(|(key, _)| key).find(|key| !KEYS.contains(&key.as_str()));
     if let Some(key) = unknown {
         return vec![format!("unknown key {key:?}; known are {}", KEYS.join(", "))];
     }
