@@ -1,4 +1,4 @@
-//! Random worlds. `SETPOINT_SEEDS=n` plays so many, `SETPOINT_SEED=n` plays one and prints its trace.
+//! Random worlds. `SETPOINT_SEEDS=n` plays so many from `SETPOINT_FIRST_SEED` (0) on, `SETPOINT_SEED=n` plays one and prints its trace.
 //! Seeds that once failed stand in `seeds.txt` and are always played first.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,7 +38,9 @@ fn random_worlds_keep_every_promise() {
         assert!(played.is_ok(), "seed {seed} fails");
         return;
     }
-    let seeds: Vec<u64> = known().into_iter().chain(0..number("SETPOINT_SEEDS").unwrap_or(SEEDS)).collect();
+    let first = number("SETPOINT_FIRST_SEED").unwrap_or(0);
+    let seeds = known().into_iter().chain(first..first + number("SETPOINT_SEEDS").unwrap_or(SEEDS));
+    let seeds: Vec<u64> = seeds.collect();
     let (next, attempts) = (AtomicUsize::new(0), AtomicU64::new(0));
     let failed: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
