@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
+use crate::PROFILE;
 use crate::counts::Counts;
 use crate::guests as components;
-use crate::PROFILE;
 use crate::paths;
 use crate::step::{Failure, begin, cargo, end, run, run_tests, with_built};
 

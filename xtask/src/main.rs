@@ -61,10 +61,10 @@ fn main() -> ExitCode {
         ["fuzz"] => fuzz::fuzz(None, fuzz::SECONDS),
         ["fuzz", target] => match target.parse() {
             Ok(seconds) => fuzz::fuzz(None, seconds),
-            Err(_) => fuzz::fuzz(Some(target), fuzz::SECONDS),
+            Err(_) => fuzz::fuzz(Some(*target), fuzz::SECONDS),
         },
         ["fuzz", target, seconds] => match seconds.parse() {
-            Ok(seconds) => fuzz::fuzz(Some(target), seconds),
+            Ok(seconds) => fuzz::fuzz(Some(*target), seconds),
             Err(_) => return usage(&format!("{seconds:?} is no number of seconds")),
         },
         ["soak", rest @ ..] => match soak_size(rest) {
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 
 /// `[SEEDS] [--minutes N]`
 fn soak_size(args: &[&str]) -> Result<(u64, Option<u64>), String> {
-    let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number"));
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no number"));
     Ok(match args {
         [] => (soak::SEEDS, None),
         ["--minutes", minutes] => (soak::SEEDS, Some(number(minutes)?)),

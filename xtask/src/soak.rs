@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: what CI does in small, at full size, and its result as a page of the docs.
 
 use std::fmt::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::step::{Failure, begin, cannot_start, cargo, end, with_built};
@@ -90,7 +90,7 @@ fn tests(file: &str, filter: Option<&str>, settings: &[(&str, String)]) -> Resul
     let mut command = cargo();
     command.args(["test", "--workspace", "--profile", PROFILE, "--test", file]);
     command.args(filter).args(["--", "--nocapture"]);
-    command.envs(settings.iter().map(|(name, value)| (name, value))).stderr(Stdio::piped());
+    command.envs(settings.iter().map(|(name, value)| (name, value)));
     let output = shown(with_built(&mut command, PROFILE))?;
     end(what.trim_end(), began);
     Ok(output)

@@ -1,4 +1,5 @@
-//! Random worlds. `SETPOINT_SEEDS=n` plays so many from `SETPOINT_FIRST_SEED` (0) on, `SETPOINT_SEED=n` plays one and prints its trace.
+//! Random worlds. `SETPOINT_SEEDS=n` plays so many, from `SETPOINT_FIRST_SEED` (0) on; `SETPOINT_SEED=n` plays one and
+//! prints its trace.
 //! Seeds that once failed stand in `seeds.txt` and are always played first.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
