@@ -31,7 +31,13 @@ impl Size {
     /// All of it, or what fits: a quarter of the time for each of the four, building not counted.
     fn of(seeds: u64, minutes: Option<u64>, targets: u64) -> Self {
         let Some(minutes) = minutes else {
-            return Self { seeds, simulation: None, kills: KILLS, fuzz_seconds: fuzz::SECONDS, idle_seconds: IDLE_SECONDS };
+            return Self {
+                seeds,
+                simulation: None,
+                kills: KILLS,
+                fuzz_seconds: fuzz::SECONDS,
+                idle_seconds: IDLE_SECONDS,
+            };
         };
         let quarter = minutes * 60 / 4;
         Self {
@@ -127,7 +133,10 @@ fn simulate(size: &Size) -> Result<Row, Failure> {
     let rate = played as f64 / began.elapsed().as_secs_f64();
     let held = failed.is_empty() && played > 0;
     let names: Vec<String> = failed.iter().take(20).map(u64::to_string).collect();
-    let result = if held { format!("none fails; {rate:.0}/s") } else { format!("fail, among others: {}", names.join(", ")) };
+    let result = match held {
+        true => format!("none fails; {rate:.0}/s"),
+        false => format!("fail, among others: {}", names.join(", ")),
+    };
     Ok(Row { what: "simulation", size: format!("{played} seeds"), result, held })
 }
 
@@ -168,7 +177,7 @@ mod tests {
 
     #[test]
     fn failing_seeds_are_read_from_what_the_simulation_says() {
-        let output = "2 of 5000 seeds fail; replay one with the seed in front:\n  SETPOINT_SEED=17: a\n  SETPOINT_SEED=4: panic: b\n";
+        let output = "2 of 5000 seeds fail; replay one:\n  SETPOINT_SEED=17: a\n  SETPOINT_SEED=4: panic: b\n";
         assert_eq!(failing(output), [17, 4]);
         assert!(failing("seed 3: fine").is_empty());
     }

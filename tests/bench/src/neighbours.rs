@@ -97,7 +97,7 @@ fn measure(hostility: Option<&str>) -> Figures {
             let client = Client::new(host.client().server());
             let over = &over;
             // Bounded for the case that nobody says that it is over.
-            let goes_on = |sent| !over.load(Ordering::Relaxed) && sent < 10 * OBJECTS * ROUNDS;
+            let goes_on = move |sent: usize| !over.load(Ordering::Relaxed) && sent < 10 * OBJECTS * ROUNDS;
             scope.spawn(move || load(&client, HOSTILE, 'h', goes_on));
         }
         let began = Instant::now();

@@ -12,7 +12,20 @@ pub(crate) const TARGET: Target = Target {
     end: nothing,
     longest: 1_024,
     patience: QUICK,
-    words: &["local", "hub", "core", "/", "//", "-", "examples.setpoint.dev", "ConfigMap", "default", "a", "\u{0}", "%2f"],
+    words: &[
+        "local",
+        "hub",
+        "core",
+        "/",
+        "//",
+        "-",
+        "examples.setpoint.dev",
+        "ConfigMap",
+        "default",
+        "a",
+        "\u{0}",
+        "%2f",
+    ],
 };
 
 fn run(data: &[u8]) {

@@ -27,7 +27,8 @@ static OBJECT: LazyLock<Object> = LazyLock::new(|| {
     let value = json!({
         "apiVersion": "v1", "kind": "K",
         "metadata": {"name": "a", "namespace": "default", "labels": {"a.b": "x", "": "y"}, "annotations": {"it's": "z"}},
-        "spec": {"refs": [{"name": "p", "deep": {"list": [1, null, [2]]}}, "scalar", {"name": null}], "none": null, "a": {}},
+        "spec": {"refs": [{"name": "p", "deep": {"list": [1, null, [2]]}}, "scalar", {"name": null}], "none": null,
+                 "a": {}},
         "status": {"list": [], "name": 1.5, "a": true},
     });
     Object::new(value, None)

@@ -86,7 +86,8 @@ fn run(data: &[u8]) {
         assert!(deleting || !outcome.finalized, "finalized without being deleted");
         assert_eq!(status.is_some(), outcome.status.is_some());
         if let Some(status) = status {
-            assert!(status.is_object() && status.get("conditions").is_none() && status.get("observedGeneration").is_none());
+            let hosts = ["conditions", "observedGeneration"].iter().any(|field| status.get(*field).is_some());
+            assert!(status.is_object() && !hosts, "{status}");
         }
         let children = children.unwrap_or_default();
         assert_eq!(children.len(), outcome.children.as_ref().map_or(0, Vec::len));

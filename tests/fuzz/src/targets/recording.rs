@@ -16,10 +16,34 @@ pub(crate) const TARGET: Target = Target {
     longest: 16 * 1024,
     patience: QUICK,
     words: &[
-        "\n", "{", "}", "[", "]", ",", ":", "\"", "null", "true", "1e308", "-0.0", "{\"setpoint\":\"recording\",\"version\":1,\"host\":\"0\"}\n",
-        "\"apiVersion\":\"v1\"", "\"kind\":\"Secret\"", "\"data\":", "\"stringData\":", "\"object\":", "\"items\":",
-        "\"absent\"", "\"get\":", "\"list\":", "\"answer\":", "\"children\":", "\"causes\":[\"dependency local/core/A/-/a\"]",
-        "\"outcome\":", "\"failure\":", "\"trap\":",
+        "\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "null",
+        "true",
+        "1e308",
+        "-0.0",
+        "{\"setpoint\":\"recording\",\"version\":1,\"host\":\"0\"}\n",
+        "\"apiVersion\":\"v1\"",
+        "\"kind\":\"Secret\"",
+        "\"data\":",
+        "\"stringData\":",
+        "\"object\":",
+        "\"items\":",
+        "\"absent\"",
+        "\"get\":",
+        "\"list\":",
+        "\"answer\":",
+        "\"children\":",
+        "\"causes\":[\"dependency local/core/A/-/a\"]",
+        "\"outcome\":",
+        "\"failure\":",
+        "\"trap\":",
     ],
 };
 
@@ -35,7 +59,7 @@ fn run(data: &[u8]) {
             return;
         }
     };
-    let written: Vec<String> = std::iter::once(line(&header)).chain(calls.iter().map(|call| line(call))).collect();
+    let written: Vec<String> = std::iter::once(line(&header)).chain(calls.iter().map(line)).collect();
     let (header_again, again) = parse(&written.join("\n")).unwrap_or_else(|error| panic!("written: {error}"));
     assert_eq!((header_again, again.len()), (header, calls.len()));
     for (call, again) in calls.iter().zip(&again) {
