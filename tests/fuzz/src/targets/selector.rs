@@ -12,7 +12,24 @@ pub(crate) const TARGET: Target = Target {
     end: nothing,
     longest: 1_024,
     patience: QUICK,
-    words: &["app", "=", "==", "!=", "!", " in ", " notin ", "(", ")", ",", " ", "a", "b", "example.com/x", "in", "\u{3000}"],
+    words: &[
+        "app",
+        "=",
+        "==",
+        "!=",
+        "!",
+        " in ",
+        " notin ",
+        "(",
+        ")",
+        ",",
+        " ",
+        "a",
+        "b",
+        "example.com/x",
+        "in",
+        "\u{3000}",
+    ],
 };
 
 fn run(data: &[u8]) {
