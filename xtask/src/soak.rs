@@ -128,6 +128,7 @@ fn simulate(size: &Size) -> Result<Row, Failure> {
         played += block;
         println!("   {played} seeds, {:.0}/s", played as f64 / began.elapsed().as_secs_f64());
     }
+    // Known seeds are played in each block.
     failed.sort_unstable();
     failed.dedup();
     let rate = played as f64 / began.elapsed().as_secs_f64();
@@ -143,7 +144,7 @@ fn simulate(size: &Size) -> Result<Row, Failure> {
 /// The seeds that a run of the simulation names as failing.
 fn failing(output: &str) -> Vec<u64> {
     let named = output.lines().filter_map(|line| line.trim_start().strip_prefix("SETPOINT_SEED="));
-    named.filter_map(|rest| rest.split(':').next()?.parse().ok()).collect()
+    named.filter_map(|rest| rest.split([':', ' ']).next()?.parse().ok()).collect()
 }
 
 fn kill(size: &Size) -> Result<Row, Failure> {
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn failing_seeds_are_read_from_what_the_simulation_says() {
-        let output = "2 of 5000 seeds fail; replay one:\n  SETPOINT_SEED=17: a\n  SETPOINT_SEED=4: panic: b\n";
+        let output = "2 of 5000 seeds fail; replay one:\n  SETPOINT_SEED=17: a\n  SETPOINT_SEED=4 SETPOINT_OPERATORS=0: panic: b\n";
         assert_eq!(failing(output), [17, 4]);
         assert!(failing("seed 3: fine").is_empty());
     }

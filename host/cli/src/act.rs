@@ -3,47 +3,54 @@
 use setpoint_core::key::Key;
 use setpoint_runtime::http::Done;
 
-use crate::args::{ConfirmArgs, KindArgs, ObjectArgs};
+use crate::args::{ConfirmArgs, Globals, KindArgs, ObjectArgs, RollbackArgs};
 use crate::client::{Client, group, key_path, segment};
 use crate::failure::Failure;
-use crate::kind::resolve;
+use crate::kind::{resolve, split_object};
 use crate::output::{one_line, print};
 
 /// `trigger`, `pause` or `resume` of one object.
-pub(crate) fn on_object(args: &ObjectArgs, verb: &str) -> Result<(), Failure> {
-    let (client, key) = object(args)?;
+pub(crate) fn on_object(args: &ObjectArgs, globals: &Globals, verb: &str) -> Result<(), Failure> {
+    let (client, key) = object(args, globals)?;
     say(&client.post(&format!("/v1/reconciles/{key}/{verb}"))?)
 }
 
 /// Deletes an object that no file defines.
-pub(crate) fn delete(args: &ObjectArgs) -> Result<(), Failure> {
-    let (client, key) = object(args)?;
+pub(crate) fn delete(args: &ObjectArgs, globals: &Globals) -> Result<(), Failure> {
+    let (client, key) = object(args, globals)?;
     say(&client.delete(&format!("/v1/objects/{key}"))?)
 }
 
-fn object(args: &ObjectArgs) -> Result<(Client, String), Failure> {
-    let client = Client::find(&args.server)?;
+fn object(args: &ObjectArgs, globals: &Globals) -> Result<(Client, String), Failure> {
+    let (word, name) = split_object(&args.kind, args.name.as_deref())?;
+    let client = Client::find(&globals.server)?;
     let kinds = client.kinds()?;
-    let key = key_path(resolve(&kinds, &args.kind)?, &args.place, &args.name);
+    let key = key_path(resolve(&kinds, word)?, &globals.place, name);
     Ok((client, key))
 }
 
 /// `enable` or `disable` of a kind.
-pub(crate) fn on_kind(args: &KindArgs, verb: &str) -> Result<(), Failure> {
-    let client = Client::find(&args.server)?;
+pub(crate) fn on_kind(args: &KindArgs, globals: &Globals, verb: &str) -> Result<(), Failure> {
+    let client = Client::find(&globals.server)?;
     let kinds = client.kinds()?;
     let kind = resolve(&kinds, &args.kind)?;
     say(&client.post(&format!("/v1/kinds/{}/{}/{verb}", segment(group(kind)), segment(&kind.kind)))?)
 }
 
 /// Lets deletions happen that wait for a person (rules B3, D1).
-pub(crate) fn confirm(args: &ConfirmArgs) -> Result<(), Failure> {
-    let client = Client::find(&args.server)?;
+pub(crate) fn confirm(args: &ConfirmArgs, globals: &Globals) -> Result<(), Failure> {
+    let client = Client::find(&globals.server)?;
     match &args.plugin {
         Some(plugin) => say(&client.post(&format!("/v1/held/{}/confirm", segment(plugin)))?),
         // Clap lets nobody through who gives neither.
         None => say(&client.post("/v1/confirm-resources")?),
     }
+}
+
+/// Lets a plugin go back to the component that it had before (design §7).
+pub(crate) fn rollback(args: &RollbackArgs, globals: &Globals) -> Result<(), Failure> {
+    let client = Client::find(&globals.server)?;
+    say(&client.post(&format!("/v1/plugins/{}/rollback", segment(&args.name)))?)
 }
 
 fn say(done: &Done) -> Result<(), Failure> {

@@ -1,11 +1,27 @@
 //! Commands and flags: name, help, default and environment variable of each in one place. A flag
 //! beats the environment beats the configuration file.
 
+mod look;
+mod work;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use setpoint_core::grants::Grant;
+
+pub(crate) use look::{EventsArgs, GetArgs, LogsArgs, PluginsArgs, TopArgs, WhyArgs};
+pub(crate) use work::{
+    CompletionArgs, DocsArgs, ExplainArgs, PlanArgs, PlanFileArgs, RecordArgs, ReleaseArgs, RollbackArgs,
+};
+
+use crate::failure::Failure;
+use crate::{plugin, replay, validate};
+
+/// Where the host keeps its state unless it is told otherwise.
+const STATE: &str = ".setpoint";
+/// Above the flags that stand before or after every command.
+const EVERYWHERE: &str = "Options of all commands";
 
 /// A reconciler host whose reconcilers are WebAssembly plugins.
 #[derive(Parser, Debug)]
@@ -17,8 +33,42 @@ use setpoint_core::grants::Grant;
     arg_required_else_help = true
 )]
 pub(crate) struct Cli {
+    /// Format of the output, as after the command
+    #[arg(short, long, value_enum)]
+    output: Option<Output>,
+    #[command(flatten)]
+    pub(crate) globals: Globals,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The command with the format that was written before it. Unlike the other flags that may stand
+    /// there, not every command has one, and `record -o` is a file.
+    ///
+    /// # Errors
+    /// The command has no format.
+    pub(crate) fn resolved(mut self) -> Result<(Command, Globals), Failure> {
+        if let Some(output) = self.output {
+            match self.command.output() {
+                Some(args) => args.output = output,
+                None => {
+                    return Err(Failure::usage("this command has no format that -o before it could choose")
+                        .hint("write -o after the command if it has one; `setpoint help COMMAND` shows it"));
+                }
+            }
+        }
+        Ok((self.command, self.globals))
+    }
+}
+
+/// What every command takes, before or after its name.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Globals {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
 }
 
 #[derive(Subcommand, Debug)]
@@ -34,6 +84,20 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Show all that is known of one object
     Describe(ObjectArgs),
+    /// Show why an object was reconciled: its last runs, and what led to each
+    Why(WhyArgs),
+    /// Show what a plugin logged
+    Logs(LogsArgs),
+    /// Show what happened
+    Events(EventsArgs),
+    /// Show what the plugins are busy with
+    Top(TopArgs),
+    /// Show what reconciling would change, or what a plugin file would that is not installed; nothing is written
+    Plan(PlanArgs),
+    /// Record calls of plugins, to replay them or to test with them
+    Record(RecordArgs),
+    /// Answer the calls of a recording anew and show what differs, without a host
+    Replay(replay::ReplayArgs),
     /// Reconcile one object now
     Trigger(ObjectArgs),
     /// Let a kind be reconciled again
@@ -48,10 +112,39 @@ pub(crate) enum Command {
     Delete(ObjectArgs),
     /// Let deletions happen that wait for you
     Confirm(ConfirmArgs),
-    /// Show what happened
-    Events(EventsArgs),
+    /// Let go of objects that no plugin reconciles any more, so that they can be deleted
+    Release(ReleaseArgs),
+    /// Check a directory of resources as the host would, without a host
+    Validate(validate::ValidateArgs),
     /// Print the CustomResourceDefinitions of plugin files, without a host
     Crds(CrdsArgs),
+    /// Rebuild a state that could not be read, without a host
+    Repair,
+    /// Print the script that completes commands in a shell
+    Completion(CompletionArgs),
+    /// Explain an error by its code
+    Explain(ExplainArgs),
+    /// Write the reference pages that are made from the code
+    #[command(hide = true)]
+    Docs(DocsArgs),
+}
+
+impl Command {
+    fn output(&mut self) -> Option<&mut OutputArgs> {
+        match self {
+            Command::Plugins(PluginsArgs { output })
+            | Command::Get(GetArgs { output, .. })
+            | Command::Why(WhyArgs { output, .. })
+            | Command::Logs(LogsArgs { output, .. })
+            | Command::Events(EventsArgs { output, .. })
+            | Command::Top(TopArgs { output, .. })
+            | Command::Plan(PlanArgs { output, .. })
+            | Command::Replay(replay::ReplayArgs { output, .. })
+            | Command::Validate(validate::ValidateArgs { output, .. })
+            | Command::Plugin(PluginCommand::Inspect(InspectArgs { output, .. })) => Some(output),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -62,9 +155,6 @@ pub(crate) struct RunArgs {
     /// Directory of resources (*.yaml, *.yml, *.json) [default: ./resources]
     #[arg(long, value_name = "DIR", env = "SETPOINT_RESOURCES")]
     pub(crate) resources: Option<PathBuf>,
-    /// Directory of the host's own state [default: ./.setpoint]
-    #[arg(long, value_name = "DIR", env = "SETPOINT_STATE")]
-    pub(crate) state: Option<PathBuf>,
     /// Configuration file, read again when it changes
     #[arg(long, value_name = "FILE", env = "SETPOINT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
@@ -104,6 +194,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Reads `PLUGIN=CAPABILITY`.
 fn grant(text: &str) -> Result<(String, Grant), String> {
     let (plugin, grant) = text.split_once('=').ok_or("PLUGIN=CAPABILITY expected, such as workflow=described")?;
     if plugin.is_empty() {
@@ -120,6 +211,10 @@ pub(crate) enum PluginCommand {
     Build(BuildArgs),
     /// Show what a plugin file is and asks for
     Inspect(InspectArgs),
+    /// Run the scenarios of a plugin file, without a host
+    Test(plugin::test::TestArgs),
+    /// Let the running host go back to the component that a plugin had before
+    Rollback(RollbackArgs),
 }
 
 #[derive(Args, Debug)]
@@ -151,32 +246,41 @@ pub(crate) struct BuildArgs {
 pub(crate) struct InspectArgs {
     /// The plugin file
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Where the running host is.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
     /// Address of the running host [default: what host.json in the state directory says, else http://127.0.0.1:8474]
-    #[arg(long, value_name = "URL", env = "SETPOINT_SERVER")]
+    #[arg(long, value_name = "URL", env = "SETPOINT_SERVER", global = true, help_heading = EVERYWHERE)]
     pub(crate) server: Option<String>,
-    /// Directory of the host's state
-    #[arg(long, value_name = "DIR", default_value = ".setpoint", env = "SETPOINT_STATE")]
-    pub(crate) state: PathBuf,
+    /// Directory of the host's state [default: ./.setpoint]
+    #[arg(long, value_name = "DIR", env = "SETPOINT_STATE", global = true, help_heading = EVERYWHERE)]
+    pub(crate) state: Option<PathBuf>,
+}
+
+impl ServerArgs {
+    /// The state directory that was named, else the default.
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.state.as_deref().unwrap_or(Path::new(STATE))
+    }
 }
 
 /// Where objects are.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct PlaceArgs {
-    /// Namespace [default: default]
-    #[arg(short, long)]
+    /// Namespace [default: default, where one is needed]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub(crate) namespace: Option<String>,
-    /// Cluster [default: local]
-    #[arg(long)]
+    /// Cluster [default: local, where one is needed]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) cluster: Option<String>,
 }
 
 /// How it is shown.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct OutputArgs {
     /// Format of the output
     #[arg(short, long, value_enum, default_value = "table")]
@@ -192,51 +296,17 @@ pub(crate) enum Output {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct PluginsArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct GetArgs {
-    /// Kind, plural, singular or short name, in any case, with or without .GROUP; all reconciled kinds of all namespaces if missing
-    pub(crate) kind: Option<String>,
-    /// Name of one object
-    pub(crate) name: Option<String>,
-    /// All namespaces
-    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "name"])]
-    pub(crate) all_namespaces: bool,
-    /// Show changes as they happen, until interrupted
-    #[arg(short, long)]
-    pub(crate) watch: bool,
-    #[command(flatten)]
-    pub(crate) place: PlaceArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct ObjectArgs {
-    /// Kind, plural, singular or short name, in any case, with or without .GROUP
+    /// Kind, plural, singular or short name, in any case, with or without .GROUP; or KIND/NAME
     pub(crate) kind: String,
     /// Name of the object
-    pub(crate) name: String,
-    #[command(flatten)]
-    pub(crate) place: PlaceArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct KindArgs {
     /// Kind, plural, singular or short name, in any case, with or without .GROUP
     pub(crate) kind: String,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 #[derive(Args, Debug)]
@@ -247,22 +317,6 @@ pub(crate) struct ConfirmArgs {
     /// The resources directory has really become what it is: delete what is no longer in it
     #[arg(long)]
     pub(crate) resources: bool,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct EventsArgs {
-    /// Show further events as they happen, until interrupted
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// Only of this namespace [default: all]
-    #[arg(short, long)]
-    pub(crate) namespace: Option<String>,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 #[derive(Args, Debug)]
@@ -296,8 +350,13 @@ mod tests {
             &["run", "--grant", "=described"],
             &["run", "--grant", "workflow=reed:core/Secret"],
             &["run", "--listen", "localhost"],
-            &["describe", "cb"],
+            &["describe"],
             &["get", "cb", "a", "-A"],
+            &["get", "cb", "-A", "-n", "a"],
+            &["record", "--calls", "0"],
+            &["record", "--for", "soon"],
+            &["release", "cb", "--orphan", "--delete-children"],
+            &["completion", "sh"],
             &["confirm"],
             &["confirm", "workflow", "--resources"],
             &["nothing"],
@@ -306,11 +365,44 @@ mod tests {
         }
     }
 
+    fn resolved(args: &[&str]) -> Result<(Command, Globals), String> {
+        let cli = Cli::try_parse_from(std::iter::once(&"setpoint").chain(args)).map_err(|error| error.to_string())?;
+        cli.resolved().map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn where_and_how_may_be_said_before_or_after_the_command() -> Result<(), String> {
+        for args in [
+            &["-n", "a", "--cluster", "hub", "--server", "http://h:1", "--state", "s", "-o", "json", "get", "cb"][..],
+            &["get", "cb", "-n", "a", "--cluster", "hub", "--server", "http://h:1", "--state", "s", "-o", "json"],
+            &["-o", "json", "-n", "a", "--state", "s", "get", "--server", "http://h:1", "cb", "--cluster", "hub"],
+        ] {
+            let (command, Globals { server, place }) = resolved(args)?;
+            let Command::Get(get) = command else { return Err(format!("{command:?}")) };
+            assert_eq!((get.kind.as_deref(), get.output.output), (Some("cb"), Output::Json), "{args:?}");
+            assert_eq!(
+                (server.server.as_deref(), server.state_dir(), place.namespace.as_deref(), place.cluster.as_deref()),
+                (Some("http://h:1"), Path::new("s"), Some("a"), Some("hub")),
+                "{args:?}"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_format_before_a_command_that_has_none_is_refused() {
+        let failure = resolved(&["-o", "json", "enable", "cb"]).map(|_| ());
+        assert!(failure.is_err_and(|text| text.contains("no format")));
+        // There it is a file.
+        assert!(resolved(&["-o", "json", "record"]).is_err());
+        assert!(resolved(&["record", "-o", "calls.jsonl"]).is_ok());
+    }
+
     #[test]
     fn grants_may_be_given_many_times_or_with_commas() {
         let cli =
             Cli::try_parse_from(["setpoint", "run", "--grant", "a=process,b=described@hub", "--grant", "*=http:*"]);
-        let Ok(Cli { command: Command::Run(args) }) = cli else { panic!("{cli:?}") };
+        let Ok(Cli { command: Command::Run(args), .. }) = cli else { panic!("{cli:?}") };
         let grants: Vec<String> = args.grants.iter().map(|(plugin, grant)| format!("{plugin}={grant}")).collect();
         assert_eq!(grants, ["a=process", "b=described@hub", "*=http:*"]);
     }

@@ -1,19 +1,22 @@
 //! Finding the running host and talking to it.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::marker::PhantomData;
+use std::path::Path;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use setpoint_core::key::LOCAL;
 use setpoint_runtime::http::Done;
-use setpoint_runtime::views::{Filter, KindRow, StreamItem};
+use setpoint_runtime::views::{Filter, KindRow};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use crate::args::{PlaceArgs, ServerArgs};
 use crate::failure::Failure;
+use crate::output::one_line;
 
 /// Where a host listens unless it is told otherwise.
 const DEFAULT: &str = "http://127.0.0.1:8474";
@@ -21,6 +24,8 @@ const DEFAULT: &str = "http://127.0.0.1:8474";
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(60);
+/// The host calls plugins before it answers a plan, for this long at most.
+const LONG_ANSWER: Duration = Duration::from_secs(180);
 /// All objects of a large host in one answer.
 const MAX_BODY: u64 = 1 << 30;
 
@@ -38,6 +43,7 @@ struct Refused {
 
 #[derive(Deserialize)]
 struct Said {
+    code: Option<String>,
     message: String,
     hint: Option<String>,
 }
@@ -48,7 +54,7 @@ impl Client {
     pub(crate) fn find(args: &ServerArgs) -> Result<Self, Failure> {
         let server = match &args.server {
             Some(server) => server.clone(),
-            None => recorded(&args.state)?.unwrap_or_else(|| DEFAULT.to_owned()),
+            None => recorded(args.state_dir())?.unwrap_or_else(|| DEFAULT.to_owned()),
         };
         if !server.starts_with("http://") {
             let failure = Failure::usage(format!("{server:?} is not the address of a host"));
@@ -86,6 +92,11 @@ impl Client {
         self.answer(self.agent.post(self.url(path)).config().timeout_global(Some(ANSWER)).build().send_empty())
     }
 
+    /// Asks for something that is said in a body.
+    pub(crate) fn ask<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        self.answer(self.agent.post(self.url(path)).config().timeout_global(Some(LONG_ANSWER)).build().send_json(body))
+    }
+
     /// Asks for a deletion.
     pub(crate) fn delete(&self, path: &str) -> Result<Done, Failure> {
         self.answer(self.agent.delete(self.url(path)).config().timeout_global(Some(ANSWER)).build().call())
@@ -96,14 +107,27 @@ impl Client {
         self.get("/v1/kinds")
     }
 
-    /// What happens from now on, until the host stops.
-    pub(crate) fn stream(&self) -> Result<Stream, Failure> {
-        let request = self.agent.get(self.url("/v1/events")).header("Accept", "text/event-stream");
+    /// What happens from now on, such as `/v1/events`, until the host stops.
+    pub(crate) fn stream<T: DeserializeOwned>(&self, path: &str, filter: &Filter) -> Result<Stream<T>, Failure> {
+        self.stream_where(path, query(filter))
+    }
+
+    /// The same with other parameters.
+    pub(crate) fn stream_where<'q, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: impl IntoIterator<Item = (&'static str, &'q str)>,
+    ) -> Result<Stream<T>, Failure> {
+        let mut request = self.agent.get(self.url(path)).header("Accept", "text/event-stream");
+        for (name, value) in query {
+            request = request.query(name, value);
+        }
         let response = request.call().map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
             return Err(refused(response));
         }
-        Ok(Stream { lines: BufReader::new(Box::new(response.into_body().into_with_config().limit(u64::MAX).reader())) })
+        let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        Ok(Stream { lines: BufReader::new(Box::new(body)), item: PhantomData })
     }
 
     fn answer<T: DeserializeOwned>(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<T, Failure> {
@@ -135,7 +159,7 @@ fn unreachable(server: &str, error: &ureq::Error) -> Failure {
 }
 
 /// What `host.json` in the state directory says, if a host has written it.
-fn recorded(state: &std::path::Path) -> Result<Option<String>, Failure> {
+pub(crate) fn recorded(state: &Path) -> Result<Option<String>, Failure> {
     let path = state.join("host.json");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -155,13 +179,14 @@ fn refused(mut response: Response<Body>) -> Failure {
     let status = response.status();
     let text = response.body_mut().read_to_string().unwrap_or_default();
     match serde_json::from_str::<Refused>(&text) {
-        Ok(Refused { error }) => Failure { hint: error.hint, ..Failure::new(error.message) },
+        Ok(Refused { error }) => Failure { hint: error.hint, code: error.code, ..Failure::new(error.message) },
         Err(_) => Failure::new(format!("the answer was {status}")).hint("is it a Setpoint host, and of this version?"),
     }
 }
 
-fn query(filter: &Filter) -> impl Iterator<Item = (&'static str, &str)> {
-    let Filter { cluster, group, kind, namespace, name, state, plugin } = filter;
+/// A filter as the parameters of a query.
+pub(crate) fn query(filter: &Filter) -> impl Iterator<Item = (&'static str, &str)> {
+    let Filter { cluster, group, kind, namespace, name, state, plugin, labels } = filter;
     [
         ("cluster", cluster),
         ("group", group),
@@ -170,6 +195,7 @@ fn query(filter: &Filter) -> impl Iterator<Item = (&'static str, &str)> {
         ("name", name),
         ("state", state),
         ("plugin", plugin),
+        ("labels", labels),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value.as_deref()?)))
@@ -204,30 +230,47 @@ pub(crate) fn segment(text: &str) -> String {
     out
 }
 
-/// Server-sent events, one item after the other.
-pub(crate) struct Stream {
-    lines: BufReader<Box<dyn Read>>,
+/// What is said when a stream ends that only the end of the host ends.
+pub(crate) fn stopped() -> Failure {
+    Failure::new("the host has stopped").hint("start it again with `setpoint run`")
 }
 
-impl Iterator for Stream {
-    type Item = StreamItem;
+/// Server-sent events, one item after the other.
+pub(crate) struct Stream<T> {
+    lines: BufReader<Box<dyn Read + Send>>,
+    item: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Iterator for Stream<T> {
+    type Item = Result<T, Failure>;
 
     /// None when the host has stopped, or the connection is lost.
-    fn next(&mut self) -> Option<StreamItem> {
+    fn next(&mut self) -> Option<Result<T, Failure>> {
         next_item(&mut self.lines)
     }
 }
 
-fn next_item(lines: &mut impl BufRead) -> Option<StreamItem> {
+fn next_item<T: DeserializeOwned>(lines: &mut impl BufRead) -> Option<Result<T, Failure>> {
+    let mut named: Option<String> = None;
     loop {
         let mut line = String::new();
         if !matches!(lines.read_line(&mut line), Ok(read) if read > 0) {
             return None;
         }
+        if let Some(name) = line.strip_prefix("event:") {
+            named = Some(name.trim().to_owned());
+        }
         // Comments keep the connection alive; items are one line each.
-        let item = line.strip_prefix("data:").and_then(|data| serde_json::from_str(data.trim()).ok());
-        if item.is_some() {
-            return item;
+        let Some(data) = line.strip_prefix("data:").map(str::trim) else { continue };
+        match named.take() {
+            // A word of the host beside its items, such as that some were missed.
+            Some(name) if name != "message" => anstream::eprintln!("{}: {}", one_line(&name), one_line(data)),
+            _ => {
+                return Some(serde_json::from_str(data).map_err(|error| {
+                    Failure::new(format!("what the host sends is not understood: {error}"))
+                        .hint("is it of this version?")
+                }));
+            }
         }
     }
 }
@@ -236,10 +279,10 @@ fn next_item(lines: &mut impl BufRead) -> Option<StreamItem> {
 mod tests {
     use super::*;
     use crate::kind::tests::kind;
-    use std::path::Path;
+    use setpoint_runtime::views::StreamItem;
 
     fn server(server: Option<&str>, state: &Path) -> Result<String, String> {
-        let args = ServerArgs { server: server.map(str::to_owned), state: state.to_owned() };
+        let args = ServerArgs { server: server.map(str::to_owned), state: Some(state.to_owned()) };
         Client::find(&args).map(|client| client.server).map_err(|failure| failure.to_string())
     }
 
@@ -266,7 +309,7 @@ mod tests {
         // A port that nobody listens on any more.
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let url = format!("http://127.0.0.1:{port}");
-        let args = ServerArgs { server: Some(url.clone()), state: "none".into() };
+        let args = ServerArgs { server: Some(url.clone()), state: None };
         let failed = Client::find(&args).and_then(|client| client.kinds()).map(|_| ());
         assert_eq!(
             failed.map_err(|failure| (failure.to_string(), failure.exit)),
@@ -293,12 +336,20 @@ mod tests {
 
     #[test]
     fn a_stream_is_read_item_by_item_past_comments() {
-        let text = ":\n\ndata: {\"what\":\"row\",\"key\":\"local/core/A/-/a\"}\n\n: x\ndata: {\"what\":\"row\",\"key\":null}\n\n";
+        let text = ":\n\ndata: {\"what\":\"row\",\"key\":\"local/core/A/-/a\"}\n\n: x\ndata: {\"what\":\"row\",\"key\":null}\n\n\
+                    event: missed\ndata: 3\n\nevent: message\ndata: {\"what\":\"row\",\"key\":\"b\"}\n\n";
         let mut lines = BufReader::new(text.as_bytes());
         let mut keys = Vec::new();
-        while let Some(StreamItem::Row { key }) = next_item(&mut lines) {
+        while let Some(Ok(StreamItem::Row { key })) = next_item(&mut lines) {
             keys.push(key);
         }
-        assert_eq!(keys, [Some("local/core/A/-/a".to_owned()), None]);
+        assert_eq!(keys, [Some("local/core/A/-/a".to_owned()), None, Some("b".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_streamed_and_not_understood_is_an_error_and_not_left_out() {
+        let mut lines = BufReader::new("data: {\"what\":\"news\"}\n\n".as_bytes());
+        let item = next_item::<StreamItem>(&mut lines);
+        assert!(item.is_some_and(|item| item.is_err_and(|failure| failure.message.contains("not understood"))));
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn crds(args: &CrdsArgs) -> Result<(), Failure> {
     let wanted: Vec<&Crd> = match &args.kind {
         None => crds.iter().collect(),
         Some(word) => {
-            let rows: Vec<KindRow> = crds.iter().map(row).collect();
+            let rows: Vec<KindRow> = crds.iter().map(|crd| KindRow::of(crd, None, false)).collect();
             let kind = resolve(&rows, word)?;
             crds.iter().filter(|crd| crd.group == kind.group && crd.kind == kind.kind).collect()
         }
@@ -60,23 +60,8 @@ fn documents(crds: &[&Crd]) -> String {
     texts.join("---\n")
 }
 
-fn row(crd: &Crd) -> KindRow {
-    KindRow {
-        group: crd.group.clone(),
-        version: crd.version.clone(),
-        kind: crd.kind.clone(),
-        plural: crd.plural.clone(),
-        singular: crd.singular.clone(),
-        short_names: crd.short_names.clone(),
-        namespaced: crd.namespaced,
-        columns: Vec::new(),
-        plugin: None,
-        disabled: false,
-    }
-}
-
 /// The plugin files of a directory, as the host would load them, in order of names.
-fn files(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::io(dir, &error).hint("name the directory of .wasm files with --plugins DIR");
     let mut files = Vec::new();

@@ -5,29 +5,90 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde_json::Value;
 use setpoint_core::Key;
-use setpoint_runtime::views::{EventRow, ObjectView, ReconcileRow};
+use setpoint_runtime::http::HeldRow;
+use setpoint_runtime::views::{EventRow, KindRow, ObjectView, ReconcileRow};
 
 use crate::age;
-use crate::args::ObjectArgs;
-use crate::client::{Client, key_path};
+use crate::args::{Globals, ObjectArgs};
+use crate::client::{Client, key_path, segment};
 use crate::failure::Failure;
-use crate::get::{ready, state};
-use crate::kind::resolve;
+use crate::get::{ready, state as shown};
+use crate::kind::{resolve, split_object};
 use crate::output::{one_line, print};
 use crate::table::Table;
 use crate::yaml::to_yaml;
 
 /// Width of the names of fields, with their colon.
 const NAMES: usize = 18;
+/// Children of children are followed so far down.
+const DEPTH: usize = 8;
+/// So many of them are asked for.
+const ASKED: usize = 200;
+
+/// What is shown of an object beside the object.
+#[derive(Default)]
+struct Around {
+    /// Its children and theirs, each below its owner.
+    children: Vec<Descendant>,
+    /// Children of it whose deletion waits for a person, with the word that confirms it (rule B3).
+    held: Vec<(String, String)>,
+}
+
+struct Descendant {
+    depth: usize,
+    key: String,
+    /// As `get` shows it, if a plugin reconciles it.
+    state: Option<String>,
+}
 
 /// Shows one object.
-pub(crate) fn describe(args: &ObjectArgs) -> Result<(), Failure> {
-    let client = Client::find(&args.server)?;
+pub(crate) fn describe(args: &ObjectArgs, globals: &Globals) -> Result<(), Failure> {
+    let (word, name) = split_object(&args.kind, args.name.as_deref())?;
+    let client = Client::find(&globals.server)?;
     let kinds = client.kinds()?;
-    let kind = resolve(&kinds, &args.kind)?;
-    let view: ObjectView = client.get(&format!("/v1/objects/{}", key_path(kind, &args.place, &args.name)))?;
-    let cluster = args.place.cluster.as_deref().unwrap_or(setpoint_core::key::LOCAL);
-    print(&text(cluster, &view, Timestamp::now()))
+    let kind = resolve(&kinds, word)?;
+    let view: ObjectView = client.get(&format!("/v1/objects/{}", key_path(kind, &globals.place, name)))?;
+    let cluster = globals.place.cluster.as_deref().unwrap_or(setpoint_core::key::LOCAL);
+    let around = match &view.reconcile {
+        Some(row) => around(&client, &kinds, row)?,
+        None => Around::default(),
+    };
+    print(&text(cluster, &view, &around, Timestamp::now()))
+}
+
+fn around(client: &Client, kinds: &[KindRow], row: &ReconcileRow) -> Result<Around, Failure> {
+    let own = Key::new(&row.cluster, &row.group, &row.kind, row.namespace.as_deref(), &row.name).to_string();
+    let held: Vec<HeldRow> = client.get("/v1/held")?;
+    let held = held.into_iter().flat_map(|row| row.deletions.into_iter().map(move |held| (held, row.id.clone())));
+    let held = held.filter(|(held, _)| held.owner == own).map(|(held, id)| (held.child, id)).collect();
+    let mut children = Vec::new();
+    // The last one is the next to be shown, so that children stand below their owner.
+    let mut open: Vec<(usize, String)> = row.children.iter().rev().map(|child| (0, child.clone())).collect();
+    let mut asked = 0;
+    while let Some((depth, key)) = open.pop() {
+        let mut state = None;
+        if depth < DEPTH && asked < ASKED && is_reconciled(kinds, &key) {
+            asked += 1;
+            let path = key.split('/').map(segment).collect::<Vec<_>>().join("/");
+            match client.get::<ReconcileRow>(&format!("/v1/reconciles/{path}")) {
+                Ok(row) => {
+                    state = Some(shown(&row));
+                    open.extend(row.children.iter().rev().map(|child| (depth + 1, child.clone())));
+                }
+                // The host knows of no such object: it is still to be made, or on its way out.
+                Err(failure) if failure.code.is_some() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        children.push(Descendant { depth, key, state });
+    }
+    Ok(Around { children, held })
+}
+
+fn is_reconciled(kinds: &[KindRow], key: &str) -> bool {
+    Key::parse(key).is_some_and(|key| {
+        kinds.iter().any(|kind| *kind.group == *key.group && *kind.kind == *key.kind && kind.plugin.is_some())
+    })
 }
 
 fn field(text: &mut String, name: &str, value: &str) {
@@ -56,7 +117,7 @@ fn pairs(value: &Value) -> Vec<String> {
         .unwrap_or_default()
 }
 
-fn text(cluster: &str, view: &ObjectView, now: Timestamp) -> String {
+fn text(cluster: &str, view: &ObjectView, around: &Around, now: Timestamp) -> String {
     let mut text = String::new();
     metadata(&mut text, cluster, view);
     if let Some(row) = &view.reconcile {
@@ -77,7 +138,8 @@ fn text(cluster: &str, view: &ObjectView, now: Timestamp) -> String {
         }
     }
     if let Some(row) = &view.reconcile {
-        table(&mut text, "Children", &child_table(&row.children));
+        table(&mut text, "Children", &child_table(&around.children));
+        held(&mut text, &around.held);
         table(&mut text, "Runs", &run_table(row, now));
         if !row.problems.is_empty() {
             text.push_str("Problems:  the last good content is in use\n");
@@ -127,7 +189,7 @@ fn metadata(text: &mut String, cluster: &str, view: &ObjectView) {
 }
 
 fn reconciling(text: &mut String, row: &ReconcileRow, now: Timestamp) {
-    field(text, "State", &state(row));
+    field(text, "State", &shown(row));
     field(text, "Ready", ready(row));
     if let Some(reason) = &row.reason {
         field(text, "Reason", reason);
@@ -185,18 +247,44 @@ fn condition_table(conditions: &[Value], now: Timestamp) -> Table {
     table
 }
 
-fn child_table(children: &[String]) -> Table {
-    let mut table = Table::new(&["KIND", "NAMESPACE", "NAME"]);
+fn child_table(children: &[Descendant]) -> Table {
+    let states = children.iter().any(|child| child.state.is_some());
+    let mut header = vec!["KIND", "NAMESPACE", "NAME"];
+    header.extend(states.then_some("STATE"));
+    let mut table = Table::new(&header);
     for child in children {
-        match Key::parse(child) {
+        let branch = match child.depth {
+            0 => String::new(),
+            depth => format!("{}└─ ", "   ".repeat(depth - 1)),
+        };
+        let mut cells = match Key::parse(&child.key) {
             Some(key) => {
                 let namespace = key.namespace.as_deref().unwrap_or_default().to_owned();
-                table.row(vec![key.group_kind().to_string(), namespace, key.name.to_string()]);
+                vec![format!("{branch}{}", key.group_kind()), namespace, key.name.to_string()]
             }
-            None => table.row(vec![child.clone()]),
-        }
+            None => vec![format!("{branch}{}", child.key), String::new(), String::new()],
+        };
+        cells.extend(states.then(|| child.state.clone().unwrap_or_default()));
+        table.row(cells);
     }
     table
+}
+
+/// Deletions of children that wait; nothing is said if none do.
+fn held(text: &mut String, held: &[(String, String)]) {
+    let mut ids: Vec<&str> = held.iter().map(|(_, id)| id.as_str()).collect();
+    ids.dedup();
+    if ids.is_empty() {
+        return;
+    }
+    text.push_str("Held Deletions:\n");
+    for (child, _) in held {
+        let _ = writeln!(text, "  {}", one_line(child));
+    }
+    for id in ids {
+        let confirm = format!("setpoint confirm {}", one_line(id));
+        let _ = writeln!(text, "  to delete them and all others that this plugin waits with: {confirm}");
+    }
 }
 
 fn run_table(row: &ReconcileRow, now: Timestamp) -> Table {
@@ -277,8 +365,22 @@ mod tests {
             events: vec![event],
             file: Some("web.yaml".into()),
         };
+        let child = |depth, key: &str, state: Option<&str>| Descendant {
+            depth,
+            key: key.into(),
+            state: state.map(str::to_owned),
+        };
+        let around = Around {
+            children: vec![
+                child(0, "local/core/ConfigMap/default/web", None),
+                child(0, "local/a.io/App/default/x", Some("Synced")),
+                child(1, "local/a.io/Part/default/y", Some("Error")),
+                child(2, "local/core/ConfigMap/default/z", None),
+            ],
+            held: vec![("local/core/ConfigMap/default/old".into(), "config-bundle".into())],
+        };
         assert_eq!(
-            text("local", &view, now()),
+            text("local", &view, &around, now()),
             "Name:             web\n\
              Namespace:        default\n\
              Cluster:          local\n\
@@ -312,8 +414,14 @@ mod tests {
              \x20 TYPE    STATUS   REASON   AGE   MESSAGE\n\
              \x20 Ready   True     Ready    10m\n\
              Children:\n\
-             \x20 KIND        NAMESPACE   NAME\n\
-             \x20 ConfigMap   default     web\n\
+             \x20 KIND              NAMESPACE   NAME   STATE\n\
+             \x20 ConfigMap         default     web\n\
+             \x20 App.a.io          default     x      Synced\n\
+             \x20 └─ Part.a.io      default     y      Error\n\
+             \x20    └─ ConfigMap   default     z\n\
+             Held Deletions:\n\
+             \x20 local/core/ConfigMap/default/old\n\
+             \x20 to delete them and all others that this plugin waits with: setpoint confirm config-bundle\n\
              Runs:\n\
              \x20 AGE   LANE         WAITED   TOOK   WRITES   RESULT   CAUSES\n\
              \x20 60s   dependency   1ms      4ms    2        synced   dependency local/core/ConfigMap/default/a\n\
@@ -334,7 +442,7 @@ mod tests {
             file: None,
         };
         assert_eq!(
-            text("local", &view, now()),
+            text("local", &view, &Around::default(), now()),
             "Name:             a\n\
              Cluster:          local\n\
              Labels:           <none>\n\

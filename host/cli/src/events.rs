@@ -5,20 +5,21 @@ use setpoint_core::Key;
 use setpoint_runtime::views::{EventRow, Filter, StreamItem};
 
 use crate::age;
-use crate::args::{EventsArgs, Output};
-use crate::client::Client;
+use crate::args::{EventsArgs, Globals, Output};
+use crate::client::{Client, stopped};
 use crate::failure::Failure;
 use crate::get::document;
 use crate::output::print;
 use crate::table::Table;
 
 /// Shows events, oldest first.
-pub(crate) fn events(args: &EventsArgs) -> Result<(), Failure> {
-    let client = Client::find(&args.server)?;
+pub(crate) fn events(args: &EventsArgs, globals: &Globals) -> Result<(), Failure> {
+    let client = Client::find(&globals.server)?;
     // Before the list, so that no event falls between them.
-    let stream = if args.follow { Some(client.stream()?) } else { None };
+    let stream = if args.follow { Some(client.stream::<StreamItem>("/v1/events", &Filter::default())?) } else { None };
     let mut screen = Screen { output: args.output.output, widths: None };
-    let filter = Filter { namespace: args.namespace.clone(), ..Filter::default() };
+    let place = globals.place.clone();
+    let filter = Filter { cluster: place.cluster, namespace: place.namespace, ..Filter::default() };
     let mut rows: Vec<EventRow> = client.get_where("/v1/events", &filter)?;
     rows.sort_by(|a, b| a.last.cmp(&b.last));
     let Some(stream) = stream else {
@@ -33,18 +34,23 @@ pub(crate) fn events(args: &EventsArgs) -> Result<(), Failure> {
     };
     screen.show(&rows)?;
     for item in stream {
-        match item {
+        match item? {
             StreamItem::Event(row) if selects(&filter, &row) => screen.show(&[row])?,
             StreamItem::Event(_) | StreamItem::Row { key: Some(_) } => {}
             StreamItem::Row { key: None } => anstream::eprintln!("some events were missed: too many at a time"),
         }
     }
-    Err(Failure::new("the host has stopped").hint("start it again with `setpoint run`"))
+    Err(stopped())
 }
 
 fn selects(filter: &Filter, row: &EventRow) -> bool {
-    let namespace = |key: &Key| key.namespace.as_deref().map(str::to_owned);
-    filter.namespace.is_none() || Key::parse(&row.regarding).and_then(|key| namespace(&key)) == filter.namespace
+    let key = Key::parse(&row.regarding);
+    let (cluster, namespace) = match &key {
+        Some(key) => (Some(&*key.cluster), key.namespace.as_deref()),
+        None => (None, None),
+    };
+    (filter.cluster.is_none() || cluster == filter.cluster.as_deref())
+        && (filter.namespace.is_none() || namespace == filter.namespace.as_deref())
 }
 
 /// What is shown piece by piece.
@@ -161,5 +167,8 @@ mod tests {
         assert!(!selects(&filter, &event("local/a.io/K/b/x")));
         assert!(!selects(&filter, &event("local/a.io/K/-/x")));
         assert!(selects(&Filter::default(), &event("local/a.io/K/-/x")));
+        let filter = Filter { cluster: Some("hub".into()), ..Filter::default() };
+        assert!(selects(&filter, &event("hub/a.io/K/a/x")));
+        assert!(!selects(&filter, &event("local/a.io/K/a/x")));
     }
 }

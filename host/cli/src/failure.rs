@@ -18,6 +18,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What to do.
     pub(crate) hint: Option<String>,
+    /// The word for it that `setpoint explain` takes, if the host gave one.
+    pub(crate) code: Option<String>,
     /// Exit code: 1 failed, 2 wrong usage.
     pub(crate) exit: u8,
 }
@@ -25,7 +27,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// It failed.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: FAILED }
+        Self { message: message.into(), hint: None, code: None, exit: FAILED }
     }
 
     /// The command was used wrongly.
@@ -41,6 +43,11 @@ impl Failure {
     /// Whoever reads our output has enough of it, such as `head`. That is no error to speak of.
     pub(crate) fn broken_pipe() -> Self {
         Self { exit: BROKEN_PIPE, ..Self::new("") }
+    }
+
+    /// All has been said already; only the exit code is left to say.
+    pub(crate) fn silent() -> Self {
+        Self::new("")
     }
 
     /// The same with what to do.
@@ -60,17 +67,43 @@ impl Failure {
         if let Some(hint) = &self.hint {
             anstream::eprintln!("{cyan}hint:{cyan:#} {hint}");
         }
+        if let Some(code) = &self.code {
+            anstream::eprintln!("{}", explained(code));
+        }
     }
+}
+
+/// How to know more.
+fn explained(code: &str) -> String {
+    format!("({code}; setpoint explain {code})")
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        match &self.code {
+            Some(code) => write!(f, "\n{}", explained(code)),
             None => Ok(()),
         }
     }
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_with_a_code_says_last_how_to_know_more() {
+        let failure = Failure { code: Some("not_found".into()), ..Failure::new("there is no a").hint("look for b") };
+        assert_eq!(
+            failure.to_string(),
+            "error: there is no a\nhint: look for b\n(not_found; setpoint explain not_found)"
+        );
+        assert_eq!(Failure::new("x").to_string(), "error: x");
+    }
+}

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use setpoint_runtime::http::HeldRow;
+use setpoint_core::key::split_api_version;
 use setpoint_runtime::views::{FileRow, Filter, KindRow, ObjectView, ReconcileRow};
 
 use crate::age;
-use crate::args::{GetArgs, Output};
+use crate::args::{GetArgs, Globals, Output, PlaceArgs};
 use crate::client::{Client, DEFAULT_NAMESPACE, group, key_path};
 use crate::failure::Failure;
-use crate::kind::resolve;
+use crate::held;
+use crate::kind::{resolve, split};
 use crate::output::{json_text, list, print, yaml_text};
 use crate::table::Table;
 use crate::watch;
@@ -19,67 +20,100 @@ use crate::watch;
 /// Columns that every table of reconciled objects has; a kind's own of these names are left out.
 const OURS: [&str; 4] = ["NAME", "STATE", "READY", "AGE"];
 
-/// Shows objects.
-pub(crate) fn get(args: &GetArgs) -> Result<(), Failure> {
-    let client = Client::find(&args.server)?;
-    match args.kind.as_deref() {
-        Some("held") => held(&client, args),
-        Some(word) => {
-            let kinds = client.kinds()?;
-            let kind = resolve(&kinds, word)?;
-            match args.watch {
-                true => watch::watch(&client, args, kind),
-                false => of_kind(&client, args, kind),
-            }
+/// What was asked for, beside the kinds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) args: &'a GetArgs,
+    pub(crate) place: &'a PlaceArgs,
+    /// One object.
+    pub(crate) name: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// Which objects of a kind are asked for.
+    pub(crate) fn filter(&self, kind: &KindRow) -> Filter {
+        let filter = of_kind_in(kind, self.name, self.place, self.args.all_namespaces);
+        Filter { labels: self.args.selector.clone(), ..filter }
+    }
+
+    /// How a table of a kind is drawn that stands alone.
+    pub(crate) fn style(&self, kind: &KindRow) -> Style {
+        Style {
+            wide: self.args.output.output == Output::Wide,
+            namespace: self.args.all_namespaces && kind.namespaced,
+            full_name: false,
         }
-        None if args.watch => Err(Failure::usage("--watch needs a KIND").hint("such as `setpoint get KIND --watch`")),
-        None => everything(&client, args),
+    }
+
+    fn documents(&self) -> bool {
+        matches!(self.args.output.output, Output::Json | Output::Yaml)
     }
 }
 
-/// Which objects of a kind are asked for. As kubectl does: of the default namespace unless told otherwise.
-pub(crate) fn filter(args: &GetArgs, kind: &KindRow) -> Filter {
-    let namespace = match (args.all_namespaces, kind.namespaced) {
-        (false, true) => Some(args.place.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())),
+/// Objects of a kind, as kubectl chooses them: of the default namespace unless told otherwise.
+pub(crate) fn of_kind_in(kind: &KindRow, name: Option<&str>, place: &PlaceArgs, all_namespaces: bool) -> Filter {
+    let namespace = match (all_namespaces, kind.namespaced) {
+        (false, true) => Some(place.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())),
         _ => None,
     };
     Filter {
-        cluster: args.place.cluster.clone(),
+        cluster: place.cluster.clone(),
         group: Some(group(kind).to_owned()),
         kind: Some(kind.kind.clone()),
         namespace,
-        name: args.name.clone(),
+        name: name.map(str::to_owned),
         ..Filter::default()
     }
 }
 
-fn of_kind(client: &Client, args: &GetArgs, kind: &KindRow) -> Result<(), Failure> {
-    let filter = filter(args, kind);
-    if matches!(args.output.output, Output::Json | Output::Yaml) {
-        let value = match &args.name {
-            Some(name) => client.get::<ObjectView>(&object_path(args, kind, name))?.object,
+/// Shows objects.
+pub(crate) fn get(args: &GetArgs, globals: &Globals) -> Result<(), Failure> {
+    let words = args.kind.iter().flat_map(|words| words.split(','));
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let mut asked = Asked { args, place: &globals.place, name: args.name.as_deref() };
+    let client = Client::find(&globals.server)?;
+    match words.as_slice() {
+        [] if args.watch => Err(Failure::usage("--watch needs a KIND").hint("such as `setpoint get KIND --watch`")),
+        [] => everything(&client, &asked),
+        ["held"] => held::held(&client, args.output.output),
+        [word] => {
+            let (word, name) = split(word, asked.name)?;
+            if name.is_some() && args.all_namespaces {
+                return Err(Failure::usage("one object is not looked for in all namespaces").hint("write -n NAMESPACE"));
+            }
+            asked.name = name;
+            let kinds = client.kinds()?;
+            let kind = resolve(&kinds, word)?;
+            match args.watch {
+                true => watch::watch(&client, &asked, kind),
+                false => of_kind(&client, &asked, kind),
+            }
+        }
+        _ if args.watch => Err(Failure::usage("--watch takes one KIND")),
+        several => {
+            let kinds = client.kinds()?;
+            let wanted = several.iter().map(|word| resolve(&kinds, word)).collect::<Result<Vec<_>, _>>()?;
+            of_kinds(&client, &asked, &wanted)
+        }
+    }
+}
+
+fn of_kind(client: &Client, asked: &Asked<'_>, kind: &KindRow) -> Result<(), Failure> {
+    let filter = asked.filter(kind);
+    if asked.documents() {
+        let value = match asked.name {
+            Some(name) => client.get::<ObjectView>(&object_path(asked, kind, name))?.object,
             None => list(client.get_where("/v1/objects", &filter)?),
         };
-        return print(&document(&value, args.output.output)?);
+        return print(&document(&value, asked.args.output.output)?);
     }
-    let style = Style {
-        wide: args.output.output == Output::Wide,
-        namespace: args.all_namespaces && kind.namespaced,
-        full_name: false,
-    };
-    let rows: Vec<ReconcileRow> = client.get_where("/v1/reconciles", &filter)?;
-    let text = if rows.is_empty() {
-        let objects: Vec<Value> = client.get_where("/v1/objects", &filter)?;
-        object_table(&objects, style, Timestamp::now()).render()
-    } else {
-        row_table(Some(kind), &rows, style, Timestamp::now()).render()
-    };
+    let text = table_of(client, kind, &filter, asked.style(kind))?;
     if !text.is_empty() {
         return print(&text);
     }
-    match (&args.name, &filter.namespace) {
+    match (asked.name, &filter.namespace) {
         // The host says whether it is the object that is missing.
-        (Some(name), _) => client.get::<ObjectView>(&object_path(args, kind, name)).map(|_| ()),
+        (Some(name), _) => client.get::<ObjectView>(&object_path(asked, kind, name)).map(|_| ()),
         (None, Some(namespace)) => {
             anstream::eprintln!("No resources found in {namespace} namespace.");
             Ok(())
@@ -91,8 +125,40 @@ fn of_kind(client: &Client, args: &GetArgs, kind: &KindRow) -> Result<(), Failur
     }
 }
 
-fn object_path(args: &GetArgs, kind: &KindRow, name: &str) -> String {
-    format!("/v1/objects/{}", key_path(kind, &args.place, name))
+/// Several kinds below each other, as kubectl shows them.
+fn of_kinds(client: &Client, asked: &Asked<'_>, kinds: &[&KindRow]) -> Result<(), Failure> {
+    if asked.documents() {
+        let mut objects: Vec<Value> = Vec::new();
+        for kind in kinds {
+            objects.extend(client.get_where::<Vec<Value>>("/v1/objects", &asked.filter(kind))?);
+        }
+        return print(&document(&list(objects), asked.args.output.output)?);
+    }
+    let mut tables = Vec::new();
+    for kind in kinds {
+        let style = Style { full_name: true, ..asked.style(kind) };
+        tables.push(table_of(client, kind, &asked.filter(kind), style)?);
+    }
+    tables.retain(|table| !table.is_empty());
+    if tables.is_empty() {
+        anstream::eprintln!("No resources found");
+        return Ok(());
+    }
+    print(&tables.join("\n"))
+}
+
+/// The table of a kind; nothing if there are no objects.
+fn table_of(client: &Client, kind: &KindRow, filter: &Filter, style: Style) -> Result<String, Failure> {
+    let rows: Vec<ReconcileRow> = client.get_where("/v1/reconciles", filter)?;
+    if !rows.is_empty() {
+        return Ok(row_table(Some(kind), &rows, style, Timestamp::now()).render());
+    }
+    let objects: Vec<Value> = client.get_where("/v1/objects", filter)?;
+    Ok(object_table(&objects, style, Timestamp::now()).render())
+}
+
+fn object_path(asked: &Asked<'_>, kind: &KindRow, name: &str) -> String {
+    format!("/v1/objects/{}", key_path(kind, asked.place, name))
 }
 
 /// A value in one of the formats for programs.
@@ -101,12 +167,17 @@ pub(crate) fn document(value: &impl serde::Serialize, output: Output) -> Result<
 }
 
 /// All reconciled objects by kind, then what is wrong with files.
-fn everything(client: &Client, args: &GetArgs) -> Result<(), Failure> {
-    let filter =
-        Filter { cluster: args.place.cluster.clone(), namespace: args.place.namespace.clone(), ..Filter::default() };
+fn everything(client: &Client, asked: &Asked<'_>) -> Result<(), Failure> {
+    let Asked { args, place, .. } = asked;
+    let filter = Filter {
+        cluster: place.cluster.clone(),
+        namespace: place.namespace.clone().filter(|_| !args.all_namespaces),
+        labels: args.selector.clone(),
+        ..Filter::default()
+    };
     let kinds = client.kinds()?;
     let rows: Vec<ReconcileRow> = client.get_where("/v1/reconciles", &filter)?;
-    if matches!(args.output.output, Output::Json | Output::Yaml) {
+    if asked.documents() {
         let objects: Vec<Value> = client.get_where("/v1/objects", &filter)?;
         let reconciled = |object: &Value| {
             let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
@@ -247,6 +318,17 @@ fn cell(value: &Value, format: &str, now: Timestamp) -> String {
 pub(crate) fn object_table(objects: &[Value], style: Style, now: Timestamp) -> Table {
     let text = |object: &Value, field: &str| object["metadata"][field].as_str().map(str::to_owned);
     let size = |object: &Value, field: &str| object[field].as_object().map(serde_json::Map::len);
+    let name = |object: &Value| {
+        let name = text(object, "name").unwrap_or_default();
+        if !style.full_name {
+            return name;
+        }
+        let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+        match object["apiVersion"].as_str().map(split_api_version) {
+            Some((group, _)) if !group.is_empty() => format!("{kind}.{group}/{name}"),
+            _ => format!("{kind}/{name}"),
+        }
+    };
     // ConfigMaps and Secrets say how much is in them.
     let data = objects.iter().any(|object| matches!(object["kind"].as_str(), Some("ConfigMap" | "Secret")));
     let mut header = Vec::new();
@@ -258,7 +340,7 @@ pub(crate) fn object_table(objects: &[Value], style: Style, now: Timestamp) -> T
     for object in objects {
         let mut cells = Vec::new();
         cells.extend(style.namespace.then(|| text(object, "namespace").unwrap_or_default()));
-        cells.push(text(object, "name").unwrap_or_default());
+        cells.push(name(object));
         let entries = ["data", "binaryData"].iter().filter_map(|field| size(object, field)).sum::<usize>();
         cells.extend(data.then(|| entries.to_string()));
         cells.push(age::since(text(object, "creationTimestamp").as_deref(), now));
@@ -267,37 +349,11 @@ pub(crate) fn object_table(objects: &[Value], style: Style, now: Timestamp) -> T
     table
 }
 
-/// Deletions that wait for a person (rule B3).
-fn held(client: &Client, args: &GetArgs) -> Result<(), Failure> {
-    let rows: Vec<HeldRow> = client.get("/v1/held")?;
-    if matches!(args.output.output, Output::Json | Output::Yaml) {
-        return print(&document(&rows, args.output.output)?);
-    }
-    if rows.is_empty() {
-        anstream::eprintln!("Nothing is held.");
-        return Ok(());
-    }
-    print(&held_text(&rows))
-}
-
-fn held_text(rows: &[HeldRow]) -> String {
-    let mut table = Table::new(&["PLUGIN", "OWNER", "WOULD DELETE"]);
-    for row in rows {
-        for deletion in &row.deletions {
-            table.row(vec![row.plugin.clone(), deletion.owner.clone(), deletion.child.clone()]);
-        }
-    }
-    let confirm: Vec<String> =
-        rows.iter().map(|row| format!("to delete them: setpoint confirm {}\n", row.id)).collect();
-    format!("{}\n{}", table.render(), confirm.concat())
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::kind::tests::kind;
     use serde_json::json;
-    use setpoint_runtime::http::HeldDeletion;
 
     pub(crate) fn now() -> Timestamp {
         // 2026-01-01T00:10:00Z
@@ -431,21 +487,14 @@ pub(crate) mod tests {
         );
         let style = Style { namespace: true, ..NARROW };
         assert_eq!(
-            object_table(&[map], style, now()).render(),
+            object_table(std::slice::from_ref(&map), style, now()).render(),
             "NAMESPACE   NAME   DATA   AGE\nn           a      2      10m\n"
         );
-    }
-
-    #[test]
-    fn held_deletions_are_shown_with_the_command_that_confirms_them() {
-        let deletion =
-            HeldDeletion { owner: "local/a.io/K/default/o".into(), child: "local/core/ConfigMap/default/c".into() };
-        let rows = [HeldRow { id: "k".into(), plugin: "k".into(), deletions: vec![deletion] }];
+        let zone = json!({"apiVersion": "a.io/v1", "kind": "Zone", "metadata": {"name": "z"}});
+        let style = Style { full_name: true, ..NARROW };
         assert_eq!(
-            held_text(&rows),
-            "PLUGIN   OWNER                    WOULD DELETE\n\
-             k        local/a.io/K/default/o   local/core/ConfigMap/default/c\n\
-             \nto delete them: setpoint confirm k\n"
+            object_table(&[map, zone], style, now()).render(),
+            "NAME          DATA   AGE\nconfigmap/a   2      10m\nzone.a.io/z   0      <unknown>\n"
         );
     }
 }

@@ -39,6 +39,31 @@ pub(crate) fn resolve<'k>(kinds: &'k [KindRow], word: &str) -> Result<&'k KindRo
     }
 }
 
+/// The kind and the name that `KIND`, `KIND NAME` or `KIND/NAME` mean.
+///
+/// # Errors
+/// It means two names, or none where a slash announces one.
+pub(crate) fn split<'a>(word: &'a str, name: Option<&'a str>) -> Result<(&'a str, Option<&'a str>), Failure> {
+    match (word.split_once('/'), name) {
+        (None, name) => Ok((word, name)),
+        (Some((kind, name)), None) if !kind.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((kind, Some(name)))
+        }
+        (Some(_), None) => Err(Failure::usage(format!("{word:?} is not KIND/NAME")).hint("such as configmap/web")),
+        (Some(_), Some(name)) => Err(Failure::usage(format!("{word:?} has a name, and {name:?} is another"))
+            .hint("write KIND NAME or KIND/NAME")),
+    }
+}
+
+/// The same where a name is needed.
+pub(crate) fn split_object<'a>(word: &'a str, name: Option<&'a str>) -> Result<(&'a str, &'a str), Failure> {
+    match split(word, name)? {
+        (kind, Some(name)) => Ok((kind, name)),
+        (kind, None) => Err(Failure::usage("the name of the object is missing")
+            .hint(format!("write {kind} NAME or {kind}/NAME; `setpoint get {kind}` shows the names"))),
+    }
+}
+
 fn near(kinds: &[KindRow], word: &str) -> String {
     let known: Vec<String> = kinds.iter().map(display).collect();
     let known = if known.is_empty() { "none are known".to_owned() } else { format!("known are {}", known.join(", ")) };
@@ -96,6 +121,19 @@ pub(crate) mod tests {
             assert_eq!(resolve(&kinds, word).map(|kind| kind.kind.as_str()), Ok("ConfigBundle"), "{word}");
         }
         assert_eq!(resolve(&kinds, "backend.b.io").map(|kind| kind.group.as_str()), Ok("b.io"));
+    }
+
+    #[test]
+    fn an_object_is_named_by_two_words_or_by_one_with_a_slash() {
+        assert_eq!(split("cb", None), Ok(("cb", None)));
+        assert_eq!(split("cb", Some("a")), Ok(("cb", Some("a"))));
+        assert_eq!(split("cb.a.io/web", None), Ok(("cb.a.io", Some("web"))));
+        assert_eq!(split_object("cb/web", None), Ok(("cb", "web")));
+        for (word, name) in [("cb/", None), ("/a", None), ("a/b/c", None), ("cb/a", Some("b"))] {
+            assert_eq!(split(word, name).map_err(|failure| failure.exit), Err(2), "{word}");
+        }
+        let missing = split_object("cb", None).map_err(|failure| failure.to_string());
+        assert!(missing.is_err_and(|text| text.contains("write cb NAME or cb/NAME")));
     }
 
     #[test]

@@ -6,11 +6,15 @@
 //! | how is a host run | [`run`] |
 //! | where is the running host, and what does it answer | [`client`] |
 //! | which kind is meant by a word | [`kind`] |
-//! | what is shown | [`get`], [`watch`], [`describe`], [`events`], [`plugins`] |
-//! | what is changed | [`act`] |
-//! | what works without a host | [`crds`], [`plugin`] |
-//! | how does it look | [`table`], [`age`], [`yaml`], [`output`] |
-//! | what is said when it fails | [`failure`] |
+//! | what is there | [`get`], [`held`], [`watch`], [`describe`], [`plugins`] |
+//! | what happens, and why | [`why`], [`events`], [`logs`], [`top`] |
+//! | what would happen | [`plan`] |
+//! | what is kept of calls, and what became of it | [`record`], [`replay`] |
+//! | what is changed | [`act`], [`release`] |
+//! | what works without a host | [`crds`], [`plugin`], [`validate`], [`replay`], [`repair`], [`completion`] |
+//! | what does it mean | [`explain`], [`docs`] |
+//! | how does it look | [`table`], [`diff`], [`age`], [`yaml`], [`output`] |
+//! | what is said when it fails or is interrupted | [`failure`], [`signals`] |
 
 #![forbid(unsafe_code)]
 
@@ -18,25 +22,41 @@ mod act;
 mod age;
 mod args;
 mod client;
+mod completion;
 mod crds;
 mod describe;
+mod diff;
+mod docs;
 mod events;
+mod explain;
 mod failure;
 mod get;
+mod held;
 mod kind;
+mod logs;
 mod output;
+mod plan;
 mod plugin;
 mod plugins;
+mod record;
+mod release;
+mod repair;
+mod replay;
 mod run;
+mod signals;
 mod table;
+mod top;
+mod validate;
 mod watch;
+mod why;
 mod yaml;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Globals};
+use failure::Failure;
 
 /// Objects are made on one thread and dropped on another, thousands of small pieces each: the
 /// system's allocator spends a quarter of a start of 10 000 files on it.
@@ -46,27 +66,43 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Ends the process itself after --help and on wrong usage, the latter with 2.
     let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Run(args) => run::run(args),
-        Command::Plugin(command) => plugin::run(command),
-        Command::Plugins(args) => plugins::plugins(&args),
-        Command::Get(args) => get::get(&args),
-        Command::Describe(args) => describe::describe(&args),
-        Command::Trigger(args) => act::on_object(&args, "trigger"),
-        Command::Pause(args) => act::on_object(&args, "pause"),
-        Command::Resume(args) => act::on_object(&args, "resume"),
-        Command::Delete(args) => act::delete(&args),
-        Command::Enable(args) => act::on_kind(&args, "enable"),
-        Command::Disable(args) => act::on_kind(&args, "disable"),
-        Command::Confirm(args) => act::confirm(&args),
-        Command::Events(args) => events::events(&args),
-        Command::Crds(args) => crds::crds(&args),
-    };
+    let result = cli.resolved().and_then(|(command, globals)| run(command, globals));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.tell();
             ExitCode::from(failure.exit)
         }
+    }
+}
+
+fn run(command: Command, globals: Globals) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run::run(args, globals.server),
+        Command::Plugin(command) => plugin::run(command, &globals),
+        Command::Plugins(args) => plugins::plugins(&args, &globals),
+        Command::Get(args) => get::get(&args, &globals),
+        Command::Describe(args) => describe::describe(&args, &globals),
+        Command::Why(args) => why::why(&args, &globals),
+        Command::Logs(args) => logs::logs(&args, &globals),
+        Command::Events(args) => events::events(&args, &globals),
+        Command::Top(args) => top::top(&args, &globals),
+        Command::Plan(args) => plan::plan(&args, &globals),
+        Command::Record(args) => record::record(&args, &globals),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Trigger(args) => act::on_object(&args, &globals, "trigger"),
+        Command::Pause(args) => act::on_object(&args, &globals, "pause"),
+        Command::Resume(args) => act::on_object(&args, &globals, "resume"),
+        Command::Delete(args) => act::delete(&args, &globals),
+        Command::Enable(args) => act::on_kind(&args, &globals, "enable"),
+        Command::Disable(args) => act::on_kind(&args, &globals, "disable"),
+        Command::Confirm(args) => act::confirm(&args, &globals),
+        Command::Release(args) => release::release(&args, &globals),
+        Command::Validate(args) => validate::validate(&args),
+        Command::Crds(args) => crds::crds(&args),
+        Command::Repair => repair::repair(&globals.server),
+        Command::Completion(args) => completion::completion(&args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Docs(args) => docs::docs(&args),
     }
 }

@@ -11,10 +11,20 @@ use crate::yaml;
 /// Writes a text to stdout at once.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| unwritten(&error))
+}
+
+/// Writes a text with colours to stdout; they are left out where nobody sees them.
+pub(crate) fn print_coloured(text: &str) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| unwritten(&error))
+}
+
+fn unwritten(error: &std::io::Error) -> Failure {
+    match error.kind() {
         ErrorKind::BrokenPipe => Failure::broken_pipe(),
         _ => Failure::new(format!("stdout: {error}")),
-    })
+    }
 }
 
 /// A value as indented JSON, with a line break at the end.

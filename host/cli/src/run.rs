@@ -6,33 +6,32 @@ use std::time::Duration;
 use setpoint_runtime::{Host, HostOptions};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{LogFormat, Mode, RunArgs};
+use crate::args::{LogFormat, Mode, RunArgs, ServerArgs};
 use crate::failure::Failure;
 use crate::output::print;
+use crate::signals::{INTERRUPTED, Signals};
 
-/// Exit code of a process that an interrupt ended, as shells report it.
-const INTERRUPTED: i32 = 130;
 /// Threads that compile or write when the host could not start have so long to end.
 const LEFT_OVER: Duration = Duration::from_secs(1);
 
 /// Runs a host until SIGINT or SIGTERM. A second signal ends the process at once.
-pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: RunArgs, server: ServerArgs) -> Result<(), Failure> {
     check_mode(args.mode, std::env::var_os("KUBERNETES_SERVICE_HOST").is_some())?;
     start_logging(args.log_format, &args.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("threads cannot be started: {error}")))?;
-    let result = runtime.block_on(until_signal(options(args)));
+    let result = runtime.block_on(until_signal(options(args, server)));
     runtime.shutdown_timeout(LEFT_OVER);
     result
 }
 
-fn options(args: RunArgs) -> HostOptions {
+fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
     HostOptions {
         plugins: args.plugins,
         resources: args.resources,
-        state: args.state,
+        state: server.state,
         config: args.config,
         listen: args.listen,
         health_listen: args.health_listen,
@@ -66,7 +65,7 @@ fn start_logging(format: LogFormat, level: &str) -> Result<(), Failure> {
 
 async fn until_signal(options: HostOptions) -> Result<(), Failure> {
     // From before the start on: a signal then is no different from one later.
-    let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals cannot be caught: {error}")))?;
+    let mut signals = Signals::new()?;
     let host = tokio::select! {
         host = Host::start(options) => host.map_err(|error| Failure::new(error.to_string()))?,
         () = signals.next() => return Ok(()),
@@ -79,44 +78,7 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
     anstream::eprintln!("stopping; interrupt again to stop at once");
     tokio::select! {
         () = host.shutdown() => Ok(()),
-        () = signals.next() => std::process::exit(INTERRUPTED),
-    }
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        () = signals.next() => std::process::exit(i32::from(INTERRUPTED)),
     }
 }
 

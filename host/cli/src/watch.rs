@@ -7,23 +7,23 @@ use serde_json::Value;
 use setpoint_core::Key;
 use setpoint_runtime::views::{Filter, KindRow, ObjectView, ReconcileRow, StreamItem};
 
-use crate::args::{GetArgs, Output};
-use crate::client::{Client, segment};
+use crate::args::Output;
+use crate::client::{Client, segment, stopped};
 use crate::failure::Failure;
-use crate::get::{Style, document, filter, row_table};
+use crate::get::{Asked, Style, document, row_table};
 use crate::output::print;
 use crate::table::Table;
 
 /// Shows the objects of a kind, then each one again that changes. Ends with an error when the host
 /// stops.
-pub(crate) fn watch(client: &Client, args: &GetArgs, kind: &KindRow) -> Result<(), Failure> {
-    let filter = filter(args, kind);
+pub(crate) fn watch(client: &Client, asked: &Asked<'_>, kind: &KindRow) -> Result<(), Failure> {
+    let filter = asked.filter(kind);
     // Before the first list, so that no change falls between them.
-    let stream = client.stream()?;
-    let mut shown = Shown::new(kind, args);
+    let stream = client.stream::<StreamItem>("/v1/events", &Filter::default())?;
+    let mut shown = Shown::new(kind, asked);
     shown.all(client, &filter)?;
     for item in stream {
-        match item {
+        match item? {
             StreamItem::Row { key: None } => shown.all(client, &filter)?,
             StreamItem::Row { key: Some(text) } => {
                 if let Some(key) = Key::parse(&text).filter(|key| selects(&filter, kind, key)) {
@@ -33,7 +33,7 @@ pub(crate) fn watch(client: &Client, args: &GetArgs, kind: &KindRow) -> Result<(
             StreamItem::Event(_) => {}
         }
     }
-    Err(Failure::new("the host has stopped").hint("start it again with `setpoint run`"))
+    Err(stopped())
 }
 
 fn selects(filter: &Filter, kind: &KindRow, key: &Key) -> bool {
@@ -57,11 +57,8 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(kind: &'a KindRow, args: &GetArgs) -> Self {
-        let output = args.output.output;
-        let style =
-            Style { wide: output == Output::Wide, namespace: args.all_namespaces && kind.namespaced, full_name: false };
-        Self { kind, output, style, last: HashMap::new(), header: false, widths: None }
+    fn new(kind: &'a KindRow, asked: &Asked<'_>) -> Self {
+        Self { kind, output: asked.args.output.output, style: asked.style(kind), last: HashMap::new(), header: false, widths: None }
     }
 
     fn documents(&self) -> bool {
@@ -174,21 +171,21 @@ fn key_text(row: &ReconcileRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, Command, GetArgs, Globals};
     use crate::get::tests::{bundle, row};
     use clap::Parser;
 
-    fn args(words: &[&str]) -> Result<GetArgs, String> {
+    fn args(words: &[&str]) -> Result<(GetArgs, Globals), String> {
         match Cli::try_parse_from(["setpoint", "get"].iter().chain(words)) {
-            Ok(Cli { command: Command::Get(args) }) => Ok(args),
+            Ok(Cli { command: Command::Get(args), globals, .. }) => Ok((args, globals)),
             other => Err(format!("{other:?}")),
         }
     }
 
     #[test]
     fn only_what_looks_different_is_shown_again() -> Result<(), String> {
-        let (kind, args) = (bundle(), args(&["cb", "--watch"])?);
-        let mut shown = Shown::new(&kind, &args);
+        let (kind, (args, globals)) = (bundle(), args(&["cb", "--watch"])?);
+        let mut shown = Shown::new(&kind, &Asked { args: &args, place: &globals.place, name: None });
         assert!(shown.note(&row("a", "Pending")));
         assert!(!shown.note(&row("a", "Pending")));
         assert!(!shown.note(&ReconcileRow { next_reconcile_time: None, ..row("a", "Pending") }));
@@ -202,8 +199,9 @@ mod tests {
 
     #[test]
     fn changes_of_other_objects_are_left_out() -> Result<(), String> {
-        let (kind, args) = (bundle(), args(&["cb", "--watch", "-n", "a"])?);
-        let filter = filter(&args, &kind);
+        let (kind, (args, globals)) = (bundle(), args(&["cb", "--watch", "-n", "a", "-l", "x=y"])?);
+        let filter = Asked { args: &args, place: &globals.place, name: None }.filter(&kind);
+        assert_eq!(filter.labels.as_deref(), Some("x=y"));
         let key = |group: &str, namespace: &str| Key::new("local", group, "ConfigBundle", Some(namespace), "x");
         assert!(selects(&filter, &kind, &key("examples.setpoint.dev", "a")));
         assert!(!selects(&filter, &kind, &key("examples.setpoint.dev", "b")));

@@ -119,9 +119,21 @@ impl Cache {
                 _ => Seen::Present(object.clone()),
             };
         }
-        match self.state(&self.keys.key(id).source()) {
+        self.unseen(&self.keys.key(id).source())
+    }
+
+    /// What a read of a key finds that need not have an id.
+    pub fn seen_by_key(&self, key: &Key) -> Seen {
+        match self.keys.find(key) {
+            Some(id) => self.seen(id),
+            None => self.unseen(&key.source()),
+        }
+    }
+
+    fn unseen(&self, source: &Source) -> Seen {
+        match self.state(source) {
             SourceState::Synced => Seen::Absent,
-            SourceState::Syncing => Seen::Unknown(format!("{} is not synced yet", self.keys.key(id).source())),
+            SourceState::Syncing => Seen::Unknown(format!("{source} is not synced yet")),
             SourceState::Unknown(why) => Seen::Unknown(why),
         }
     }
@@ -132,6 +144,11 @@ impl Cache {
             Some(cache) => cache.state.clone(),
             None => SourceState::Unknown(format!("the kind {source} is not installed")),
         }
+    }
+
+    /// Whether a source was ever shown or said to be there. The state of one that was not is unknown.
+    pub fn has_heard_of(&self, source: &Source) -> bool {
+        self.sources.contains_key(source)
     }
 
     /// Sets the state of a source. Answers whether it differs from before.

@@ -153,7 +153,7 @@ fn limited(table: &mut Vec<Limited>, at: u32) -> &mut Limited {
 }
 
 impl Queue {
-    /// Sets how many keys of a plugin may run at a time; none: no limit.
+    /// Sets how many keys of a plugin may run at a time; none: no limit; 0: it is passed over.
     pub fn limit_plugin(&mut self, plugin: PluginId, limit: Option<u32>) {
         limited(&mut self.plugins, plugin.0).limit = limit;
         self.wake_pairs_of_plugin(plugin.0);
@@ -198,6 +198,27 @@ impl Queue {
         let aged = (self.picks + 1).is_multiple_of(AGEING);
         let key = if aged { self.oldest().or_else(|| self.turn()) } else { self.turn() }?;
         self.picks += 1;
+        self.take(key)
+    }
+
+    /// Takes a key of one plugin whatever the plugin's limit is, for a plugin that is passed over and is to
+    /// be tried: what failed comes last. None if none waits, or their clusters are at their limits.
+    pub fn pop_of(&mut self, plugin: PluginId) -> Option<Picked> {
+        const ORDER: [Lane; LANES] = [Lane::User, Lane::Dependency, Lane::First, Lane::Resync, Lane::Retry];
+        let pairs = &self.plugins.get(plugin.0 as usize)?.pairs;
+        let key = ORDER.into_iter().find_map(|lane| {
+            pairs
+                .iter()
+                .map(|id| &self.pairs[*id as usize])
+                .filter(|pair| !self.clusters[pair.cluster as usize].full())
+                .map(|pair| pair.flows[lane as usize].head)
+                .filter(|head| *head != NONE)
+                .min_by_key(|head| self.slots[*head as usize].number)
+        })?;
+        self.take(key)
+    }
+
+    fn take(&mut self, key: u32) -> Option<Picked> {
         let slot = self.slots[key as usize];
         let State::Queued(lane) = slot.state else { return None };
         self.unlink_flow(key, lane);

@@ -46,6 +46,26 @@ fn flows_of_a_lane_take_turns() {
 }
 
 #[test]
+fn a_plugin_that_is_passed_over_keeps_its_keys_and_can_be_tried_with_one() {
+    let (mut queue, other) = (Queue::default(), PluginId(1));
+    queue.limit_plugin(P, Some(0));
+    queue.add(KeyId(0), P, C, Lane::Retry, 0);
+    queue.add(KeyId(1), P, C, Lane::Resync, 0);
+    queue.add(KeyId(2), other, C, Lane::Resync, 0);
+    assert_eq!(drain(&mut queue), [2]);
+    assert_eq!(queue.pop_of(P).map(|picked| picked.key.0), Some(1), "what failed comes last");
+    assert_eq!(queue.pop(), None);
+    queue.done(KeyId(1));
+    assert_eq!(queue.pop_of(P).map(|picked| picked.key.0), Some(0));
+    queue.add(KeyId(1), P, C, Lane::User, 1);
+    queue.free_slot(KeyId(0));
+    assert_eq!(queue.pop(), None, "a call that ends does not wake it up");
+    queue.limit_plugin(P, Some(4));
+    assert_eq!(drain(&mut queue), [1]);
+    assert_eq!(queue.pop_of(P), None);
+}
+
+#[test]
 fn a_plugin_at_its_limit_is_passed_over_and_comes_back() {
     let mut queue = Queue::default();
     queue.limit_plugin(PluginId(0), Some(1));

@@ -635,7 +635,7 @@ mod tests {
             }],
             children: Some(vec![Child {
                 cluster: None,
-                object: "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"stringData\":{\"p\":\"child\"}}".into(),
+                object: "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"stringData\":{\"p\":\"hunter2\"}}".into(),
                 update: Update::Recreate,
             }]),
             events: vec![Event {
@@ -718,6 +718,6 @@ mod tests {
         assert_eq!(one, same);
         assert_ne!(one, other);
         let text = line(&one);
-        assert!(text.contains("hidden:") && !text.contains("aHVudGVy") && !text.contains("child"), "{text}");
+        assert!(text.contains("hidden:") && !text.contains("aHVudGVy") && !text.contains("hunter2"), "{text}");
     }
 }

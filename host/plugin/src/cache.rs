@@ -30,6 +30,19 @@ pub(crate) struct CodeCache {
     files: AtomicU64,
 }
 
+/// Code whose content was checked. It can be mapped as often as needed.
+pub(crate) struct Code {
+    file: File,
+    path: PathBuf,
+}
+
+impl Code {
+    /// Maps it. A mapping takes memory for what is used of it, and gives it back with the component.
+    pub(crate) fn map(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        deserialize(engine, &self.file, &self.path)
+    }
+}
+
 impl CodeCache {
     /// Opens the directory, makes it if it is not there, and makes it private.
     ///
@@ -40,11 +53,11 @@ impl CodeCache {
         Ok(Self { dir: dir.to_owned(), fingerprint: fingerprint(engine), max_bytes, files: AtomicU64::new(0) })
     }
 
-    /// The code of a component, if it is there and right.
-    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+    /// The code of a component, if it is there and right, and a first mapping of it.
+    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<(Component, Code)> {
         let path = self.path(digest, CODE);
         match self.try_load(engine, &path, digest) {
-            Ok(component) => Some(component),
+            Ok(loaded) => Some(loaded),
             Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {
                 None
             }
@@ -56,9 +69,10 @@ impl CodeCache {
         }
     }
 
-    fn try_load(&self, engine: &Engine, path: &Path, digest: &Digest) -> wasmtime::Result<Component> {
+    fn try_load(&self, engine: &Engine, path: &Path, digest: &Digest) -> wasmtime::Result<(Component, Code)> {
         let expected = fs::read_to_string(self.path(digest, CHECK))?;
         let mut file = File::open(path)?;
+        // Read, not mapped: what is read through a mapping stays in the memory of this process.
         let mut sha = Sha256::new();
         let mut buffer = vec![0; 128 * 1024];
         loop {
@@ -72,7 +86,8 @@ impl CodeCache {
         }
         // The age of an entry is that of its last use.
         let _ = file.set_modified(SystemTime::now());
-        deserialize(engine, &file, path)
+        let code = Code { file, path: path.to_owned() };
+        Ok((code.map(engine)?, code))
     }
 
     /// Keeps the code of a component. A cache that cannot be written only costs time at the next
@@ -251,7 +266,8 @@ mod tests {
         assert!(cache.load(&engine, &digest).is_none());
         cache.store(&digest, &component);
         let again = CodeCache::open(&dir.path().join("a/b"), &engine, u64::MAX).expect("a cache");
-        assert!(again.load(&engine, &digest).is_some());
+        let (_, code) = again.load(&engine, &digest).expect("it is there");
+        assert!(code.map(&engine).is_ok(), "as often as needed");
         assert!(again.load(&engine, &Digest::of(b"another")).is_none());
 
         let mut config = wasmtime::Config::new();

@@ -1,4 +1,4 @@
-//! One call of a plugin, from a fresh instance to its answer.
+//! One call of a plugin, from an instance, fresh or kept, to its answer.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ pub struct CallStats {
     pub wall: Duration,
     /// The part of `wall` in which it kept a thread busy.
     pub cpu: Duration,
-    /// The part of `wall` in which the instance was made.
+    /// The part of `wall` in which the instance was made; 0 if it was there (rule A13).
     pub instantiate: Duration,
     /// Calls of `get` and `list`.
     pub host_calls: u32,
@@ -66,24 +66,62 @@ pub struct CallStats {
     pub log_lines_dropped: u32,
 }
 
-/// Reconciles one object in a fresh instance, which is gone when this returns.
-pub(crate) async fn reconcile(engine: &Engine, pre: &ReconcilerPre<State>, state: State, request: &Request) -> Call {
+/// An instance that answered a call and can be called again. Dropping it gives its place in the pool back.
+pub(crate) struct Instance {
+    store: Store<State>,
+    exports: Reconciler,
+    calls: u32,
+}
+
+impl Instance {
+    /// The calls that it has answered.
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls
+    }
+}
+
+/// Reconciles one object in this instance, or in a fresh one. Answers the instance as well if it can be called again:
+/// after an outcome, and never when it trapped, was stopped or gave an answer that makes no sense.
+pub(crate) async fn reconcile(
+    engine: &Engine,
+    pre: &ReconcilerPre<State>,
+    kept: Option<Instance>,
+    state: State,
+    request: &Request,
+) -> (Call, Option<Instance>) {
     let (limits, meter) = (state.limits, state.meter.clone());
-    let mut store = open(engine, state);
     let causes = convert::causes(&request.causes);
+    let (mut store, exports, calls) = match kept {
+        Some(Instance { mut store, exports, calls }) => {
+            store.data_mut().renew(state);
+            (store, Some(exports), calls)
+        }
+        None => (open(engine, state), None, 0),
+    };
+    allow(&mut store);
     let answer = bounded(limits.wall, &meter, async {
-        let instance = instantiate(pre, &mut store).await?;
-        instance.setpoint_reconciler_guest().call_reconcile(&mut store, convert::request(request, &causes)).await
+        let exports = match exports {
+            Some(exports) => exports,
+            None => instantiate(pre, &mut store).await?,
+        };
+        let request = convert::request(request, &causes);
+        let answer = exports.setpoint_reconciler_guest().call_reconcile(&mut store, request).await?;
+        Ok::<_, wasmtime::Error>((answer, exports))
     })
     .await;
-    let state = store.data();
-    let result = match answer {
-        Ok(Ok(answer)) => {
-            outcome::check(&answer, &limits).and_then(|()| convert::outcome(answer).map_err(CallFailure::Invalid))
+    let (result, exports) = match answer {
+        Ok((Ok(answer), exports)) => {
+            let outcome =
+                outcome::check(&answer, &limits).and_then(|()| convert::outcome(answer).map_err(CallFailure::Invalid));
+            (outcome, Some(exports))
         }
-        Ok(Err(failure)) => Err(CallFailure::Plugin(convert::failure(failure))),
-        Err(stop) => Err(explain(&stop, state)),
+        Ok((Err(failure), _)) => (Err(CallFailure::Plugin(convert::failure(failure))), None),
+        Err(stop) => {
+            store.data().tell_printed();
+            (Err(explain(&stop, store.data())), None)
+        }
     };
+    let state = store.data_mut();
     let stats = CallStats {
         wall: state.world.started().elapsed(),
         cpu: meter.spent(),
@@ -92,7 +130,13 @@ pub(crate) async fn reconcile(engine: &Engine, pre: &ReconcilerPre<State>, state
         bytes_read: state.answers.bytes,
         log_lines_dropped: state.lines_dropped,
     };
-    Call { result, impure: state.world.impure, stats }
+    let call = Call { result, impure: state.world.impure, stats };
+    let reusable = call.result.is_ok() && state.reusable();
+    let again = exports.filter(|_| reusable).map(|exports| {
+        store.data_mut().rest();
+        Instance { store, exports, calls: calls.saturating_add(1) }
+    });
+    (call, again)
 }
 
 /// Asks a plugin what it is, in a throw-away instance.
@@ -103,6 +147,7 @@ pub(crate) async fn describe(
 ) -> Result<types::Description, CallFailure> {
     let (wall, meter) = (state.limits.wall, state.meter.clone());
     let mut store = open(engine, state);
+    allow(&mut store);
     let answer = bounded(wall, &meter, async {
         let instance = instantiate(pre, &mut store).await?;
         instance.setpoint_reconciler_guest().call_describe(&mut store).await
@@ -112,14 +157,19 @@ pub(crate) async fn describe(
 }
 
 fn open(engine: &Engine, state: State) -> Store<State> {
-    // Host memory that the texts of one answer may take; the limits proper are checked on it later.
-    let copied = state.limits.outcome_bytes.saturating_add(SHAPE_BYTES);
     let mut store = Store::new(engine, state);
     store.limiter(|state| state);
-    store.set_hostcall_fuel(copied);
-    store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut store| store.data_mut().tick());
     store
+}
+
+/// Sets what the engine itself bounds in each call anew.
+fn allow(store: &mut Store<State>) {
+    // Host memory that the texts of one answer may take; the limits proper are checked on it later.
+    let copied = store.data().limits.outcome_bytes.saturating_add(SHAPE_BYTES);
+    store.set_hostcall_fuel(copied);
+    // From now on: while an instance waited for its call the clock went on.
+    store.set_epoch_deadline(1);
 }
 
 async fn instantiate(pre: &ReconcilerPre<State>, store: &mut Store<State>) -> wasmtime::Result<Reconciler> {

@@ -1,11 +1,11 @@
 //! The engine: how code is compiled, where instances come from, what is linked.
 
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::bindings::Reconciler;
 use crate::error::PluginError;
-use crate::limits::{STACK_BYTES, TABLE_ELEMENTS};
+use crate::limits::{MAX_TABLE_ELEMENTS, STACK_BYTES};
 use crate::state::State;
 
 /// Parts that one component may be made of; a Rust component has three core instances, one memory.
@@ -13,8 +13,9 @@ const CORE_INSTANCES: u32 = 8;
 const MEMORIES: u32 = 2;
 const TABLES: u32 = 4;
 
-/// Pages that a free slot keeps. More costs memory, less costs page faults; it pays only where the
-/// kernel can say which pages were touched.
+/// Bytes of pages that a free slot keeps. More costs memory, less costs page faults; it pays only where the
+/// kernel can say which pages were touched, as only those are then written anew. The stacks of calls are
+/// kept as they are: they are not zeroed, since compiled code never reads what it has not written.
 const KEEP_MEMORY: usize = 256 * 1024;
 const KEEP_TABLE: usize = 64 * 1024;
 /// Slots that stay bound to the component that last used them.
@@ -48,6 +49,17 @@ fn config() -> Config {
     // The contract's functions are not async: without this machinery a call is five times cheaper.
     config.concurrency_support(false);
     config.max_wasm_stack(STACK_BYTES);
+    // Nobody reads backtraces of a plugin: a failure is told by its limit, its panic or what it printed. So
+    // a trap need not walk the stack, and the maps from machine code back to WebAssembly, a good part of the
+    // compiled file, need not be written, hashed at each load and kept.
+    config.wasm_backtrace_max_frames(None);
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config.generate_address_map(false);
+    // Only the system's unwinder wants this, for other programs' profilers and debuggers. To register it reads
+    // through all of it at each load, which keeps it in memory, and takes longer the more plugins there are.
+    if !cfg!(windows) {
+        config.native_unwind_info(false);
+    }
     config
 }
 
@@ -63,7 +75,7 @@ fn pool(max_instances: u32) -> PoolingAllocationConfig {
         .max_tables_per_component(TABLES)
         .max_memories_per_module(MEMORIES)
         .max_tables_per_module(TABLES)
-        .table_elements(TABLE_ELEMENTS)
+        .table_elements(MAX_TABLE_ELEMENTS)
         .max_unused_warm_slots(WARM_SLOTS.min(max_instances));
     if PoolingAllocationConfig::is_pagemap_scan_available() {
         pool.pagemap_scan(Enabled::Auto).linear_memory_keep_resident(KEEP_MEMORY).table_keep_resident(KEEP_TABLE);

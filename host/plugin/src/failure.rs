@@ -15,18 +15,18 @@ pub(crate) enum Stop {
     Error(Error),
 }
 
-/// What to tell people.
+/// What to tell people: the limit or the trap, and what the plugin printed last (rule C8).
 pub(crate) fn explain(stop: &Stop, state: &State) -> CallFailure {
-    let beyond = |limit: LimitKind| CallFailure::Trap { message: limit.sentence(&state.limits), limit: Some(limit) };
-    let error = match stop {
-        Stop::Wall => return beyond(LimitKind::Wall),
-        Stop::Error(error) => error,
-    };
-    if let Some(limit) = state.limit.or_else(|| limit_of(error)) {
-        return beyond(limit);
-    }
     let printed = state.output.as_ref().map(|output| output.text()).unwrap_or_default();
-    CallFailure::Trap { message: cut(message(error, &printed), MAX_FAILURE_TEXT), limit: None }
+    let beyond = |limit: LimitKind| (with_last_line(limit.sentence(&state.limits), &printed), Some(limit));
+    let (message, limit) = match stop {
+        Stop::Wall => beyond(LimitKind::Wall),
+        Stop::Error(error) => match state.limit.or_else(|| limit_of(error)) {
+            Some(limit) => beyond(limit),
+            None => (message(error, &printed), None),
+        },
+    };
+    CallFailure::Trap { message: cut(message, MAX_FAILURE_TEXT), limit }
 }
 
 fn limit_of(error: &Error) -> Option<LimitKind> {
@@ -44,9 +44,13 @@ fn message(error: &Error, printed: &str) -> String {
     }
     let reason = error.root_cause().to_string();
     let reason = reason.strip_prefix("wasm trap: ").unwrap_or(&reason);
+    with_last_line(format!("the plugin trapped: {reason}"), printed)
+}
+
+fn with_last_line(sentence: String, printed: &str) -> String {
     match printed.lines().rev().map(str::trim).find(|line| !line.is_empty()) {
-        Some(last) => format!("the plugin trapped: {reason}; it printed last: {last}"),
-        None => format!("the plugin trapped: {reason}"),
+        Some(last) => format!("{sentence}; it printed last: {last}"),
+        None => sentence,
     }
 }
 
@@ -87,6 +91,16 @@ mod tests {
         assert_eq!(
             message(&error, "one\nmemory allocation of 5 bytes failed\n\n"),
             "the plugin trapped: wasm `unreachable` instruction executed; it printed last: memory allocation of 5 bytes failed"
+        );
+    }
+
+    #[test]
+    fn a_limit_is_told_with_the_last_line() {
+        let sentence = || "timeout: the call took longer than 30s".to_owned();
+        assert_eq!(with_last_line(sentence(), " \n"), sentence());
+        assert_eq!(
+            with_last_line(sentence(), "one\nasking the moon\n"),
+            "timeout: the call took longer than 30s; it printed last: asking the moon"
         );
     }
 

@@ -3,23 +3,27 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use setpoint_core::contract::{Description, Request};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use crate::bindings::ReconcilerPre;
-use crate::cache::CodeCache;
-use crate::call::{self, Call, CallFailure, CallStats};
+use crate::cache::{Code, CodeCache};
+use crate::call::{self, Call, CallFailure, CallStats, Instance};
 use crate::describe;
 use crate::digest::Digest;
 use crate::error::PluginError;
 use crate::limits::Limits;
+use crate::pool::{Place, Pool};
 use crate::reads::Reads;
+use crate::replay::{Recorder, Replayed};
 use crate::state::{Logs, State};
 use crate::ticker::{Running, Ticker};
+use crate::warm::{self, Mode, Verdict, Warm};
 use crate::{engine, gate, imports};
 
 /// How the host runs plugins.
@@ -33,11 +37,14 @@ pub struct HostOptions {
     /// Calls that can run at a time, of all plugins together; further ones wait. At least 1.
     /// Default 64.
     pub max_instances: u32,
+    /// An instance that waits for its next call (rule A13) is given up when it has waited for so long, and sooner when
+    /// another plugin's call needs its place. Default 30 s.
+    pub warm_idle: Duration,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { cache_dir: None, cache_bytes: 1 << 30, max_instances: 64 }
+        Self { cache_dir: None, cache_bytes: 1 << 30, max_instances: 64, warm_idle: Duration::from_secs(30) }
     }
 }
 
@@ -49,16 +56,26 @@ struct Inner {
     engine: Engine,
     linker: Linker<State>,
     ticker: Ticker,
-    /// As many permits as the pool has instances, so that a call waits instead of failing.
-    instances: Semaphore,
+    pool: Arc<Pool<Instance>>,
     cache: Option<CodeCache>,
     loaded: Mutex<HashMap<Digest, Weak<Plugin>>>,
+    /// Numbers plugins, as whose kept instances they are.
+    plugins: AtomicU64,
+}
+
+/// A call's place in the pool. The order is that in which they are given back: the clock may stop when nothing of
+/// the call is left.
+struct Entered<'a> {
+    place: Place<'a, Instance>,
+    _running: Running,
 }
 
 /// A loaded plugin: compiled code that is ready to be called. It has no instance and no memory of
-/// its own while it is not called.
+/// its own while it is not called; see [`Limits::warm_calls`] for the exception.
 pub struct Plugin {
     host: Arc<Inner>,
+    number: u64,
+    mode: Mode,
     pre: ReconcilerPre<State>,
     digest: Digest,
     description: Arc<Description>,
@@ -69,7 +86,7 @@ pub struct Plugin {
 
 impl fmt::Debug for PluginHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PluginHost").field("free_instances", &self.0.instances.available_permits()).finish()
+        f.debug_struct("PluginHost").field("free_places", &self.0.pool.free()).finish()
     }
 }
 
@@ -94,7 +111,10 @@ impl PluginHost {
         let engine = engine::engine(max_instances)?;
         let failed = |error: wasmtime::Error| PluginError::Engine(format!("{error:#}"));
         let linker = engine::linker(&engine).map_err(failed)?;
-        let ticker = Ticker::start(&engine).map_err(|error| PluginError::Engine(error.to_string()))?;
+        let pool: Arc<Pool<Instance>> = Arc::new(Pool::new(max_instances as usize, options.warm_idle));
+        let kept = Arc::downgrade(&pool);
+        let ticker = Ticker::start(&engine, move || kept.upgrade()?.sweep(Instant::now()))
+            .map_err(|error| PluginError::Engine(error.to_string()))?;
         let cache = match &options.cache_dir {
             Some(dir) => Some(CodeCache::open(dir, &engine, options.cache_bytes)?),
             None => None,
@@ -103,9 +123,10 @@ impl PluginHost {
             engine,
             linker,
             ticker,
-            instances: Semaphore::new(max_instances as usize),
+            pool,
             cache,
             loaded: Mutex::new(HashMap::new()),
+            plugins: AtomicU64::new(0),
         })))
     }
 
@@ -141,7 +162,7 @@ impl PluginHost {
 
 impl Inner {
     fn make(&self, shared: &Arc<Self>, bytes: &[u8], digest: Digest) -> Result<Plugin, PluginError> {
-        let component = self.compile(bytes, &digest)?;
+        let (component, code) = self.compile(bytes, &digest)?;
         let ty = component.component_type();
         let contract =
             imports::version(ty.exports(&self.engine).map(|(name, _)| name).collect::<Vec<_>>().into_iter())?;
@@ -151,11 +172,21 @@ impl Inner {
             version: contract.to_owned(),
             reason: format!("{error:#}"),
         };
-        let pre = self.linker.instantiate_pre(&component).map_err(misfit)?;
-        let pre = ReconcilerPre::new(pre).map_err(misfit)?;
+        let prepare =
+            |component: &Component| self.linker.instantiate_pre(component).and_then(ReconcilerPre::new).map_err(misfit);
+        let mut pre = prepare(&component)?;
         let description = self.describe(&pre, &digest)?;
+        // To be described it ran through much of its code, which is in memory now. A new mapping has nothing in
+        // memory until it is called.
+        match code.map(|code| code.map(&self.engine)) {
+            Some(Ok(again)) => pre = prepare(&again)?,
+            Some(Err(error)) => tracing::debug!(plugin = digest.short(), "code is not mapped anew: {error:#}"),
+            None => {}
+        }
         Ok(Plugin {
             host: shared.clone(),
+            number: self.plugins.fetch_add(1, Ordering::Relaxed),
+            mode: Mode::default(),
             pre,
             digest,
             description: Arc::new(description),
@@ -165,25 +196,29 @@ impl Inner {
         })
     }
 
-    fn compile(&self, bytes: &[u8], digest: &Digest) -> Result<Component, PluginError> {
-        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, digest)) {
-            return Ok(component);
+    /// The component, and its code if that is in the cache.
+    fn compile(&self, bytes: &[u8], digest: &Digest) -> Result<(Component, Option<Code>), PluginError> {
+        let cached = |cache: &CodeCache| cache.load(&self.engine, digest).map(|(found, code)| (found, Some(code)));
+        if let Some(found) = self.cache.as_ref().and_then(cached) {
+            return Ok(found);
         }
         let component =
             Component::from_binary(&self.engine, bytes).map_err(|error| PluginError::Compile(format!("{error:#}")))?;
         let Some(cache) = &self.cache else {
-            return Ok(component);
+            return Ok((component, None));
         };
         cache.store(digest, &component);
         // Code that is mapped from the file is shared, and given back when memory is short.
-        Ok(cache.load(&self.engine, digest).unwrap_or(component))
+        Ok(cached(cache).unwrap_or((component, None)))
     }
 
     /// Asks twice, each time in a new instance: what differs cannot be relied on.
     fn describe(&self, pre: &ReconcilerPre<State>, digest: &Digest) -> Result<Description, PluginError> {
         let ask = async {
             let limits = Limits::default();
-            let (_permit, _running) = self.enter().await?;
+            // One place for both, as the first is gone when the second is made.
+            let entered = self.enter().await?;
+            entered.place.make_room();
             let first = call::describe(&self.engine, pre, State::describe(digest.clone(), &limits)).await?;
             let second = call::describe(&self.engine, pre, State::describe(digest.clone(), &limits)).await?;
             Ok::<_, CallFailure>((first, second))
@@ -210,12 +245,12 @@ impl Inner {
         Ok(first)
     }
 
-    /// Waits for a free instance, and starts the clock.
-    async fn enter(&self) -> Result<(SemaphorePermit<'_>, Running), CallFailure> {
-        match self.instances.acquire().await {
-            Ok(permit) => Ok((permit, self.ticker.enter())),
-            // The semaphore is closed by nobody; a call that meets it closed has not happened.
-            Err(_) => Err(CallFailure::Trap { message: "the host is stopping".to_owned(), limit: None }),
+    /// Waits for a place in the pool, and starts the clock.
+    async fn enter(&self) -> Result<Entered<'_>, CallFailure> {
+        match self.pool.enter().await {
+            Some(place) => Ok(Entered { place, _running: self.ticker.enter() }),
+            // The pool is closed by nobody; a call that meets it closed has not happened.
+            None => Err(CallFailure::Trap { message: "the host is stopping".to_owned(), limit: None }),
         }
     }
 }
@@ -246,8 +281,14 @@ impl Plugin {
         self.size
     }
 
-    /// Calls it for one object, in a fresh instance. Ends within `limits.wall` after an instance
-    /// was free, whatever the plugin does (rule C7). Dropping the future cancels the call.
+    /// Whether its instances are reused (rule A13).
+    pub fn warm(&self) -> Warm {
+        self.mode.view(self.host.pool.kept(self.number))
+    }
+
+    /// Calls it for one object, in a fresh instance, or if `limits.warm_calls` allows it in one that answered calls
+    /// before (rule A13). Ends within `limits.wall` after a place in the pool was free, whatever the plugin does
+    /// (rule C7). Dropping the future cancels the call.
     ///
     /// Must be polled on a tokio runtime with time enabled.
     pub async fn reconcile(
@@ -257,13 +298,80 @@ impl Plugin {
         limits: &Limits,
         logs: Arc<dyn Logs>,
     ) -> Call {
-        let _entered = match self.host.enter().await {
+        let entered = match self.host.enter().await {
             Ok(entered) => entered,
             Err(failure) => {
                 return Call { result: Err(failure), impure: false, stats: CallStats::default() };
             }
         };
-        let state = State::call(self.digest.clone(), request.key.clone(), limits, reads, logs);
-        call::reconcile(&self.host.engine, &self.pre, state, request).await
+        let place = &entered.place;
+        let kept = self.mode.calls(limits.warm_calls).and_then(|calls| self.take(place, calls));
+        let recorder = (kept.is_some() && self.mode.reused()).then(|| Arc::new(Recorder::new(reads.clone())));
+        let reads = recorder.clone().map_or(reads, |recorder| recorder as Arc<dyn Reads>);
+        if kept.is_none() {
+            place.make_room();
+        }
+        let state = State::call(self.digest.clone(), request.key.clone(), limits, reads, Some(logs));
+        let (call, instance) = call::reconcile(&self.host.engine, &self.pre, kept, state, request).await;
+        // Asked again, as another call may have ended warm mode meanwhile.
+        let calls = self.mode.calls(limits.warm_calls);
+        match instance {
+            Some(instance) if calls.is_some_and(|calls| instance.calls() < calls) => place.keep(self.number, instance),
+            instance => drop(instance),
+        }
+        if let Some(recorder) = recorder {
+            self.check(place, request, limits, &call, &recorder).await;
+        }
+        call
+    }
+
+    /// A kept instance that may have another call.
+    fn take(&self, place: &Place<'_, Instance>, calls: u32) -> Option<Instance> {
+        // What the limit of another call let live for longer is dropped.
+        place.take(self.number).filter(|instance| instance.calls() < calls)
+    }
+
+    /// Repeats a call in a fresh instance in this place, within the time that is left of it. If it comes to something
+    /// else, instances of this plugin are not reused any more (rule A13).
+    async fn check(
+        &self,
+        place: &Place<'_, Instance>,
+        request: &Request,
+        limits: &Limits,
+        call: &Call,
+        recorder: &Recorder,
+    ) {
+        let left = limits.wall.saturating_sub(call.stats.wall);
+        if call.impure || recorder.truncated() || left.is_zero() {
+            return;
+        }
+        let replayed = Arc::new(Replayed::of(recorder));
+        let limits = Limits { wall: left, ..*limits };
+        let state = State::call(self.digest.clone(), request.key.clone(), &limits, replayed.clone(), None);
+        place.make_room();
+        let (fresh, _) = call::reconcile(&self.host.engine, &self.pre, None, state, request).await;
+        match warm::compare(call, &fresh, &replayed.unrecorded()) {
+            Verdict::Same => self.mode.passed(),
+            Verdict::Unclear => {}
+            Verdict::Different(what) => self.end_warm_mode(&format!("{}: {what}", request.key)),
+        }
+    }
+
+    fn end_warm_mode(&self, reason: &str) {
+        if self.mode.end(reason.to_owned()) {
+            self.host.pool.forget(self.number);
+            tracing::warn!(
+                plugin = %self.description.name,
+                digest = self.digest.short(),
+                reason,
+                "the plugin keeps something between calls: its instances are not reused any more"
+            );
+        }
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        self.host.pool.forget(self.number);
     }
 }

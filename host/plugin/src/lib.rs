@@ -29,11 +29,13 @@
 //! | is this file a plugin that we can run | `gate`, `imports`, `describe` |
 //! | where is compiled code kept | `cache` |
 //! | what happens in a call | `call`, `state`, `reads`, `wasi` |
+//! | who has an instance, and for how long | `pool`, `warm` |
 //! | how long may it run | `meter`, `ticker`, `limits` |
 //! | what did it say | `convert`, `outcome`, `failure` |
+//! | how is a call made again | `replay` |
 //!
-//! Every call runs in a fresh instance out of a pool. Nothing of the engine underneath is part of
-//! the public API.
+//! Every call runs in a fresh instance out of a pool, unless the plugin asks to reuse them (rule A13).
+//! Nothing of the engine underneath is part of the public API.
 
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
@@ -55,9 +57,12 @@ mod limits;
 mod meter;
 mod outcome;
 mod output;
+mod pool;
 mod reads;
+mod replay;
 mod state;
 mod ticker;
+mod warm;
 mod wasi;
 
 pub use call::{Call, CallFailure, CallStats};
@@ -67,4 +72,6 @@ pub use host::{HostOptions, Plugin, PluginHost};
 pub use imports::KNOWN_VERSIONS;
 pub use limits::{LimitKind, Limits};
 pub use reads::{BoxFuture, Reads};
+pub use replay::{Recorder, Replayed, recorded_result};
 pub use state::{LogLevel, Logs};
+pub use warm::Warm;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The most elements that the tables of a plugin may have together.
-pub(crate) const TABLE_ELEMENTS: usize = 10_000;
+/// The most elements that [`Limits::table_elements`] can allow: so much has a place in the pool.
+pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
 /// The native stack of a plugin, in bytes.
 pub(crate) const STACK_BYTES: usize = 512 * 1024;
 /// Texts of failures are cut here, in bytes.
@@ -24,6 +24,8 @@ pub struct Limits {
     pub cpu: Duration,
     /// Linear memory in bytes. Default 64 MiB, at most 4 GiB.
     pub memory: usize,
+    /// Elements of all tables together. Default 10 000, at most 100 000.
+    pub table_elements: usize,
     /// Calls of `get` and `list`; more are answered with `limit-exceeded`. Default 10 000.
     pub host_calls: u32,
     /// Bytes of objects read; more are answered with `limit-exceeded`. Default 64 MiB.
@@ -40,8 +42,12 @@ pub struct Limits {
     pub log_lines: u32,
     /// Bytes of log lines; more are dropped and counted. Default 256 KiB.
     pub log_bytes: usize,
-    /// Bytes of the end of standard output and error that are kept. Default 8 KiB.
+    /// Bytes of the end of standard output and error that are kept: the reason of a trap is looked for there.
+    /// Default 8 KiB.
     pub stderr_tail: usize,
+    /// An instance is reused for at most so many calls, its first included (rule A13); none or 1: each call has a
+    /// fresh one. Default none.
+    pub warm_calls: Option<u32>,
 }
 
 impl Default for Limits {
@@ -50,6 +56,7 @@ impl Default for Limits {
             wall: Duration::from_secs(30),
             cpu: Duration::from_secs(5),
             memory: 64 * MIB,
+            table_elements: 10_000,
             host_calls: 10_000,
             bytes_read: 64 * MIB as u64,
             outcome_bytes: 8 * MIB,
@@ -59,6 +66,7 @@ impl Default for Limits {
             log_lines: 1_000,
             log_bytes: 256 * KIB,
             stderr_tail: 8 * KIB,
+            warm_calls: None,
         }
     }
 }
@@ -72,7 +80,7 @@ pub enum LimitKind {
     Cpu,
     /// [`Limits::memory`]
     Memory,
-    /// 10 000 table elements.
+    /// [`Limits::table_elements`]
     Table,
     /// 512 KiB of native stack.
     Stack,
@@ -111,7 +119,7 @@ impl LimitKind {
             }
             LimitKind::Memory => format!("the plugin asked for more than {} of memory", size(limits.memory)),
             LimitKind::Table => {
-                format!("the plugin asked for a table of more than {TABLE_ELEMENTS} elements")
+                format!("the plugin asked for tables of more than {} elements", limits.table_elements)
             }
             LimitKind::Stack => {
                 format!("the call stack of {} is used up; is there an endless recursion?", size(STACK_BYTES))
@@ -162,8 +170,19 @@ mod tests {
         let limits = Limits::default();
         assert_eq!(LimitKind::Wall.sentence(&limits), "timeout: the call took longer than 30s");
         assert_eq!(LimitKind::Memory.sentence(&limits), "the plugin asked for more than 64 MiB of memory");
+        assert_eq!(
+            LimitKind::Cpu.sentence(&limits),
+            "the call used more than 5s of CPU time; is there an endless loop?"
+        );
+        assert_eq!(LimitKind::Table.sentence(&limits), "the plugin asked for tables of more than 10000 elements");
+        assert_eq!(
+            LimitKind::Stack.sentence(&limits),
+            "the call stack of 512 KiB is used up; is there an endless recursion?"
+        );
+        assert_eq!(LimitKind::OutcomeBytes.sentence(&limits), "the plugin handed over more than 8 MiB at once");
         assert_eq!(LimitKind::ObjectBytes.sentence(&limits), "an object of the outcome has more than 1.5 MiB");
         assert_eq!(LimitKind::Children.sentence(&limits), "the outcome has more than 2000 children");
+        assert_eq!(LimitKind::Events.sentence(&limits), "the outcome has more than 50 events");
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Output {
         Self(Arc::new(Mutex::new(Tail { bytes: Vec::new(), keep })))
     }
 
+    /// Forgets what was printed, and keeps the last `keep` bytes of what comes.
+    pub(crate) fn restart(&self, keep: usize) {
+        *self.tail() = Tail { bytes: Vec::new(), keep };
+    }
+
     fn tail(&self) -> MutexGuard<'_, Tail> {
         // A Tail is right after every step, so one left by a panic is as good.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -98,5 +103,9 @@ mod tests {
         a.write(Bytes::from_static(b"one ")).expect("writing never fails");
         b.write(Bytes::from_static(b"t\xffwo")).expect("writing never fails");
         assert_eq!(output.text(), "one t\u{fffd}wo");
+        output.restart(3);
+        assert_eq!(output.text(), "");
+        a.write(Bytes::from_static(b"three")).expect("writing never fails");
+        assert_eq!(output.text(), "ree", "streams that were opened before go on");
     }
 }

@@ -47,7 +47,10 @@ impl Page {
     }
 }
 
-type ListAnswer = Result<Arc<[Arc<str>]>, ReadError>;
+/// The answer to a get.
+pub(crate) type GetAnswer = Result<Option<Arc<str>>, ReadError>;
+/// The answer to a list: all of it, whatever the pages.
+pub(crate) type ListAnswer = Result<Arc<[Arc<str>]>, ReadError>;
 
 /// What a call has read so far.
 pub(crate) struct Answers {
@@ -55,7 +58,7 @@ pub(crate) struct Answers {
     source: Option<Arc<dyn Reads>>,
     /// The cluster of lists that name none.
     cluster: Name,
-    gets: HashMap<Key, Result<Option<Arc<str>>, ReadError>>,
+    gets: HashMap<Key, GetAnswer>,
     /// The number of a list is part of its continue tokens.
     lists: HashMap<ListQuery, (usize, ListAnswer)>,
     max_calls: u32,
@@ -84,7 +87,7 @@ impl Answers {
     }
 
     /// One object.
-    pub(crate) async fn get(&mut self, key: Key) -> Result<Option<Arc<str>>, ReadError> {
+    pub(crate) async fn get(&mut self, key: Key) -> GetAnswer {
         let source = self.count_call()?;
         let answer = match self.gets.entry(key) {
             Entry::Occupied(answered) => answered.into_mut(),

@@ -9,7 +9,7 @@ use wasmtime::{ResourceLimiter, Result, UpdateDeadline, format_err};
 
 use crate::bindings::{log, types};
 use crate::digest::Digest;
-use crate::limits::{LimitKind, Limits, TABLE_ELEMENTS};
+use crate::limits::{LimitKind, Limits};
 use crate::meter::Meter;
 use crate::output::Output;
 use crate::reads::{Answers, Reads};
@@ -17,6 +17,9 @@ use crate::wasi::World;
 
 /// Handles that a call may hold at a time: streams, timers.
 const MAX_HANDLES: usize = 1_024;
+/// Handles that an instance may keep for its next call: its standard streams, and some to spare. One that
+/// keeps more loses them somewhere, and would run out of them.
+const KEPT_HANDLES: usize = 16;
 
 /// How important a log line is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -37,6 +40,9 @@ pub enum LogLevel {
 pub trait Logs: Send + Sync {
     /// Takes one line. Lines beyond the limits of a call do not get here. Must not wait.
     fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]);
+
+    /// Takes the end of what a call printed that was then stopped or trapped. Must not wait.
+    fn printed(&self, _text: &str) {}
 }
 
 /// One running call, or one `describe`.
@@ -63,16 +69,16 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The state of a call for an object.
+    /// The state of a call for an object. Without `logs` its log lines go nowhere.
     pub(crate) fn call(
         digest: Digest,
         key: Arc<Key>,
         limits: &Limits,
         reads: Arc<dyn Reads>,
-        logs: Arc<dyn Logs>,
+        logs: Option<Arc<dyn Logs>>,
     ) -> Self {
         let answers = Answers::new(Some(reads), key.cluster.clone(), limits);
-        Self::new(digest, Some(key), limits, answers, Some(logs))
+        Self::new(digest, Some(key), limits, answers, logs)
     }
 
     /// The state of a `describe`: it may read nothing, and its log lines go nowhere.
@@ -111,6 +117,37 @@ impl State {
         }
     }
 
+    /// Makes this the state of the instance's next call. Everything is as new, but what belongs to the
+    /// instance and not to a call: the memory and tables that it has, the handles that it still holds, and the
+    /// stream that its standard streams write to.
+    pub(crate) fn renew(&mut self, next: Self) {
+        let last = std::mem::replace(self, next);
+        self.table = last.table;
+        self.memory = last.memory;
+        self.table_elements = last.table_elements;
+        self.output = last.output;
+        if let Some(output) = &self.output {
+            output.restart(self.limits.stderr_tail);
+        }
+    }
+
+    /// Lets go of what only the call needed, so that an instance that waits for its next call keeps nothing of the
+    /// last one alive.
+    pub(crate) fn rest(&mut self) {
+        self.answers = Answers::new(None, self.answers.cluster().clone(), &self.limits);
+        self.logs = None;
+        self.key = None;
+        if let Some(output) = &self.output {
+            output.restart(0);
+        }
+    }
+
+    /// Whether the instance can be called again. Memory is never given back by an instance: one that took half of
+    /// what it may have would end a later call for what earlier ones left behind.
+    pub(crate) fn reusable(&mut self) -> bool {
+        self.limit.is_none() && self.memory <= self.limits.memory / 2 && self.table.iter_mut().count() <= KEPT_HANDLES
+    }
+
     /// Records why the call is stopped.
     fn stop(&mut self, limit: LimitKind) -> wasmtime::Error {
         self.limit = Some(limit);
@@ -123,6 +160,13 @@ impl State {
             return Err(self.stop(LimitKind::Cpu));
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    }
+
+    /// Hands over what was printed before the call ended without an answer.
+    pub(crate) fn tell_printed(&self) {
+        if let (Some(logs), Some(output)) = (&self.logs, &self.output) {
+            logs.printed(&output.text());
+        }
     }
 
     fn take_line(&mut self, level: LogLevel, message: &str, fields: &[(String, String)]) {
@@ -154,7 +198,7 @@ impl ResourceLimiter for State {
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         let total = self.table_elements.saturating_sub(current).saturating_add(desired);
-        if total > TABLE_ELEMENTS {
+        if total > self.limits.table_elements {
             return Err(self.stop(LimitKind::Table));
         }
         if maximum.is_some_and(|maximum| desired > maximum) {
@@ -213,7 +257,7 @@ mod tests {
 
     fn state(limits: &Limits, logs: Arc<Kept>) -> State {
         let key = Arc::new(Key::new("local", "g", "K", Some("default"), "n"));
-        State::call(Digest::of(b""), key, limits, Arc::new(Nothing), logs)
+        State::call(Digest::of(b""), key, limits, Arc::new(Nothing), Some(logs))
     }
 
     #[test]
@@ -241,6 +285,53 @@ mod tests {
         let error = state.memory_growing(600, 601, None).expect_err("beyond");
         assert!(error.to_string().contains("1000 bytes of memory"), "{error}");
         assert_eq!(state.limit, Some(LimitKind::Memory));
-        assert!(state.table_growing(0, TABLE_ELEMENTS + 1, None).is_err());
+        assert!(state.table_growing(0, 6_000, None).expect("within"));
+        assert!(state.table_growing(0, 4_001, None).is_err(), "tables share one limit as well");
+        assert_eq!(state.limit, Some(LimitKind::Table));
+    }
+
+    #[test]
+    fn the_next_call_of_an_instance_starts_anew_and_keeps_what_the_instance_has() {
+        let logs = Arc::new(Kept::default());
+        let limits = Limits { memory: 1000, log_lines: 1, table_elements: 10, ..Limits::default() };
+        let mut state = self::state(&limits, logs.clone());
+        assert!(state.memory_growing(0, 400, None).expect("within"));
+        assert!(state.table_growing(0, 6, None).expect("within"));
+        for _ in 0..3 {
+            state.take_line(LogLevel::Info, "line", &[]);
+        }
+        state.table.push(1_u8).expect("a handle");
+        state.world.impure = true;
+        assert!(state.reusable());
+        state.rest();
+        assert!(state.key.is_none() && state.logs.is_none());
+
+        state.renew(self::state(&Limits { memory: 900, ..limits }, logs.clone()));
+        assert_eq!((state.lines, state.line_bytes, state.lines_dropped), (0, 0, 0));
+        assert!(!state.world.impure && state.key.is_some());
+        assert_eq!(state.table.iter_mut().count(), 1, "a handle that the guest holds stays valid");
+        state.take_line(LogLevel::Info, "again", &[]);
+        assert_eq!(*logs.0.lock().expect("one thread"), ["Info line []", "Info again []"]);
+        assert!(state.memory_growing(400, 900, None).expect("what it has counts once"));
+        assert!(state.memory_growing(0, 1, None).is_err(), "and counts on");
+        assert!(state.table_growing(0, 5, None).is_err());
+    }
+
+    #[test]
+    fn an_instance_that_grew_large_or_loses_handles_is_not_reused() {
+        let limits = Limits { memory: 1000, ..Limits::default() };
+        let mut large = self::state(&limits, Arc::default());
+        assert!(large.memory_growing(0, 500, None).expect("within") && large.reusable());
+        assert!(large.memory_growing(500, 501, None).expect("within") && !large.reusable());
+
+        let mut losing = self::state(&limits, Arc::default());
+        for number in 0..=KEPT_HANDLES {
+            assert!(losing.reusable(), "{number}");
+            losing.table.push(number).expect("a handle");
+        }
+        assert!(!losing.reusable());
+
+        let mut stopped = self::state(&limits, Arc::default());
+        assert!(stopped.memory_growing(0, 1001, None).is_err() && !stopped.reusable());
     }
 }

@@ -1,5 +1,6 @@
 //! The clock by which running plugins are interrupted: one thread that counts the engine's epoch up
-//! every 10 ms, and sleeps for good while no plugin runs (design §9: idle is quiet).
+//! every 10 ms. While no plugin runs it wakes up only for what is still to be swept away, and when there
+//! is nothing it sleeps for good (design §9: idle is quiet).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -28,7 +29,13 @@ pub(crate) struct Running(Arc<Shared>);
 
 impl Ticker {
     /// Starts the thread. It holds the engine only while it ticks, so it never keeps it alive.
-    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
+    ///
+    /// `sweep` tidies up and answers when it has to be called again, none if there is nothing left. What
+    /// it is to see must be there before the [`Running`] of its call is dropped.
+    pub(crate) fn start(
+        engine: &Engine,
+        sweep: impl Fn() -> Option<Duration> + Send + 'static,
+    ) -> std::io::Result<Self> {
         let shared =
             Arc::new(Shared { running: AtomicUsize::new(0), closed: AtomicBool::new(false), ticks: AtomicU64::new(0) });
         let weak = engine.weak();
@@ -36,9 +43,15 @@ impl Ticker {
             let shared = shared.clone();
             move || {
                 while !shared.closed.load(Ordering::SeqCst) {
-                    if shared.running.load(Ordering::SeqCst) == 0 {
+                    // Looked at before sweeping: what a call leaves behind after this, wakes this thread up.
+                    let idle = shared.running.load(Ordering::SeqCst) == 0;
+                    let next = sweep();
+                    if idle {
                         // A wake-up between the load and this leaves a token, so none is lost.
-                        std::thread::park();
+                        match next {
+                            Some(wait) => std::thread::park_timeout(wait),
+                            None => std::thread::park(),
+                        }
                         continue;
                     }
                     // Not `park_timeout`: a call that begins meanwhile then costs no system call.
@@ -95,7 +108,7 @@ mod tests {
     #[test]
     fn it_ticks_while_something_runs_and_only_then() {
         let engine = Engine::default();
-        let ticker = Ticker::start(&engine).expect("a thread");
+        let ticker = Ticker::start(&engine, || None).expect("a thread");
         std::thread::sleep(TICK * 5);
         assert_eq!(ticker.ticks(), 0);
         let (a, b) = (ticker.enter(), ticker.enter());
@@ -114,9 +127,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_behind_is_swept_and_then_the_thread_sleeps_for_good() {
+        let engine = Engine::default();
+        let left = Arc::new(AtomicUsize::new(0));
+        let sweeps = Arc::new(AtomicUsize::new(0));
+        let ticker = Ticker::start(&engine, {
+            let (left, sweeps) = (left.clone(), sweeps.clone());
+            move || {
+                sweeps.fetch_add(1, Ordering::SeqCst);
+                let before = left.load(Ordering::SeqCst);
+                left.store(before.saturating_sub(1), Ordering::SeqCst);
+                (before > 1).then_some(TICK)
+            }
+        })
+        .expect("a thread");
+        let running = ticker.enter();
+        wait_for(|| ticker.ticks() > 0);
+        left.store(5, Ordering::SeqCst);
+        drop(running);
+        wait_for(|| left.load(Ordering::SeqCst) == 0);
+        // One may be under way.
+        std::thread::sleep(TICK * 3);
+        let (seen, ticks) = (sweeps.load(Ordering::SeqCst), ticker.ticks());
+        std::thread::sleep(TICK * 10);
+        assert_eq!((sweeps.load(Ordering::SeqCst), ticker.ticks()), (seen, ticks));
+    }
+
+    #[test]
     fn the_thread_ends_with_its_owner() {
         let engine = Engine::default();
-        let ticker = Ticker::start(&engine).expect("a thread");
+        let ticker = Ticker::start(&engine, || None).expect("a thread");
         let shared = Arc::downgrade(&ticker.shared);
         drop(ticker);
         wait_for(|| shared.strong_count() == 0);

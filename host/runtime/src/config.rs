@@ -4,11 +4,18 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use setpoint_cluster::source::Spans;
 use setpoint_cluster::source::yaml::parse_documents;
+use setpoint_core::contract::Tuning;
 use setpoint_core::grants::{Grant, Grants};
+use setpoint_plugin::Limits;
+
+mod keys;
+
+pub use keys::{ConfigKey, reference};
 
 /// Version of the configuration that this host reads.
 pub const API_VERSION: &str = "config.setpoint.dev/v1alpha1";
@@ -28,6 +35,12 @@ pub struct Config {
     pub health_listen: Option<SocketAddr>,
     /// Calls at a time over all plugins.
     pub workers: Option<u32>,
+    /// Files with unknown fields are refused instead of pruned.
+    pub strict: bool,
+    /// Deletions of one plugin after a change of it above which they are held … (rule B3)
+    pub hold_above: Option<usize>,
+    /// … and above this percentage of its own children; 100: they never are.
+    pub hold_percent: Option<usize>,
     /// What is said of plugins, by name; `*` for all.
     pub plugins: BTreeMap<String, PluginConfig>,
 }
@@ -53,6 +66,59 @@ pub struct PluginConfig {
     pub longest_backoff: Option<u64>,
     /// Memory of a call.
     pub memory_bytes: Option<u64>,
+    /// Calls of one instance (rule A13).
+    pub warm_calls: Option<u32>,
+    /// Limits of each call.
+    pub limits: LimitsConfig,
+}
+
+/// What the file says of the limits of each call. Times in milliseconds, sizes in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// CPU time.
+    pub cpu: Option<u64>,
+    /// Elements of all tables.
+    pub tables: Option<usize>,
+    /// Reads.
+    pub host_calls: Option<u32>,
+    /// Bytes of objects read.
+    pub bytes_read: Option<u64>,
+    /// Bytes of the outcome.
+    pub outcome_bytes: Option<usize>,
+    /// Bytes of one object of the outcome.
+    pub object_bytes: Option<usize>,
+    /// Children.
+    pub children: Option<usize>,
+    /// Events.
+    pub events: Option<usize>,
+    /// Log lines.
+    pub log_lines: Option<u32>,
+    /// Bytes of log lines.
+    pub log_bytes: Option<usize>,
+}
+
+impl PluginConfig {
+    /// The limits of a call: what is said here, else what the plugin asks for, else the host's.
+    pub fn limits(&self, tuning: &Tuning) -> Limits {
+        let (said, usual) = (&self.limits, Limits::default());
+        let memory = self.memory_bytes.or(tuning.memory_bytes);
+        Limits {
+            wall: self.timeout.or(tuning.timeout).map_or(usual.wall, Duration::from_millis),
+            cpu: said.cpu.map_or(usual.cpu, Duration::from_millis),
+            memory: memory.map_or(usual.memory, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            table_elements: said.tables.unwrap_or(usual.table_elements),
+            host_calls: said.host_calls.unwrap_or(usual.host_calls),
+            bytes_read: said.bytes_read.unwrap_or(usual.bytes_read),
+            outcome_bytes: said.outcome_bytes.unwrap_or(usual.outcome_bytes),
+            object_bytes: said.object_bytes.unwrap_or(usual.object_bytes),
+            children: said.children.unwrap_or(usual.children),
+            events: said.events.unwrap_or(usual.events),
+            log_lines: said.log_lines.unwrap_or(usual.log_lines),
+            log_bytes: said.log_bytes.unwrap_or(usual.log_bytes),
+            warm_calls: self.warm_calls.or(tuning.warm_calls),
+            ..usual
+        }
+    }
 }
 
 /// What is wrong with the file, where, and what to do.
@@ -109,21 +175,7 @@ impl Config {
             message: error.message,
         })?;
         let reader = Reader { file, spans: &document.spans };
-        let top = reader.object(
-            &document.value,
-            "",
-            &[
-                "apiVersion",
-                "kind",
-                "pluginsDir",
-                "resourcesDir",
-                "stateDir",
-                "listen",
-                "healthListen",
-                "workers",
-                "plugins",
-            ],
-        )?;
+        let top = reader.object(&document.value, "", &keys::below(""))?;
         match top.get("apiVersion").and_then(Value::as_str) {
             Some(API_VERSION) => {}
             Some(other) => {
@@ -149,6 +201,9 @@ impl Config {
             listen: address("listen")?,
             health_listen: address("healthListen")?,
             workers: reader.number(top, "", "workers")?.map(|n| n.clamp(1, 4_096) as u32),
+            strict: reader.boolean(top, "", "strict")?.unwrap_or_default(),
+            hold_above: reader.small(top, "", "holdAbove")?,
+            hold_percent: reader.percent(top, "", "holdPercent")?,
             plugins: BTreeMap::new(),
         };
         if let Some(plugins) = top.get("plugins").filter(|plugins| !plugins.is_null()) {
@@ -166,6 +221,35 @@ impl Config {
     /// What holds for one plugin: what is said of it, else what is said of `*`.
     pub fn plugin(&self, name: &str) -> PluginConfig {
         self.plugins.get(name).or_else(|| self.plugins.get("*")).cloned().unwrap_or_default()
+    }
+
+    /// What another configuration says differently that is in force only after the next start.
+    pub fn at_next_start(&self, new: &Config) -> Vec<&'static str> {
+        [
+            ("pluginsDir", self.plugins_dir != new.plugins_dir),
+            ("resourcesDir", self.resources_dir != new.resources_dir),
+            ("stateDir", self.state_dir != new.state_dir),
+            ("listen", self.listen != new.listen),
+            ("healthListen", self.health_listen != new.health_listen),
+            ("workers", self.workers != new.workers),
+            ("holdAbove", self.hold_above != new.hold_above),
+            ("holdPercent", self.hold_percent != new.hold_percent),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
+    }
+
+    /// Plugins that it speaks of and that do not exist, each with what to do about it.
+    pub fn unknown_plugins(&self, known: &[&str]) -> Vec<String> {
+        let unknown = self.plugins.keys().filter(|name| *name != "*" && !known.contains(&name.as_str()));
+        unknown
+            .map(|name| match nearest(name, known) {
+                Some(word) => format!("plugins.{name}: no plugin has this name; did you mean {word:?}?"),
+                None if known.is_empty() => format!("plugins.{name}: no plugin has this name; there are none yet"),
+                None => format!("plugins.{name}: no plugin has this name; there are {}", known.join(", ")),
+            })
+            .collect()
     }
 
     /// The grants of one plugin: the file's, else the default; those of the command line beside.
@@ -235,6 +319,40 @@ impl Reader<'_> {
         }
     }
 
+    /// A number that counts things in memory.
+    fn small(&self, map: &serde_json::Map<String, Value>, at: &str, name: &str) -> Result<Option<usize>, ConfigError> {
+        let number = self.number(map, at, name)?;
+        Ok(number.map(|number| usize::try_from(number).unwrap_or(usize::MAX)))
+    }
+
+    /// A number that is at most 4 294 967 295.
+    fn count(&self, map: &serde_json::Map<String, Value>, at: &str, name: &str) -> Result<Option<u32>, ConfigError> {
+        let number = self.number(map, at, name)?;
+        Ok(number.map(|number| u32::try_from(number).unwrap_or(u32::MAX)))
+    }
+
+    fn percent(
+        &self,
+        map: &serde_json::Map<String, Value>,
+        at: &str,
+        name: &str,
+    ) -> Result<Option<usize>, ConfigError> {
+        match self.small(map, at, name)? {
+            Some(101..) => {
+                Err(self.error(&format!("{at}/{name}"), format!("{name}: a percentage from 0 to 100 is expected")))
+            }
+            number => Ok(number),
+        }
+    }
+
+    fn boolean(&self, map: &serde_json::Map<String, Value>, at: &str, name: &str) -> Result<Option<bool>, ConfigError> {
+        match map.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(_) => Err(self.error(&format!("{at}/{name}"), format!("{name}: true or false is expected"))),
+        }
+    }
+
     /// A span of time: `500ms`, `30s`, `5m`, `1h`.
     fn duration(&self, map: &serde_json::Map<String, Value>, at: &str, name: &str) -> Result<Option<u64>, ConfigError> {
         let Some(text) = self.text(map, at, name)? else { return Ok(None) };
@@ -245,7 +363,7 @@ impl Reader<'_> {
     }
 
     fn plugin(&self, value: &Value, at: &str) -> Result<PluginConfig, ConfigError> {
-        let map = self.object(value, at, &["grants", "config", "digest", "tuning"])?;
+        let map = self.object(value, at, &keys::below("plugins.<name>"))?;
         let mut plugin = PluginConfig {
             config: map.get("config").filter(|config| !config.is_null()).cloned(),
             digest: self.text(map, at, "digest")?.map(str::to_owned),
@@ -268,20 +386,42 @@ impl Reader<'_> {
         }
         if let Some(tuning) = map.get("tuning").filter(|tuning| !tuning.is_null()) {
             let at = format!("{at}/tuning");
-            let known = ["resync", "concurrency", "timeout", "firstBackoff", "longestBackoff", "memoryBytes"];
-            let map = self.object(tuning, &at, &known)?;
+            let map = self.object(tuning, &at, &keys::below("plugins.<name>.tuning"))?;
             plugin.resync = self.duration(map, &at, "resync")?;
             plugin.concurrency = self.number(map, &at, "concurrency")?.map(|n| n.clamp(1, 4_096) as u32);
             plugin.timeout = self.duration(map, &at, "timeout")?;
             plugin.first_backoff = self.duration(map, &at, "firstBackoff")?;
             plugin.longest_backoff = self.duration(map, &at, "longestBackoff")?;
             plugin.memory_bytes = self.number(map, &at, "memoryBytes")?;
+            plugin.warm_calls = self.count(map, &at, "warmCalls")?;
+        }
+        if let Some(limits) = map.get("limits").filter(|limits| !limits.is_null()) {
+            plugin.limits = self.limits(limits, &format!("{at}/limits"))?;
         }
         Ok(plugin)
     }
 }
 
-fn parse_duration(text: &str) -> Option<u64> {
+impl Reader<'_> {
+    fn limits(&self, value: &Value, at: &str) -> Result<LimitsConfig, ConfigError> {
+        let map = self.object(value, at, &keys::below("plugins.<name>.limits"))?;
+        Ok(LimitsConfig {
+            cpu: self.duration(map, at, "cpu")?,
+            tables: self.small(map, at, "tables")?,
+            host_calls: self.count(map, at, "hostCalls")?,
+            bytes_read: self.number(map, at, "bytesRead")?,
+            outcome_bytes: self.small(map, at, "outcomeBytes")?,
+            object_bytes: self.small(map, at, "objectBytes")?,
+            children: self.small(map, at, "children")?,
+            events: self.small(map, at, "events")?,
+            log_lines: self.count(map, at, "logLines")?,
+            log_bytes: self.small(map, at, "logBytes")?,
+        })
+    }
+}
+
+/// A span of time in milliseconds: `500ms`, `30s`, `5m`, `1h`. None: it is none.
+pub fn parse_duration(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
     let unit = match &text[digits..] {
@@ -352,5 +492,97 @@ mod tests {
             error("apiVersion: config.setpoint.dev/v1alpha1\nlisten: x\n")
                 .is_err_and(|e| e.starts_with("setpoint.yaml:2:9: "))
         );
+    }
+
+    /// A file in which one key has a value.
+    fn with(path: &str, value: &str) -> String {
+        let mut text = String::from("apiVersion: config.setpoint.dev/v1alpha1\n");
+        let steps: Vec<&str> = path.split('.').map(|step| if step == "<name>" { "a" } else { step }).collect();
+        for (depth, step) in steps.iter().enumerate() {
+            let end = if depth + 1 == steps.len() { format!(" {value}\n") } else { "\n".into() };
+            text.push_str(&format!("{}{step}:{end}", "  ".repeat(depth)));
+        }
+        text
+    }
+
+    #[test]
+    fn every_key_of_the_reference_is_read_and_refused_with_a_value_of_another_kind() {
+        for key in reference() {
+            let (right, wrong) = match key.kind {
+                "string" => ("x", "[1]"),
+                "path" => ("dir", "[1]"),
+                "address" => ("127.0.0.1:9000", "[1]"),
+                "number" => ("7", "many"),
+                "boolean" => ("true", "7"),
+                "duration" => ("7s", "7"),
+                "object" => ("{}", "7"),
+                "list of grants" => ("[described]", "7"),
+                other => panic!("{}: no value is known for {other}", key.path),
+            };
+            if ["apiVersion", "kind"].contains(&key.path) {
+                continue;
+            }
+            match Config::parse("setpoint.yaml", &with(key.path, right)) {
+                Ok(config) => assert!(config != Config::default() || right == "{}", "{} has no effect", key.path),
+                Err(error) => panic!("{}: {error}", key.path),
+            }
+            assert!(Config::parse("setpoint.yaml", &with(key.path, wrong)).is_err(), "{}: {wrong}", key.path);
+        }
+    }
+
+    #[test]
+    fn the_defaults_in_the_reference_are_those_that_hold() {
+        let limits = PluginConfig::default().limits(&Tuning::default());
+        let said = |name: &str| {
+            let path = format!("plugins.<name>.limits.{name}");
+            reference().into_iter().find(|key| key.path == path).map(|key| key.default)
+        };
+        for (name, value) in [
+            ("cpu", format!("{}s", limits.cpu.as_secs())),
+            ("tables", limits.table_elements.to_string()),
+            ("hostCalls", limits.host_calls.to_string()),
+            ("bytesRead", limits.bytes_read.to_string()),
+            ("outcomeBytes", limits.outcome_bytes.to_string()),
+            ("objectBytes", limits.object_bytes.to_string()),
+            ("children", limits.children.to_string()),
+            ("events", limits.events.to_string()),
+            ("logLines", limits.log_lines.to_string()),
+            ("logBytes", limits.log_bytes.to_string()),
+        ] {
+            assert_eq!(said(name), Some(value.as_str()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_operator_is_heard_before_the_plugin_and_the_plugin_before_the_host() -> Result<(), ConfigError> {
+        let text = "apiVersion: config.setpoint.dev/v1alpha1\nplugins:\n  a:\n    tuning: {timeout: 5s, warmCalls: 9}\n    limits: {cpu: 2s, children: 3}\n";
+        let config = Config::parse("setpoint.yaml", text)?;
+        let tuning = Tuning { timeout: Some(1_000), memory_bytes: Some(1 << 20), ..Tuning::default() };
+        let limits = config.plugin("a").limits(&tuning);
+        assert_eq!((limits.wall, limits.cpu), (Duration::from_secs(5), Duration::from_secs(2)));
+        assert_eq!((limits.memory, limits.children, limits.warm_calls), (1 << 20, 3, Some(9)));
+        assert_eq!(config.plugin("b").limits(&tuning).wall, Duration::from_secs(1));
+        Ok(())
+    }
+
+    #[test]
+    fn holds_and_strictness_are_read_and_a_percentage_has_bounds() -> Result<(), ConfigError> {
+        let head = "apiVersion: config.setpoint.dev/v1alpha1\n";
+        let text = format!("{head}strict: true\nholdAbove: 5\nholdPercent: 100\n");
+        let config = Config::parse("setpoint.yaml", &text)?;
+        assert_eq!((config.strict, config.hold_above, config.hold_percent), (true, Some(5), Some(100)));
+        let error = Config::parse("setpoint.yaml", &format!("{head}holdPercent: 101\n")).expect_err("too much");
+        assert_eq!(error.to_string(), "setpoint.yaml:2:14: holdPercent: a percentage from 0 to 100 is expected");
+        assert_eq!(Config::default().at_next_start(&config), ["holdAbove", "holdPercent"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_plugin_that_does_not_exist_is_told_with_the_nearest_name() -> Result<(), ConfigError> {
+        let text = "apiVersion: config.setpoint.dev/v1alpha1\nplugins:\n  '*': {}\n  workflows: {}\n  workflow: {}\n";
+        let config = Config::parse("setpoint.yaml", text)?;
+        let told = config.unknown_plugins(&["workflow", "config-bundle"]);
+        assert_eq!(told, ["plugins.workflows: no plugin has this name; did you mean \"workflow\"?"]);
+        Ok(())
     }
 }

@@ -12,13 +12,15 @@ use setpoint_core::engine::{Attempt, CallResult, Engine, Step};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
-use setpoint_plugin::{Call, CallFailure, Limits, LogLevel, Logs, Plugin};
+use setpoint_plugin::{Call, CallFailure, CallStats, Limits, Plugin, Recorder};
 use tokio::sync::{Notify, broadcast};
 use tracing::Instrument;
 
 use crate::clock::{Clock, rfc3339};
+use crate::logs::LogBook;
 use crate::metrics::Metrics;
 use crate::reads::EngineReads;
+use crate::ring::{Recorded, Ring};
 use crate::views::{EventRow, StreamItem};
 
 /// An effect has so long (rule C7).
@@ -56,6 +58,10 @@ pub struct Driver {
     /// What is counted.
     pub metrics: Metrics,
     stream: broadcast::Sender<StreamItem>,
+    /// What plugins have logged.
+    pub(crate) logs: Arc<LogBook>,
+    /// The last calls.
+    pub(crate) ring: Ring,
 }
 
 impl Driver {
@@ -71,6 +77,8 @@ impl Driver {
             clock,
             metrics: Metrics::default(),
             stream: broadcast::channel(STREAM).0,
+            logs: Arc::default(),
+            ring: Ring::default(),
         })
     }
 
@@ -102,6 +110,11 @@ impl Driver {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.insert(digest, component);
     }
 
+    /// The component that is called for a digest.
+    pub(crate) fn component(&self, digest: &str) -> Option<Component> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.get(digest).cloned()
+    }
+
     /// A component is no longer called; calls that run hold on to it.
     pub fn remove_component(&self, digest: &str) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.remove(digest);
@@ -110,6 +123,12 @@ impl Driver {
     /// Every event that is recorded and every row that changes.
     pub fn subscribe(&self) -> broadcast::Receiver<StreamItem> {
         self.stream.subscribe()
+    }
+
+    /// Every call of a plugin from now on, when it has ended. Nothing is made of calls for this
+    /// while nobody listens.
+    pub fn recorded(&self) -> broadcast::Receiver<Arc<Recorded>> {
+        self.ring.subscribe()
     }
 
     /// Runs until [`Driver::stop`].
@@ -152,6 +171,7 @@ impl Driver {
 
     async fn carry(self: Arc<Self>, mut attempt: Attempt, component: Option<Component>) {
         let began = Instant::now();
+        let _active = self.metrics.attempt_begins(attempt.plugin());
         let mut effects_until = None;
         let mut result = "success";
         let wall = self.clock.wall();
@@ -228,19 +248,22 @@ impl Driver {
         component: &Component,
         request: &setpoint_core::contract::Request,
     ) -> CallResult {
-        let reads = Arc::new(EngineReads { driver: self.clone(), reader: attempt.id() });
-        let logs = Arc::new(PluginLogs);
-        let Call { result, impure, stats } = component.plugin.reconcile(request, reads, &component.limits, logs).await;
+        let reads = EngineReads { driver: Arc::downgrade(self), reader: attempt.id() };
+        let reads = Arc::new(Recorder::new(Arc::new(reads)));
+        let logs = self.logs.of(attempt.plugin(), attempt.key());
+        let call = component.plugin.reconcile(request, reads.clone(), &component.limits, logs).await;
+        self.ring.record(attempt.plugin(), attempt.digest(), request, &reads, &call);
+        let Call { result, impure, stats } = call;
         let (result, trapped) = match result {
             Ok(outcome) => (Ok(outcome), false),
             Err(CallFailure::Plugin(failure)) => (Err(failure), false),
             Err(failure) => (Err(Failure::Retry(failure.to_string())), true),
         };
-        self.metrics.record_call(attempt.plugin(), stats.wall, trapped);
+        self.metrics.record_call(attempt.plugin(), stats.wall, trapped, is_warm(&component.limits, &stats));
         CallResult { result, trapped, impure }
     }
 
-    async fn perform(&self, op: Op, until: tokio::time::Instant) -> Answer {
+    pub(crate) async fn perform(&self, op: Op, until: tokio::time::Instant) -> Answer {
         let verb = op.verb();
         let cluster = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(op.cluster()).cloned();
         let Some(cluster) = cluster else {
@@ -304,6 +327,11 @@ impl Driver {
     }
 }
 
+/// Whether a call was answered by an instance that was there (rule A13).
+fn is_warm(limits: &Limits, stats: &CallStats) -> bool {
+    limits.warm_calls.is_some_and(|calls| calls > 1) && stats.instantiate.is_zero()
+}
+
 fn refusal_word(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::VersionConflict(_) | Refusal::ManagerConflict { .. } => "conflict",
@@ -319,22 +347,6 @@ fn refusal_word(refusal: &Refusal) -> &'static str {
 pub(crate) fn unix_now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_millis() as u64)
-}
-
-/// A plugin's log lines, within the span of its attempt.
-struct PluginLogs;
-
-impl Logs for PluginLogs {
-    fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
-        let fields = fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
-        match level {
-            LogLevel::Trace => tracing::trace!(target: "plugin", fields, "{message}"),
-            LogLevel::Debug => tracing::debug!(target: "plugin", fields, "{message}"),
-            LogLevel::Info => tracing::info!(target: "plugin", fields, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "plugin", fields, "{message}"),
-            LogLevel::Error => tracing::error!(target: "plugin", fields, "{message}"),
-        }
-    }
 }
 
 /// Hands what a cluster sees to the engine. It refers to the driver weakly: clusters outlive it only

@@ -1,16 +1,17 @@
 //! From files to the embedded cluster: what the file source decides is written there, and what is
 //! wrong is kept for people with file:line:column.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use setpoint_cluster::local::{FileRefusal, Local, Problem};
-use setpoint_cluster::source::{Desired, FileReport, SourceEvent};
+use setpoint_cluster::source::{Desired, FileReport, Position, SourceEvent};
 use setpoint_core::contract::{Event, EventType, Reason};
 use setpoint_core::file_proof::RootIdentity;
 use setpoint_core::key::{GroupKind, Key};
 use setpoint_core::sanitize::sanitize;
+use setpoint_schema::FieldErrorKind;
 
 use crate::driver::Driver;
 use crate::views::FileRow;
@@ -24,6 +25,8 @@ pub struct Files {
     driver: Arc<Driver>,
     reports: Mutex<BTreeMap<String, FileReport>>,
     invalid: Mutex<BTreeMap<Key, Vec<FileRow>>>,
+    /// Fields that were left out, by object.
+    pruned: Mutex<BTreeMap<Key, Vec<FileRow>>>,
     suspicion: Mutex<Option<String>>,
     scanned: AtomicBool,
     waiting: Mutex<Waiting>,
@@ -46,6 +49,7 @@ impl Files {
             driver,
             reports: Mutex::default(),
             invalid: Mutex::default(),
+            pruned: Mutex::default(),
             suspicion: Mutex::default(),
             scanned: AtomicBool::new(false),
             waiting: Mutex::default(),
@@ -85,6 +89,7 @@ impl Files {
             SourceEvent::Desired(desired) => self.desired(*desired),
             SourceEvent::Deleted { key, file } => {
                 lock(&self.invalid).remove(&key);
+                lock(&self.pruned).remove(&key);
                 tracing::info!(%key, %file, "the file is gone: the object is deleted");
                 drop(self.local.undesired(&key));
             }
@@ -110,12 +115,23 @@ impl Files {
             SourceEvent::InitialScanDone => {
                 self.scanned.store(true, Ordering::Release);
                 self.announce();
+                self.forget_kinds();
             }
             SourceEvent::Reclassified { ticket } => {
                 lock(&self.waiting).reached = ticket;
                 self.announce();
             }
         }
+    }
+
+    /// Definitions that neither an object nor a plugin needs are not kept for ever.
+    fn forget_kinds(&self) {
+        let owned: BTreeSet<GroupKind> = self.driver.look(|engine| {
+            let kinds = engine.plugins().flat_map(|plugin| &plugin.description.kinds);
+            kinds.map(|owned| owned.kind.group_kind()).collect()
+        });
+        // Best effort: what is not forgotten now is forgotten after the next start.
+        drop(self.local.forget_kinds(|kind| owned.contains(kind)));
     }
 
     fn announce(&self) {
@@ -135,7 +151,7 @@ impl Files {
     }
 
     fn desired(&self, desired: Desired) {
-        let Desired { object, file, spans, .. } = desired;
+        let Desired { object, file, line, spans } = desired;
         let key = object.key.clone();
         match self.local.desired(&key, object.value, &file) {
             Ok((unknown, durable)) => {
@@ -143,16 +159,30 @@ impl Files {
                 drop(durable);
                 lock(&self.invalid).remove(&key);
                 self.local.invalid(&key, Vec::new());
+                let mut rows = Vec::new();
                 for path in unknown {
                     let at = spans.locate_key(&path.pointer());
-                    tracing::warn!("{file}:{}:{}: unknown field {path}: it is left out", at.line, at.column);
+                    let message = format!("unknown field {path}: it is left out");
+                    tracing::warn!("{file}:{}:{}: {message}", at.line, at.column);
+                    rows.push(row(&file, at, "Notice", message));
+                }
+                let mut pruned = lock(&self.pruned);
+                if rows.is_empty() {
+                    pruned.remove(&key);
+                } else {
+                    pruned.insert(key, rows);
                 }
             }
             Err(FileRefusal::Invalid(errors)) => {
                 let mut rows = Vec::new();
                 let mut problems = Vec::new();
                 for error in errors {
-                    let at = spans.locate(&error.path.pointer());
+                    let pointer = error.path.pointer();
+                    // A field that must not be there is at its name, a wrong value at the value.
+                    let at = match error.kind {
+                        FieldErrorKind::Forbidden => spans.locate_key(&pointer),
+                        _ => spans.locate(&pointer),
+                    };
                     let message = error.to_string();
                     tracing::warn!(%key, "{file}:{}:{}: {message}", at.line, at.column);
                     problems.push(Problem {
@@ -160,28 +190,19 @@ impl Files {
                         field: error.path.to_string(),
                         message: error.message,
                     });
-                    rows.push(FileRow {
-                        file: file.to_string(),
-                        line: at.line as usize,
-                        column: at.column as usize,
-                        state: "Invalid".into(),
-                        message: sanitize(&message),
-                    });
+                    rows.push(row(&file, at, "Invalid", sanitize(&message)));
                 }
                 self.tell_invalid(&key, &rows);
                 self.local.invalid(&key, problems);
+                lock(&self.pruned).remove(&key);
                 lock(&self.invalid).insert(key, rows);
             }
             Err(refusal) => {
                 tracing::error!(%key, "{file}: {refusal}");
-                let row = FileRow {
-                    file: file.to_string(),
-                    line: desired.line as usize,
-                    column: 1,
-                    state: "Invalid".into(),
-                    message: refusal.to_string(),
-                };
-                lock(&self.invalid).insert(key, vec![row]);
+                let start = Position { line, column: 1 };
+                let rows = vec![row(&file, start, "Invalid", refusal.to_string())];
+                lock(&self.pruned).remove(&key);
+                lock(&self.invalid).insert(key, rows);
             }
         }
     }
@@ -240,31 +261,26 @@ impl Files {
     /// Everything that is wrong or worth knowing, in order of files.
     pub fn rows(&self) -> Vec<FileRow> {
         let mut rows: Vec<FileRow> = lock(&self.invalid).values().flatten().cloned().collect();
+        rows.extend(lock(&self.pruned).values().flatten().cloned());
         for report in lock(&self.reports).values() {
-            let row = |line: u32, column: u32, state: &str, message: String| FileRow {
-                file: report.file.to_string(),
-                line: line as usize,
-                column: column as usize,
-                state: state.into(),
-                message,
-            };
-            rows.extend(
-                report.errors.iter().map(|e| row(e.position.line, e.position.column, "Invalid", sanitize(&e.message))),
-            );
+            let row = |at: Position, state: &str, message: String| row(&report.file, at, state, message);
+            rows.extend(report.errors.iter().map(|e| row(e.position, "Invalid", sanitize(&e.message))));
             rows.extend(report.unclaimed.iter().map(|u| {
                 let message = format!(
                     "no plugin brings the kind {}; put its plugin into the plugins directory",
                     kind_name(&u.document)
                 );
-                row(u.line, 1, "Unclaimed", message)
+                row(Position { line: u.line, column: 1 }, "Unclaimed", message)
             }));
-            rows.extend(
-                report.notices.iter().map(|n| row(n.position.line, n.position.column, "Notice", n.message.clone())),
-            );
+            rows.extend(report.notices.iter().map(|n| row(n.position, "Notice", n.message.clone())));
         }
         rows.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         rows
     }
+}
+
+fn row(file: &str, at: Position, state: &str, message: String) -> FileRow {
+    FileRow { file: file.to_owned(), line: at.line as usize, column: at.column as usize, state: state.into(), message }
 }
 
 fn kind_name(document: &setpoint_cluster::source::identity::Unclaimed) -> GroupKind {

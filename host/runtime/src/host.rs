@@ -93,6 +93,8 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 const SHUTDOWN: Duration = Duration::from_secs(10);
 /// Between looks at the configuration file.
 const CONFIG_POLL: Duration = Duration::from_secs(2);
+/// Between looks at whether the first pass on a rebuilt store is over.
+const REBUILT_POLL: Duration = Duration::from_secs(1);
 
 /// A running host.
 pub struct Host {
@@ -135,18 +137,22 @@ impl Host {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) as u32;
         let kinds = Arc::new(Kinds::default());
         let sink = Arc::new(LateSink::default());
-        let local = Local::open(LocalOptions::new(&state_dir), sink.clone())?;
+        let local = Local::open(LocalOptions { strict: config.strict, ..LocalOptions::new(&state_dir) }, sink.clone())?;
         let store_id = local
             .bookkeeping_get(STORE_ID)
             .map(|id| String::from_utf8_lossy(&id).into_owned())
             .unwrap_or_else(|| LOCAL.to_owned());
+        let usual = Options::default();
         let engine = Engine::new(
             Options {
                 installation: format!("local-{store_id}"),
                 cluster_identities: FxHashMap::from_iter([(Name::from(LOCAL), store_id.clone())]),
                 workers: options.workers.or(config.workers).unwrap_or(cores * 4),
                 seed: store_id.bytes().fold(crate::driver::unix_now(), |seed, b| seed.rotate_left(5) ^ u64::from(b)),
-                ..Options::default()
+                hold_above: config.hold_above.unwrap_or(usual.hold_above),
+                hold_percent: config.hold_percent.unwrap_or(usual.hold_percent),
+                rebuilt: local.rebuilt(),
+                ..usual
             },
             kinds.clone(),
         );
@@ -187,6 +193,7 @@ impl Host {
         let config = Arc::new(RwLock::new(config));
         let plugins = Plugins::new(Parts {
             dir: plugins_dir,
+            state_dir: state_dir.clone(),
             host: plugin_host,
             driver: driver.clone(),
             kinds: kinds.clone(),
@@ -196,6 +203,7 @@ impl Host {
             beside: options.grants.clone(),
         });
         plugins.scan().await;
+        plugins.warn_of_unknown();
 
         let lookup = kinds.clone();
         let source = SourceOptions {
@@ -221,7 +229,7 @@ impl Host {
         let handle = Handle::new(Inner {
             driver: driver.clone(),
             local: local.clone(),
-            files,
+            files: files.clone(),
             kinds,
             plugins: plugins.clone(),
             started: Instant::now(),
@@ -236,7 +244,10 @@ impl Host {
             tasks.push(tokio::spawn(crate::http::serve_health(listener, handle.clone())));
         }
         if let Some(path) = config_path {
-            tasks.push(tokio::spawn(watch_config(path, config, plugins)));
+            tasks.push(tokio::spawn(watch_config(path, config, plugins, local.clone())));
+        }
+        if local.rebuilt() {
+            tasks.push(tokio::spawn(end_rebuilt(driver.clone(), local.clone(), files)));
         }
         let host_file = state_dir.join("host.json");
         let text = serde_json::json!({"server": format!("http://{address}"), "pid": std::process::id()}).to_string();
@@ -331,8 +342,22 @@ fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::rename(&new, path)
 }
 
+/// Until the first pass on a rebuilt store is over, a restart has to begin as carefully as this start
+/// did (rule D10). Deletions that wait for a person keep it open.
+async fn end_rebuilt(driver: Arc<Driver>, local: Arc<Local>, files: Arc<Files>) {
+    let over =
+        |engine: &Engine| engine.first_pass_complete() && engine.unsynced().is_empty() && engine.held().is_empty();
+    while !files.scanned() || !driver.look(over) {
+        tokio::time::sleep(REBUILT_POLL).await;
+    }
+    match local.first_pass_over().await {
+        Ok(()) => tracing::info!("the first pass on the rebuilt state is over"),
+        Err(error) => tracing::error!(%error, "the end of the first pass on the rebuilt state could not be recorded"),
+    }
+}
+
 /// Reads the configuration anew when the file changes; a bad version keeps the last good one.
-async fn watch_config(path: PathBuf, config: Arc<RwLock<Config>>, plugins: Arc<Plugins>) {
+async fn watch_config(path: PathBuf, config: Arc<RwLock<Config>>, plugins: Arc<Plugins>, local: Arc<Local>) {
     let stamp = || std::fs::metadata(&path).ok().map(|m| (m.len(), m.modified().ok()));
     let mut seen = stamp();
     loop {
@@ -344,12 +369,19 @@ async fn watch_config(path: PathBuf, config: Arc<RwLock<Config>>, plugins: Arc<P
         seen = now;
         match Config::load(&path) {
             Ok(new) => {
-                let differs = *config.read().unwrap_or_else(PoisonError::into_inner) != new;
-                if differs {
-                    *config.write().unwrap_or_else(PoisonError::into_inner) = new;
-                    tracing::info!("the configuration has changed");
-                    plugins.reconfigure();
+                let old = config.read().unwrap_or_else(PoisonError::into_inner).clone();
+                if old == new {
+                    continue;
                 }
+                let later = old.at_next_start(&new);
+                local.set_strict(new.strict);
+                *config.write().unwrap_or_else(PoisonError::into_inner) = new;
+                tracing::info!("the configuration has changed");
+                if !later.is_empty() {
+                    tracing::warn!("in force after the next start of the host only: {}", later.join(", "));
+                }
+                plugins.warn_of_unknown();
+                plugins.reconfigure();
             }
             Err(error) => tracing::error!("{error}; the last good configuration stays in force"),
         }

@@ -3,11 +3,18 @@
 //! | question | module |
 //! |---|---|
 //! | how is it started and stopped | [`host`] |
-//! | what can be asked of it | [`handle`], [`views`], [`http`] |
+//! | what can be asked of it | [`handle`], `objects`, `runs`, [`views`], [`http`] |
+//! | which objects are asked for | `filter` |
+//! | what did plugins log | `logs` |
+//! | what would a reconcile change now | [`plan`] |
+//! | what is called, as it happens | [`record`], [`live`] |
+//! | how is an object let go of that no plugin reconciles | [`release`] |
 //! | who carries attempts through | [`driver`] |
 //! | how are a plugin's reads answered | [`reads`] |
 //! | which kinds are served | [`kinds`] |
 //! | which plugins are there | [`plugins`] |
+//! | is a new version as good as the one before | `shadow`, with the calls of [`ring`] |
+//! | which components ran before | `versions` |
 //! | what do the files say | [`files`] |
 //! | what did the operator configure | [`config`] |
 //! | what is counted | [`metrics`] |
@@ -19,13 +26,24 @@ pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod files;
+mod filter;
 pub mod handle;
 pub mod host;
 pub mod http;
 pub mod kinds;
+pub mod live;
+mod logs;
 pub mod metrics;
+mod objects;
+pub mod plan;
 pub mod plugins;
 pub mod reads;
+pub mod record;
+pub mod release;
+pub mod ring;
+mod runs;
+mod shadow;
+mod versions;
 pub mod views;
 
 pub use handle::Handle;

@@ -15,8 +15,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use setpoint_core::engine::Counts;
-use setpoint_core::queue::LANES;
+use setpoint_cluster::local::LocalMetrics;
+use setpoint_core::engine::{Counts, Engine};
+use setpoint_core::queue::{LANES, Lane};
+
+mod table;
+
+pub use table::{Described, reference};
+
+use table::register;
 
 /// The media type of what [`Metrics::render`] answers.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,8 +35,6 @@ pub struct MetricsSnapshot {
     pub counts: Counts,
     /// Keys that wait, by lane of the queue.
     pub queue: [(&'static str, usize); LANES],
-    /// Attempts that are running.
-    pub running: usize,
     /// Dependency edges.
     pub edges: usize,
     /// Objects in the cache.
@@ -44,6 +49,36 @@ pub struct MetricsSnapshot {
     pub summary: [(&'static str, usize); 5],
     /// Calls that a plugin may have at a time, by plugin.
     pub concurrency: Vec<(String, u32)>,
+    /// Plugins that are not called at present (rule C8).
+    pub quarantined: Vec<String>,
+    /// Deletions that wait for a person (rule B3), by plugin.
+    pub held: Vec<(String, usize)>,
+    /// Changes that woke keys of a plugin up, and those keys (rule A9), by plugin.
+    pub fan_out: Vec<(String, u64, u64)>,
+}
+
+impl MetricsSnapshot {
+    /// The numbers of this moment.
+    pub fn of(engine: &Engine, store: LocalMetrics) -> Self {
+        Self {
+            counts: engine.counts(),
+            queue: Lane::ALL.map(|lane| (lane.word(), engine.queue_length_of(lane))),
+            edges: engine.edges(),
+            objects: engine.cache().len(),
+            store_writes: store.writes,
+            store_commits: store.commits,
+            store_mutations: store.mutations,
+            summary: engine.summary().map(|(phase, count)| (phase.word(), count)),
+            concurrency: engine.plugins().map(|info| (info.name.to_string(), info.concurrency)).collect(),
+            quarantined: engine.quarantined().into_iter().map(|entry| entry.plugin.to_string()).collect(),
+            held: engine.held().into_iter().map(|held| (held.plugin.to_string(), held.children.len())).collect(),
+            fan_out: engine
+                .fan_out()
+                .into_iter()
+                .map(|(plugin, events, keys)| (plugin.to_string(), events, keys))
+                .collect(),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -71,6 +106,12 @@ struct ByLane {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct ByPlugin {
     plugin: Arc<str>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ByTrial {
+    plugin: Arc<str>,
+    result: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -114,7 +155,33 @@ const QUEUE: &str = "setpoint";
 struct Plugin {
     name: Arc<str>,
     calls: AtomicU64,
+    /// Of all calls together, nanoseconds.
+    took: AtomicU64,
     traps: Counter,
+    warm: Counter,
+    active: Gauge,
+}
+
+/// What is known of a plugin's calls since the host started.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Calls {
+    /// All of them.
+    pub calls: u64,
+    /// Those that ended in a trap, a timeout or a limit.
+    pub traps: u64,
+    /// Mean time of a call in milliseconds; none before the first.
+    pub mean_ms: Option<f64>,
+}
+
+/// An attempt that is running; it counts as such until this is dropped.
+#[derive(Debug)]
+#[must_use = "it counts until it is dropped"]
+pub struct Active(Gauge);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// The counters of a host. Recording is cheap and never blocks for long; [`Metrics::render`] joins
@@ -131,6 +198,10 @@ pub struct Metrics {
     work: Times<ByQueue>,
     call_times: Times<ByPlugin>,
     traps: Family<ByPlugin, Counter>,
+    plans: Family<ByPlugin, Counter>,
+    warm: Family<ByPlugin, Counter>,
+    active: Family<ByController, Gauge>,
+    trials: Family<ByTrial, Counter>,
     operations: Family<ByOperation, Counter>,
     /// Set from a snapshot; one render at a time, so that no answer mixes two moments.
     moment: Mutex<Moment>,
@@ -139,8 +210,11 @@ pub struct Metrics {
 /// Metrics whose numbers come with a snapshot.
 #[derive(Default)]
 struct Moment {
-    active: Gauge,
     concurrency: Family<ByController, Gauge>,
+    quarantined: Family<ByPlugin, Gauge>,
+    held: Family<ByPlugin, Gauge>,
+    fan_out_events: Family<ByPlugin, Counter>,
+    fan_out_keys: Family<ByPlugin, Counter>,
     depth: Family<ByLane, Gauge>,
     states: Family<ByState, Gauge>,
     cached: Gauge,
@@ -159,41 +233,53 @@ struct Moment {
 
 impl Moment {
     fn register(&self, registry: &mut Registry) {
-        registry.register("controller_runtime_active_workers", "Attempts that are running", self.active.clone());
-        registry.register(
-            "controller_runtime_max_concurrent_reconciles",
-            "Calls that a plugin may have at a time",
-            self.concurrency.clone(),
-        );
-        registry.register("workqueue_depth", "Keys that wait in the queue, by lane", self.depth.clone());
-        registry.register("setpoint_objects", "Reconciled objects by state", self.states.clone());
-        registry.register("setpoint_cached_objects", "Objects in the cache", self.cached.clone());
-        registry.register("setpoint_dependency_edges", "Reads and children that are followed", self.edges.clone());
+        register(registry, "controller_runtime_max_concurrent_reconciles", self.concurrency.clone());
+        register(registry, "workqueue_depth", self.depth.clone());
+        register(registry, "setpoint_plugin_quarantined", self.quarantined.clone());
+        register(registry, "setpoint_held_deletions", self.held.clone());
+        register(registry, "setpoint_plugin_fan_out_events", self.fan_out_events.clone());
+        register(registry, "setpoint_plugin_fan_out_keys", self.fan_out_keys.clone());
+        register(registry, "setpoint_objects", self.states.clone());
+        register(registry, "setpoint_cached_objects", self.cached.clone());
+        register(registry, "setpoint_dependency_edges", self.edges.clone());
         let counters = [
-            ("setpoint_changes", "Changes of what somebody sees", &self.changes),
-            ("setpoint_attempts", "Attempts begun", &self.attempts),
-            ("setpoint_calls", "Calls of plugins", &self.calls),
-            ("setpoint_memo_hits", "Resyncs that needed no call", &self.memo_hits),
-            ("setpoint_damped", "Attempts put off by the hot-loop bucket", &self.damped),
-            ("setpoint_writes", "Writes that were answered as done", &self.writes),
-            ("setpoint_deletes", "Children deleted", &self.deletes),
-            ("setpoint_store_writes", "Writes of the embedded cluster that changed something", &self.store_writes),
-            ("setpoint_store_commits", "Transactions of the embedded store", &self.store_commits),
-            ("setpoint_store_mutations", "Rows that the embedded store wrote or removed", &self.store_mutations),
+            ("setpoint_changes", &self.changes),
+            ("setpoint_attempts", &self.attempts),
+            ("setpoint_calls", &self.calls),
+            ("setpoint_memo_hits", &self.memo_hits),
+            ("setpoint_damped", &self.damped),
+            ("setpoint_writes", &self.writes),
+            ("setpoint_deletes", &self.deletes),
+            ("setpoint_store_writes", &self.store_writes),
+            ("setpoint_store_commits", &self.store_commits),
+            ("setpoint_store_mutations", &self.store_mutations),
         ];
-        for (name, help, counter) in counters {
-            registry.register(name, help, counter.clone());
+        for (name, counter) in counters {
+            register(registry, name, counter.clone());
         }
     }
 
     fn set(&self, snapshot: &MetricsSnapshot) {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.active.set(number(snapshot.running));
         // A plugin that is gone has no limit any more.
         self.concurrency.clear();
         for (plugin, limit) in &snapshot.concurrency {
             let labels = ByController { controller: plugin.as_str().into() };
             self.concurrency.get_or_create(&labels).set(i64::from(*limit));
+        }
+        let by_plugin = |plugin: &String| ByPlugin { plugin: plugin.as_str().into() };
+        self.quarantined.clear();
+        for (plugin, _) in &snapshot.concurrency {
+            let quarantined = snapshot.quarantined.contains(plugin);
+            self.quarantined.get_or_create(&by_plugin(plugin)).set(i64::from(quarantined));
+        }
+        self.held.clear();
+        for (plugin, deletions) in &snapshot.held {
+            self.held.get_or_create(&by_plugin(plugin)).set(number(*deletions));
+        }
+        for (plugin, events, keys) in &snapshot.fan_out {
+            self.fan_out_events.get_or_create(&by_plugin(plugin)).inner().store(*events, Ordering::Relaxed);
+            self.fan_out_keys.get_or_create(&by_plugin(plugin)).inner().store(*keys, Ordering::Relaxed);
         }
         for (lane, waiting) in snapshot.queue {
             self.depth.get_or_create(&ByLane { name: QUEUE, priority: lane }).set(number(waiting));
@@ -235,30 +321,30 @@ impl Default for Metrics {
             work: Family::new_with_constructor(queue_times as fn() -> Histogram),
             call_times: Family::new_with_constructor(call_times as fn() -> Histogram),
             traps: Family::default(),
+            plans: Family::default(),
+            warm: Family::default(),
+            active: Family::default(),
+            trials: Family::default(),
             operations: Family::default(),
             moment: Mutex::default(),
             registry: Registry::default(),
         };
-        registry.register("controller_runtime_reconcile", "Attempts by result", this.results.clone());
-        registry.register("controller_runtime_reconcile_errors", "Attempts that failed", this.errors.clone());
-        registry.register(
-            "controller_runtime_reconcile_time_seconds",
-            "From start to end of an attempt, effects included",
-            this.attempt_times.clone(),
-        );
-        registry.register("workqueue_adds", "Keys that were queued and taken, by plugin", this.added.clone());
-        registry.register("workqueue_retries", "Attempts that have to be made again", this.retried.clone());
-        registry.register("workqueue_queue_duration_seconds", "Wait of a key in the queue", this.waits.clone());
-        registry.register("workqueue_work_duration_seconds", "From start to end of an attempt", this.work.clone());
-        registry.register("setpoint_plugin_call_seconds", "Wall clock of a plugin's call", this.call_times.clone());
-        registry.register(
-            "setpoint_plugin_traps",
-            "Calls that ended in a trap, a timeout or a limit",
-            this.traps.clone(),
-        );
-        registry.register("setpoint_operations", "Requests to clusters by outcome", this.operations.clone());
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("setpoint_build", "The version of the host", build);
+        let to = &mut registry;
+        register(to, "controller_runtime_reconcile", this.results.clone());
+        register(to, "controller_runtime_reconcile_errors", this.errors.clone());
+        register(to, "controller_runtime_reconcile_time_seconds", this.attempt_times.clone());
+        register(to, "controller_runtime_active_workers", this.active.clone());
+        register(to, "workqueue_adds", this.added.clone());
+        register(to, "workqueue_retries", this.retried.clone());
+        register(to, "workqueue_queue_duration_seconds", this.waits.clone());
+        register(to, "workqueue_work_duration_seconds", this.work.clone());
+        register(to, "setpoint_plugin_call_seconds", this.call_times.clone());
+        register(to, "setpoint_plugin_traps", this.traps.clone());
+        register(to, "setpoint_plugin_warm_calls", this.warm.clone());
+        register(to, "setpoint_plan_calls", this.plans.clone());
+        register(to, "setpoint_shadow_calls", this.trials.clone());
+        register(to, "setpoint_operations", this.operations.clone());
+        register(to, "setpoint_build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         lock(&this.moment).register(&mut registry);
         Self { registry, ..this }
     }
@@ -276,10 +362,24 @@ impl Metrics {
         let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
         let name: Arc<str> = name.into();
         let make = || {
-            let traps = self.traps.get_or_create_owned(&ByPlugin { plugin: name.clone() });
-            Arc::new(Plugin { name: name.clone(), calls: AtomicU64::new(0), traps })
+            let by_plugin = ByPlugin { plugin: name.clone() };
+            Arc::new(Plugin {
+                name: name.clone(),
+                calls: AtomicU64::new(0),
+                took: AtomicU64::new(0),
+                traps: self.traps.get_or_create_owned(&by_plugin),
+                warm: self.warm.get_or_create_owned(&by_plugin),
+                active: self.active.get_or_create_owned(&ByController { controller: name.clone() }),
+            })
         };
         plugins.entry(name.clone()).or_insert_with(make).clone()
+    }
+
+    /// An attempt of a plugin begins.
+    pub fn attempt_begins(&self, plugin: &str) -> Active {
+        let active = self.plugin(plugin).active.clone();
+        active.inc();
+        Active(active)
     }
 
     /// An attempt has ended. `result` is `success`, `error`, `requeue`, `unavailable` or `dropped`;
@@ -300,14 +400,30 @@ impl Metrics {
         self.work.get_or_create(&by_queue).observe(took.as_secs_f64());
     }
 
-    /// A plugin's call has ended after `took`; `trapped`: in a trap, a timeout or a limit.
-    pub fn record_call(&self, plugin: &str, took: Duration, trapped: bool) {
+    /// A plugin's call has ended after `took`; `trapped`: in a trap, a timeout or a limit; `warm`: it
+    /// was answered by an instance that was there (rule A13).
+    pub fn record_call(&self, plugin: &str, took: Duration, trapped: bool, warm: bool) {
         let plugin = self.plugin(plugin);
         plugin.calls.fetch_add(1, Ordering::Relaxed);
+        plugin.took.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         if trapped {
             plugin.traps.inc();
         }
+        if warm {
+            plugin.warm.inc();
+        }
         self.call_times.get_or_create(&ByPlugin { plugin: plugin.name.clone() }).observe(took.as_secs_f64());
+    }
+
+    /// A plugin was called for a plan: such calls count nowhere else.
+    pub fn record_plan(&self, plugin: &str) {
+        self.plans.get_or_create(&ByPlugin { plugin: plugin.into() }).inc();
+    }
+
+    /// A version that shall take over has answered a request without effects (rule D11).
+    pub fn record_shadow_call(&self, plugin: &str, trapped: bool) {
+        let result = if trapped { "trapped" } else { "answered" };
+        self.trials.get_or_create(&ByTrial { plugin: plugin.into(), result }).inc();
     }
 
     /// A cluster has answered a request: what was asked, and `done` or why not.
@@ -315,11 +431,15 @@ impl Metrics {
         self.operations.get_or_create(&ByOperation { verb: verb.into(), outcome: outcome.into() }).inc();
     }
 
-    /// Calls and traps since the host started, by plugin.
-    pub fn calls(&self) -> BTreeMap<String, (u64, u64)> {
+    /// The calls since the host started, by plugin.
+    pub fn calls(&self) -> BTreeMap<String, Calls> {
         let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
-        let counts = |plugin: &Plugin| (plugin.calls.load(Ordering::Relaxed), plugin.traps.get());
-        plugins.values().map(|plugin| (plugin.name.to_string(), counts(plugin))).collect()
+        let calls = |plugin: &Plugin| {
+            let calls = plugin.calls.load(Ordering::Relaxed);
+            let took = plugin.took.load(Ordering::Relaxed) as f64 / 1e6;
+            Calls { calls, traps: plugin.traps.get(), mean_ms: (calls > 0).then(|| took / calls as f64) }
+        };
+        plugins.values().map(|plugin| (plugin.name.to_string(), calls(plugin))).collect()
     }
 
     /// All of it as OpenMetrics text ([`CONTENT_TYPE`]).
@@ -343,7 +463,6 @@ mod tests {
         MetricsSnapshot {
             counts: Counts { memo_hits: 7, damped: 1, ..Counts::default() },
             queue: [("user", 1), ("dependency", 2), ("retry", 0), ("first", 0), ("resync", 0)],
-            running: 3,
             edges: 11,
             objects: 12,
             store_writes: 4,
@@ -351,6 +470,9 @@ mod tests {
             store_mutations: 5,
             summary: [("Pending", 0), ("Reconciling", 0), ("Synced", 9), ("Error", 1), ("Failed", 0)],
             concurrency: vec![("workflow".into(), 4)],
+            quarantined: vec!["workflow".into()],
+            held: vec![("workflow".into(), 12)],
+            fan_out: vec![("workflow".into(), 2, 2_000)],
         }
     }
 
@@ -364,6 +486,7 @@ mod tests {
         let (waited, took) = (Duration::from_millis(2), Duration::from_millis(30));
         metrics.record_attempt("workflow", "success", waited, took);
         metrics.record_attempt("workflow", "error", waited, took);
+        let running = metrics.attempt_begins("workflow");
         let text = metrics.render(&snapshot());
         for (series, expected) in [
             ("controller_runtime_reconcile_total{controller=\"workflow\",result=\"success\"}", "1"),
@@ -372,7 +495,7 @@ mod tests {
             ("controller_runtime_reconcile_time_seconds_count{controller=\"workflow\"}", "2"),
             ("controller_runtime_reconcile_time_seconds_bucket{le=\"0.025\",controller=\"workflow\"}", "0"),
             ("controller_runtime_reconcile_time_seconds_bucket{le=\"0.05\",controller=\"workflow\"}", "2"),
-            ("controller_runtime_active_workers", "3"),
+            ("controller_runtime_active_workers{controller=\"workflow\"}", "1"),
             ("controller_runtime_max_concurrent_reconciles{controller=\"workflow\"}", "4"),
             ("workqueue_depth{name=\"setpoint\",priority=\"dependency\"}", "2"),
             ("workqueue_adds_total{name=\"workflow\"}", "2"),
@@ -385,23 +508,76 @@ mod tests {
             ("setpoint_cached_objects", "12"),
             ("setpoint_dependency_edges", "11"),
             ("setpoint_objects{state=\"Synced\"}", "9"),
+            ("setpoint_plugin_quarantined{plugin=\"workflow\"}", "1"),
+            ("setpoint_held_deletions{plugin=\"workflow\"}", "12"),
+            ("setpoint_plugin_fan_out_keys_total{plugin=\"workflow\"}", "2000"),
         ] {
             assert_eq!(value(&text, series).as_deref(), Some(expected), "{series} in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+        drop(running);
+        let text = metrics.render(&snapshot());
+        let active = value(&text, "controller_runtime_active_workers{controller=\"workflow\"}");
+        assert_eq!(active.as_deref(), Some("0"), "an attempt counts as running until it ends");
+    }
+
+    #[test]
+    fn the_reference_has_every_metric_with_its_kind_and_labels_and_no_other() {
+        let metrics = Metrics::default();
+        metrics.record_attempt("p", "success", Duration::ZERO, Duration::ZERO);
+        metrics.record_call("p", Duration::from_micros(40), false, true);
+        metrics.record_shadow_call("p", true);
+        metrics.record_plan("p");
+        metrics.record_op("apply", "done");
+        drop(metrics.attempt_begins("p"));
+        let text = metrics.render(&snapshot());
+        let mut rendered: Vec<(String, String)> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+            .map(|(name, kind)| {
+                let ending = match kind {
+                    "counter" => "_total",
+                    "info" => "_info",
+                    _ => "",
+                };
+                (format!("{name}{ending}"), kind.to_owned())
+            })
+            .collect();
+        rendered.sort();
+        let mut told: Vec<(String, String)> =
+            reference().iter().map(|metric| (metric.name.to_owned(), metric.kind.to_owned())).collect();
+        told.sort();
+        assert_eq!(rendered, told);
+        for metric in reference() {
+            let help = format!(" {}.", metric.help);
+            assert!(!metric.help.is_empty() && text.contains(&help), "{}", metric.name);
+            let series = match metric.kind {
+                "histogram" => format!("{}_count", metric.name),
+                _ => metric.name.to_owned(),
+            };
+            let line =
+                text.lines().find(|line| line.strip_prefix(&*series).is_some_and(|rest| rest.starts_with(['{', ' '])));
+            let line = line.unwrap_or_else(|| panic!("{series} in\n{text}"));
+            for label in metric.labels {
+                assert!(line.contains(&format!("{label}=\"")), "{label} in {line}");
+            }
+        }
     }
 
     #[test]
     fn a_call_counts_for_its_plugin_and_a_trap_counts_beside_it() {
         let metrics = Metrics::default();
-        metrics.record_call("a", Duration::from_micros(40), false);
-        metrics.record_call("a", Duration::from_micros(40), true);
-        metrics.record_call("b", Duration::from_micros(40), false);
+        metrics.record_call("a", Duration::from_micros(20), false, false);
+        metrics.record_call("a", Duration::from_micros(60), true, true);
+        metrics.record_call("b", Duration::from_micros(40), false, false);
         metrics.record_op("apply", "done");
-        let calls = metrics.calls();
-        assert_eq!((calls.get("a"), calls.get("b")), (Some(&(2, 1)), Some(&(1, 0))));
+        let mut calls = metrics.calls();
+        let (a, b) = (calls.remove("a").unwrap_or_default(), calls.remove("b").unwrap_or_default());
+        assert_eq!((a.calls, a.traps, b.calls, b.traps), (2, 1, 1, 0));
+        assert!(a.mean_ms.is_some_and(|mean| (mean - 0.04).abs() < 1e-9));
         let text = metrics.render(&snapshot());
         assert_eq!(value(&text, "setpoint_plugin_traps_total{plugin=\"a\"}").as_deref(), Some("1"));
+        assert_eq!(value(&text, "setpoint_plugin_warm_calls_total{plugin=\"a\"}").as_deref(), Some("1"));
         assert_eq!(value(&text, "setpoint_plugin_call_seconds_count{plugin=\"a\"}").as_deref(), Some("2"));
         assert_eq!(value(&text, "setpoint_operations_total{verb=\"apply\",outcome=\"done\"}").as_deref(), Some("1"));
     }

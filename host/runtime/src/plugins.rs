@@ -1,27 +1,49 @@
 //! The plugins directory: what is dropped in runs, what is replaced is swapped, what is removed
-//! stops (design §7, rule D12). What is refused is shown with the reason, and what ran keeps running.
+//! stops (design §7, rules D11, D12). What is refused is shown with the reason, and what ran keeps
+//! running.
+//!
+//! | question | module |
+//! |---|---|
+//! | which files are there, and when to look again | `directory` |
+//! | is this a file, and what is in it | `file` |
+//! | is the component right by itself | `prepare` |
+//! | who may have a name and a kind | `claims` |
+//! | how does a new version take over, and how is it taken back | `upgrade` |
+//! | what do people see | `rows` |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{Config as NotifyConfig, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher};
 use setpoint_cluster::local::Local;
-use setpoint_core::contract::Description;
-use setpoint_core::engine::PluginInfo;
+use setpoint_core::engine::Trial;
 use setpoint_core::grants::Grant;
-use setpoint_core::key::{LOCAL, Source};
-use setpoint_plugin::{Limits, Plugin, PluginHost};
-use setpoint_schema::{Crd, Part};
+use setpoint_core::key::{GroupKind, LOCAL, Source};
+use setpoint_plugin::{Plugin, PluginHost};
 use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::driver::{Component, Driver};
 use crate::files::Files;
 use crate::kinds::Kinds;
-use crate::views::PluginRow;
+use crate::shadow::Tried;
+use crate::versions::Versions;
+use crate::views::ShadowRow;
+
+mod claims;
+mod directory;
+mod file;
+mod prepare;
+mod rows;
+mod upgrade;
+
+pub use file::MAX_COMPONENT;
+
+use claims::Claim;
+use file::Seen;
+use prepare::{Loaded, Prepared};
 
 /// Between looks at the directory that nothing asked for.
 const POLL: Duration = Duration::from_secs(2);
@@ -30,17 +52,16 @@ const GROWING: Duration = Duration::from_secs(1);
 /// A file that is gone for so long is gone.
 const GONE: Duration = Duration::from_millis(500);
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Seen {
-    len: u64,
-    modified: Option<SystemTime>,
-}
-
 #[derive(Default)]
 struct Slot {
     seen: Option<Seen>,
+    /// Counts how often the file was read: what was begun for an older content is dropped.
+    load: u64,
     running: Option<Running>,
     problem: Option<String>,
+    /// Digest of what the file has, once it could be read.
+    in_file: Option<String>,
+    shadow: Option<ShadowRow>,
     /// Still being copied, as it seems.
     growing: bool,
     gone_since: Option<Instant>,
@@ -59,6 +80,14 @@ impl Running {
     }
 }
 
+/// One reading of a file.
+#[derive(Clone)]
+struct Load {
+    file: String,
+    seen: Seen,
+    number: u64,
+}
+
 /// What is asked of the kinds' files when a kind comes.
 pub type Reclassify = Box<dyn Fn(u64) + Send + Sync>;
 
@@ -72,15 +101,24 @@ pub struct Plugins {
     files: Arc<Files>,
     config: Arc<RwLock<Config>>,
     beside: Vec<(String, Grant)>,
+    versions: Versions,
     slots: Mutex<BTreeMap<String, Slot>>,
+    /// Plugins start and stop one at a time.
+    starting: Mutex<()>,
+    /// One rollback at a time.
+    rolling_back: tokio::sync::Mutex<()>,
     changed: Arc<Notify>,
     reclassify: Mutex<Option<Reclassify>>,
+    /// The directory cannot be read, and that was said.
+    unreadable: AtomicBool,
 }
 
 /// What [`Plugins::new`] joins.
 pub struct Parts {
     /// The directory.
     pub dir: PathBuf,
+    /// Where components that ran are kept.
+    pub state_dir: PathBuf,
     /// Runs components.
     pub host: PluginHost,
     /// The driver.
@@ -100,8 +138,9 @@ pub struct Parts {
 impl Plugins {
     /// No plugin is loaded yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { dir, host, driver, kinds, local, files, config, beside } = parts;
+        let Parts { dir, state_dir, host, driver, kinds, local, files, config, beside } = parts;
         Arc::new(Self {
+            versions: Versions::open(&state_dir, local.clone()),
             dir,
             host,
             driver,
@@ -111,8 +150,11 @@ impl Plugins {
             config,
             beside,
             slots: Mutex::default(),
+            starting: Mutex::default(),
+            rolling_back: tokio::sync::Mutex::default(),
             changed: Arc::new(Notify::new()),
             reclassify: Mutex::default(),
+            unreadable: AtomicBool::new(false),
         })
     }
 
@@ -129,142 +171,206 @@ impl Plugins {
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Slot>> {
+    /// Says which plugins of the configuration are not there. A plugin that is refused goes by the
+    /// name of its file here.
+    pub fn warn_of_unknown(&self) {
+        let rows = self.rows();
+        let known: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        for warning in self.config.read().unwrap_or_else(PoisonError::into_inner).unknown_plugins(&known) {
+            tracing::warn!("the configuration: {warning}");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks once. Components are verified and compiled beside each other, off the async threads.
+    /// Looks once. Components are verified and compiled beside each other, off the async threads. It
+    /// returns when all of them run or are refused, but for new versions that are tried in the shadow.
     pub async fn scan(self: &Arc<Self>) {
-        let mut found: BTreeMap<String, Seen> = BTreeMap::new();
-        match std::fs::read_dir(&self.dir) {
-            Ok(entries) => {
-                for entry in entries.flatten() {
-                    let path = entry.path();
-                    let wasm = path.extension().is_some_and(|e| e == "wasm");
-                    let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
-                    if !wasm || name.starts_with('.') {
-                        continue;
-                    }
-                    if let Ok(metadata) = std::fs::metadata(&path)
-                        && metadata.is_file()
-                    {
-                        let seen = Seen { len: metadata.len(), modified: metadata.modified().ok() };
-                        found.insert(name.to_owned(), seen);
-                    }
+        let found = match directory::look(&self.dir) {
+            Ok(found) => found,
+            Err(error) => {
+                // Nothing is known of the files: what runs keeps running.
+                if !self.unreadable.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "the plugins directory cannot be read; what runs keeps running");
                 }
+                return;
             }
-            Err(error) => tracing::debug!(%error, "the plugins directory cannot be read"),
-        }
-        let mut loads = Vec::new();
-        let mut gone = Vec::new();
-        {
-            let mut slots = self.lock();
-            for (name, seen) in &found {
-                let slot = slots.entry(name.clone()).or_default();
-                slot.gone_since = None;
-                if slot.seen != Some(*seen) {
-                    slot.seen = Some(*seen);
-                    loads.push((name.clone(), *seen));
-                }
-            }
-            for (name, slot) in slots.iter_mut().filter(|(name, _)| !found.contains_key(*name)) {
-                let since = *slot.gone_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= GONE {
-                    gone.push(name.clone());
-                }
-            }
-        }
+        };
+        self.unreadable.store(false, Ordering::Relaxed);
+        let (loads, gone) = self.compare(&found);
         for name in gone {
             self.stop(&name);
         }
-        let compiled = loads.into_iter().map(|(name, seen)| {
-            let (this, path) = (self.clone(), self.dir.join(&name));
-            let load = tokio::task::spawn_blocking(move || {
-                let bytes = std::fs::read(&path).map_err(|error| format!("it cannot be read: {error}"))?;
-                this.host.load(&bytes).map_err(|error| error.to_string())
-            });
-            (name, seen, load)
+        let begun = loads.into_iter().map(|load| {
+            let (this, path) = (self.clone(), self.dir.join(&load.file));
+            let reading = match load.seen.refusal() {
+                Some(refusal) => Err(refusal),
+                None => Ok(tokio::task::spawn_blocking(move || this.read(&path))),
+            };
+            (load, reading)
         });
-        for (name, seen, load) in compiled.collect::<Vec<_>>() {
-            let loaded = load.await.unwrap_or_else(|error| Err(format!("it could not be loaded: {error}")));
-            let started = loaded.and_then(|plugin| self.start(&name, plugin));
-            self.note(&name, seen, started);
+        for (load, reading) in begun.collect::<Vec<_>>() {
+            let loaded = match reading {
+                Ok(reading) => reading.await.unwrap_or_else(|error| Err(format!("it could not be loaded: {error}"))),
+                Err(refusal) => Err(refusal),
+            };
+            self.bring(load, loaded);
         }
     }
 
-    fn note(&self, name: &str, seen: Seen, started: Result<(), String>) {
+    /// Which files are to be read, and which are gone.
+    fn compare(&self, found: &BTreeMap<String, Seen>) -> (Vec<Load>, Vec<String>) {
         let mut slots = self.lock();
-        let Some(slot) = slots.get_mut(name) else { return };
+        let (mut gone, mut newly_gone) = (Vec::new(), false);
+        for (name, slot) in slots.iter_mut().filter(|(name, _)| !found.contains_key(*name)) {
+            newly_gone |= slot.gone_since.is_none();
+            let since = *slot.gone_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= GONE {
+                gone.push(name.clone());
+            }
+        }
+        if newly_gone {
+            // It may be in another file by now, which was refused because of it.
+            retry_refused(&mut slots, None);
+        }
+        let mut loads = Vec::new();
+        for (name, seen) in found {
+            let slot = slots.entry(name.clone()).or_default();
+            slot.gone_since = None;
+            if slot.seen != Some(*seen) {
+                slot.seen = Some(*seen);
+                slot.load += 1;
+                loads.push(Load { file: name.clone(), seen: *seen, number: slot.load });
+            }
+        }
+        (loads, gone)
+    }
+
+    /// Reads a file and loads what is to run for it: what it has, or, while that is rolled back, the
+    /// component before. Blocks.
+    fn read(&self, path: &Path) -> Result<Loaded, String> {
+        let bytes = file::read(path)?;
+        let plugin = self.host.load(&bytes).map_err(|error| error.to_string())?;
+        let in_file = plugin.digest().to_string();
+        match self.versions.of(&plugin.description().name) {
+            Some(version) if version.avoided.as_ref() == Some(&in_file) => {
+                self.read_kept(&version.running, in_file).map_err(|error| format!("it was rolled back, and {error}"))
+            }
+            _ => Ok(Loaded { plugin, bytes, in_file }),
+        }
+    }
+
+    /// Loads a component that ran before. Blocks.
+    fn read_kept(&self, digest: &str, in_file: String) -> Result<Loaded, String> {
+        let bytes = self.versions.read(digest)?;
+        let plugin = self.host.load(&bytes).map_err(|error| error.to_string())?;
+        Ok(Loaded { plugin, bytes, in_file })
+    }
+
+    fn prepare(&self, loaded: Loaded) -> Result<Prepared, String> {
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
+        Prepared::new(loaded, &config, &self.beside)
+    }
+
+    /// A file was read: it starts, is tried first, or is refused.
+    fn bring(self: &Arc<Self>, load: Load, loaded: Result<Loaded, String>) {
+        let checked = loaded.and_then(|loaded| {
+            if let Some(slot) = self.lock().get_mut(&load.file) {
+                slot.in_file = Some(loaded.in_file.clone());
+            }
+            let prepared = self.prepare(loaded)?;
+            self.place(&load.file, &prepared)?;
+            let trial = self.trial(&prepared)?;
+            Ok((prepared, trial))
+        });
+        match checked {
+            Err(problem) => self.note(&load, Err(problem)),
+            Ok((prepared, None)) => {
+                let started = self.start(&load.file, Some(load.number), prepared, None);
+                self.note(&load, started);
+            }
+            Ok((prepared, Some(trial))) => {
+                let this = self.clone();
+                // Others are looked at meanwhile.
+                tokio::spawn(async move {
+                    let tried = this.run_trial(trial).await;
+                    let started = match tried.refusal() {
+                        Some(refusal) => {
+                            this.show_trial(&load, &tried);
+                            Err(refusal)
+                        }
+                        None => this.start(&load.file, Some(load.number), prepared, Some(tried)),
+                    };
+                    this.note(&load, started);
+                });
+            }
+        }
+    }
+
+    fn note(&self, load: &Load, started: Result<(), String>) {
+        let mut slots = self.lock();
+        let Some(slot) = slots.get_mut(&load.file).filter(|slot| slot.load == load.number) else { return };
         match started {
             Ok(()) => {
                 slot.problem = None;
                 slot.growing = false;
             }
             Err(problem) => {
-                let age = seen.modified.and_then(|modified| modified.elapsed().ok());
-                slot.growing = age.is_some_and(|age| age < GROWING);
+                slot.growing = load.seen.younger_than(GROWING);
                 if slot.growing {
                     // It may still be being copied: looked at again until it is a second old.
                     slot.seen = None;
                 } else {
                     let keeps = if slot.running.is_some() { "; what ran before keeps running" } else { "" };
-                    tracing::error!("plugin {name}: {problem}{keeps}");
+                    tracing::error!("plugin {}: {problem}{keeps}", load.file);
                 }
                 slot.problem = Some(problem);
             }
         }
     }
 
-    /// Checks a component against what runs, and starts it or swaps it in.
-    fn start(&self, file: &str, plugin: Arc<Plugin>) -> Result<(), String> {
-        let description = plugin.description().clone();
-        let name = description.name.to_string();
-        let config = self.config.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let said = config.plugin(&name);
-        if let Some(wanted) = &said.digest {
-            let digest = plugin.digest().to_string();
-            if wanted.trim_start_matches("sha256:") != digest.trim_start_matches("sha256:") {
-                return Err(format!("its digest is {digest}, the configuration pins {wanted}"));
-            }
-        }
-        self.check_others(file, &name, &description)?;
-        let mut crds = Vec::new();
-        for owned in &description.kinds {
-            let json = serde_json::from_str(&owned.crd)
-                .map_err(|e| format!("its CRD of {} is not JSON: {e}", owned.kind.kind))?;
-            let crd =
-                Crd::parse(&json, &owned.kind.version).map_err(|e| format!("its CRD of {}: {e}", owned.kind.kind))?;
-            crds.push(Arc::new(crd));
-        }
-        let given = check_config(&description, said.config.as_ref())?;
-        let grants = config.grants(&name, &self.beside);
-        let missing: Vec<String> = grants.missing(&description, LOCAL).iter().map(ToString::to_string).collect();
-        let digest = plugin.digest().to_string();
-        let mut info = PluginInfo::new(&digest, description.clone(), given.to_string().into(), grants.clone())
-            .map_err(|error| error.to_string())?;
-        info.resync = said.resync.unwrap_or(info.resync);
-        info.concurrency = said.concurrency.unwrap_or(info.concurrency).max(1);
-        info.backoff.first = said.first_backoff.unwrap_or(info.backoff.first).max(1);
-        info.backoff.longest = said.longest_backoff.unwrap_or(info.backoff.longest).max(info.backoff.first);
-        let usual = Limits::default();
-        let limits = Limits {
-            wall: said.timeout.or(description.tuning.timeout).map_or(usual.wall, Duration::from_millis),
-            memory: said
-                .memory_bytes
-                .or(description.tuning.memory_bytes)
-                .map_or(usual.memory, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-            ..usual
+    /// Whether a component may have its name and its kinds; see [`claims::place`].
+    fn place(&self, file: &str, prepared: &Prepared) -> Result<Option<String>, String> {
+        let slots = self.lock();
+        let claims: Vec<Claim<'_>> = slots
+            .iter()
+            .filter_map(|(file, slot)| {
+                let running = slot.running.as_ref()?;
+                let kinds = claims::kinds(running.plugin.description());
+                Some(Claim { file, name: running.name(), kinds, gone: slot.gone_since.is_some() })
+            })
+            .collect();
+        claims::place(file, prepared.name(), &claims::kinds(prepared.description()), &claims)
+    }
+
+    /// Starts a component, or swaps it in. `load`: the reading of the file that it comes from; none
+    /// for one that a person goes back to.
+    fn start(&self, file: &str, load: Option<u64>, prepared: Prepared, tried: Option<Tried>) -> Result<(), String> {
+        let _one = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = self.place(file, &prepared)?;
+        let before: Vec<Running> = {
+            let slots = self.lock();
+            let Some(slot) = slots.get(file).filter(|slot| load.is_none_or(|load| load == slot.load)) else {
+                return Err("its file has changed meanwhile".into());
+            };
+            let moved = moved.as_ref().and_then(|moved| slots.get(moved));
+            [Some(slot), moved].into_iter().flatten().filter_map(|slot| slot.running.clone()).collect()
         };
-        let before = self.lock().get(file).and_then(|slot| slot.running.clone());
-        if let Some(before) = before.as_ref().filter(|before| before.name() != name) {
-            self.driver.with(|engine, _| engine.plugin_stopped(before.name()));
+        let info = prepared.info()?;
+        let (name, digest) = (prepared.name().to_owned(), prepared.digest().to_owned());
+        let description = prepared.description().clone();
+        for other in before.iter().filter(|before| before.name() != name) {
+            self.forget(other);
         }
-        self.driver.add_component(Component { plugin: plugin.clone(), limits });
-        for crd in &crds {
+        let (deletions, shadow) = tried.map(|tried| (tried.deletions, Some(tried.row))).unwrap_or_default();
+        self.driver.add_component(Component { plugin: prepared.loaded.plugin.clone(), limits: prepared.limits });
+        for crd in &prepared.crds {
             self.kinds.insert(crd.clone());
         }
         self.driver.with(|engine, now| {
-            for crd in &crds {
+            for crd in &prepared.crds {
                 let source = Source::new(LOCAL, &crd.group, &crd.kind);
                 if engine.plugin_for(&source).is_none()
                     && !matches!(engine.cache().state(&source), setpoint_core::cache::SourceState::Synced)
@@ -272,68 +378,67 @@ impl Plugins {
                     engine.source_syncing(&source);
                 }
             }
-            engine.plugin_started(now, info);
+            engine.plugin_started_after(now, info, Trial { deletions });
         });
         let mut ticket = 0;
-        for crd in &crds {
-            ticket = self.files.kind_served(&setpoint_core::GroupKind::new(&crd.group, &crd.kind));
+        for crd in &prepared.crds {
+            ticket = self.files.kind_served(&GroupKind::new(&crd.group, &crd.kind));
             drop(self.local.install_kind((**crd).clone()));
         }
-        if let Some(before) = before.filter(|before| before.plugin.digest() != plugin.digest()) {
-            self.driver.remove_component(&before.plugin.digest().to_string());
+        for before in before.iter().filter(|before| before.plugin.digest().as_str() != digest) {
+            self.driver.remove_component(before.plugin.digest().as_str());
         }
-        for grant in &missing {
+        if prepared.loaded.from_file() {
+            self.versions.runs(&name, &digest, &prepared.loaded.bytes);
+        }
+        for grant in &prepared.missing {
             tracing::warn!("plugin {name} asks for a grant that it does not have; to give it: --grant {name}={grant}");
         }
         tracing::info!(plugin = name, version = description.version, digest, file, "plugin is running");
-        if let Some(slot) = self.lock().get_mut(file) {
-            let grants = grants.iter().map(ToString::to_string).collect();
-            slot.running = Some(Running { plugin, grants, missing });
+        let mut slots = self.lock();
+        if let Some(moved) = moved {
+            tracing::info!(plugin = name, from = moved, to = file, "the plugin's file was renamed");
+            slots.remove(&moved);
         }
+        if let Some(slot) = slots.get_mut(file) {
+            let grants = prepared.grants.iter().map(ToString::to_string).collect();
+            slot.running = Some(Running { plugin: prepared.loaded.plugin, grants, missing: prepared.missing });
+            slot.shadow = shadow.or(slot.shadow.take());
+        }
+        let had: Vec<GroupKind> = before.iter().flat_map(|before| claims::kinds(before.plugin.description())).collect();
+        if claims::frees(&had, &claims::kinds(&description)) {
+            retry_refused(&mut slots, Some(file));
+            self.changed.notify_one();
+        }
+        drop(slots);
         if let Some(reclassify) = &*self.reclassify.lock().unwrap_or_else(PoisonError::into_inner) {
             reclassify(ticket);
         }
         Ok(())
     }
 
-    /// Two plugins never have one name or one kind.
-    fn check_others(&self, file: &str, name: &str, description: &Description) -> Result<(), String> {
-        for (other_file, slot) in self.lock().iter().filter(|(other, _)| *other != file) {
-            let Some(other) = &slot.running else { continue };
-            if other.name() == name {
-                return Err(format!("the plugin {name} runs already, from {other_file}; remove one of them"));
-            }
-            for owned in &description.kinds {
-                let kind = owned.kind.group_kind();
-                if other.plugin.description().kinds.iter().any(|theirs| theirs.kind.group_kind() == kind) {
-                    return Err(format!(
-                        "the kind {kind} is reconciled by the plugin {} from {other_file}; remove one of them",
-                        other.name()
-                    ));
-                }
-            }
-        }
-        Ok(())
+    /// A plugin runs no more. Its objects stay.
+    fn forget(&self, running: &Running) {
+        self.driver.with(|engine, _| engine.plugin_stopped(running.name()));
+        self.driver.remove_component(running.plugin.digest().as_str());
+        self.driver.ring.forget(running.name());
     }
 
     fn stop(&self, file: &str) {
+        let _one = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(slot) = self.lock().remove(file) else { return };
         if let Some(running) = slot.running {
-            self.driver.with(|engine, _| engine.plugin_stopped(running.name()));
-            self.driver.remove_component(&running.plugin.digest().to_string());
+            self.forget(&running);
             tracing::info!(plugin = running.name(), file, "the file is gone: the plugin is stopped, its objects stay");
         }
-        // Others may have been refused because of it.
-        for slot in self.lock().values_mut().filter(|slot| slot.problem.is_some()) {
-            slot.seen = None;
-        }
+        retry_refused(&mut self.lock(), None);
         self.changed.notify_one();
     }
 
     /// Watches the directory until the task is dropped.
     pub async fn watch(self: Arc<Self>) {
         let changed = self.changed.clone();
-        let _watcher = match watcher(&self.dir, changed.clone()) {
+        let _watcher = match directory::watcher(&self.dir, changed.clone()) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
                 tracing::warn!(%error, "changes of the plugins directory are not reported by the system; polling");
@@ -347,102 +452,35 @@ impl Plugins {
             self.scan().await;
         }
     }
+}
 
-    /// What is there, for people.
-    pub fn rows(&self) -> Vec<PluginRow> {
-        let slots = self.lock();
-        let counts = self.driver.metrics.calls();
-        slots
-            .iter()
-            .map(|(file, slot)| {
-                let description = slot.running.as_ref().map(|running| running.plugin.description());
-                let name = description.map_or_else(|| stem(file), |d| d.name.to_string());
-                let state = match (&slot.running, &slot.problem) {
-                    (_, Some(_)) if slot.growing => "Loading",
-                    (_, Some(_)) => "Refused",
-                    (Some(_), None) => "Running",
-                    (None, None) => "Loading",
-                };
-                let objects = description.map_or(0, |d| {
-                    d.kinds.iter().map(|kind| self.local.read(|m| m.objects(&kind.kind.group_kind()).len())).sum()
-                });
-                let (calls, traps) = counts.get(&name).copied().unwrap_or_default();
-                PluginRow {
-                    version: description.map(|d| d.version.clone()),
-                    state: state.into(),
-                    problem: slot.problem.clone(),
-                    file: file.clone(),
-                    digest: slot.running.as_ref().map(|running| running.plugin.digest().to_string()),
-                    kinds: description
-                        .map(|d| d.kinds.iter().map(|k| format!("{}.{}", k.kind.kind, k.kind.api_version())).collect())
-                        .unwrap_or_default(),
-                    grants: slot.running.as_ref().map(|running| running.grants.clone()).unwrap_or_default(),
-                    missing_grants: slot.running.as_ref().map(|running| running.missing.clone()).unwrap_or_default(),
-                    objects,
-                    calls,
-                    traps,
-                    name,
-                    ..PluginRow::default()
-                }
-            })
-            .collect()
+/// What was refused is looked at anew, because something was given up that it may have been refused
+/// for; `but` is the one that gave it up.
+fn retry_refused(slots: &mut BTreeMap<String, Slot>, but: Option<&str>) {
+    for (file, slot) in slots.iter_mut() {
+        if slot.problem.is_some() && but != Some(file.as_str()) {
+            slot.seen = None;
+        }
     }
 }
 
-fn stem(file: &str) -> String {
-    Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or(file).to_owned()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn watcher(dir: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let kinds = EventKindMask::CORE | EventKindMask::ACCESS_CLOSE;
-    let on_event = move |event: notify::Result<notify::Event>| {
-        let opened = event.is_ok_and(
-            |event| matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)),
-        );
-        if !opened {
-            changed.notify_one();
-        }
-    };
-    let mut watcher = RecommendedWatcher::new(on_event, NotifyConfig::default().with_event_kinds(kinds))?;
-    watcher.watch(dir, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
-}
-
-/// The configuration as the plugin is given it: defaulted and valid against the schema it describes.
-fn check_config(description: &Description, given: Option<&serde_json::Value>) -> Result<serde_json::Value, String> {
-    let given = given.cloned().unwrap_or_else(|| serde_json::json!({}));
-    let Some(schema) = &description.config_schema else {
-        let empty = given.as_object().is_none_or(serde_json::Map::is_empty);
-        return if empty {
-            Ok(given)
-        } else {
-            Err("it takes no configuration, and the configuration has one for it".into())
+    #[test]
+    fn what_was_refused_is_looked_at_anew_when_something_is_given_up() {
+        let slot = |problem: Option<&str>| {
+            let seen = Seen::look(Path::new("."));
+            Slot { seen, problem: problem.map(str::to_owned), ..Slot::default() }
         };
-    };
-    let schema: serde_json::Value =
-        serde_json::from_str(schema).map_err(|error| format!("its config-schema is not JSON: {error}"))?;
-    // A configuration is checked as the spec of a kind would be: one way to read a schema.
-    let crd = serde_json::json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "configs.config.setpoint.dev"},
-        "spec": {"group": "config.setpoint.dev", "scope": "Cluster",
-                 "names": {"kind": "Config", "plural": "configs", "singular": "config"},
-                 "versions": [{"name": "v1", "served": true, "storage": true,
-                               "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": schema}}}}]},
-    });
-    let crd = Crd::parse(&crd, "v1").map_err(|error| format!("its config-schema: {error}"))?;
-    let object = serde_json::json!({"apiVersion": "config.setpoint.dev/v1", "kind": "Config",
-                                    "metadata": {"name": "config"}, "spec": given});
-    let mut admission = crd.admit(object, None, Part::Spec);
-    let mistakes: Vec<String> = admission
-        .errors
-        .iter()
-        .map(ToString::to_string)
-        .chain(admission.unknown.iter().map(|path| format!("{path}: unknown field")))
-        .collect();
-    if mistakes.is_empty() {
-        Ok(admission.object["spec"].take())
-    } else {
-        Err(format!("its configuration: {}", mistakes.join("; ")))
+        let mut slots = BTreeMap::from([
+            ("a.wasm".to_owned(), slot(Some("refused"))),
+            ("b.wasm".to_owned(), slot(Some("refused"))),
+            ("c.wasm".to_owned(), slot(None)),
+        ]);
+        retry_refused(&mut slots, Some("b.wasm"));
+        let again: Vec<bool> = slots.values().map(|slot| slot.seen.is_none()).collect();
+        assert_eq!(again, [true, false, false]);
     }
 }

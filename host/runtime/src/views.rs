@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use setpoint_schema::Crd;
 
 /// `GET /v1/overview`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -371,6 +372,27 @@ pub struct KindRow {
     pub disabled: bool,
 }
 
+impl KindRow {
+    /// The row of a kind, with the plugin that reconciles it and whether a person disabled it.
+    pub fn of(crd: &Crd, plugin: Option<String>, disabled: bool) -> Self {
+        let column = |column: &setpoint_schema::Column| {
+            (column.name.clone(), column.json_path.clone(), column.kind.clone(), column.priority)
+        };
+        Self {
+            group: crd.group.clone(),
+            version: crd.version.clone(),
+            kind: crd.kind.clone(),
+            plural: crd.plural.clone(),
+            singular: crd.singular.clone(),
+            short_names: crd.short_names.clone(),
+            namespaced: crd.namespaced,
+            columns: crd.columns.iter().map(column).collect(),
+            plugin,
+            disabled,
+        }
+    }
+}
+
 /// A document of a file that is no object (unclaimed or wrong): part of `GET /v1/files`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileRow {
@@ -403,6 +425,9 @@ pub struct Filter {
     pub state: Option<String>,
     /// Plugin.
     pub plugin: Option<String>,
+    /// Label selector as kubectl writes it: `app=a,tier in (b,c),!old`.
+    #[serde(default)]
+    pub labels: Option<String>,
 }
 
 /// What `GET /v1/events` streams.

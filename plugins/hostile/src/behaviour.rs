@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -9,12 +11,18 @@ use setpoint_sdk::prelude::*;
 
 use crate::{Hostile, HostileSpec, HostileStatus};
 
+/// Calls of this instance with a behaviour that counts them.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+/// What an earlier call of this instance read.
+static REMEMBERED: Mutex<Option<Value>> = Mutex::new(None);
+
 /// All of them, each with what it does.
-pub const BEHAVIOURS: [(&str, &str); 24] = [
+pub const BEHAVIOURS: [(&str, &str); 30] = [
     ("ok", "echoes spec.value; the children stay as they are"),
     ("progressing", "the same, waiting for something outside"),
     ("stalled", "the same, waiting for a person"),
     ("panic", "panics with a message"),
+    ("abort", "prints spec.value on standard error, and aborts"),
     ("spin", "computes without end"),
     ("recurse", "calls itself without end"),
     ("allocate", "takes memory without end"),
@@ -25,6 +33,7 @@ pub const BEHAVIOURS: [(&str, &str); 24] = [
     ("wall-clock", "status.value is the wall clock in milliseconds since 1970: an impure call"),
     ("children", "returns spec.children and spec.rawChildren, which may be none"),
     ("no-children", "wants its children gone"),
+    ("events", "spec.count events (51)"),
     ("get", "status.value is the data of the ConfigMap named by spec.value; null if there is none"),
     ("list", "status.value is the names of the ConfigMaps that the label selector spec.value picks"),
     ("huge-outcome", "a status of spec.count bytes (9 MiB)"),
@@ -34,6 +43,10 @@ pub const BEHAVIOURS: [(&str, &str); 24] = [
     ("stderr-flood", "spec.count lines of 100 bytes on standard error (10 000)"),
     ("requeue", "ok, and again after spec.millis (1 000)"),
     ("hashmap", "status.value is the order in which a std HashMap gives its keys"),
+    ("count-calls", "ok, and logs how many calls this instance has had: it keeps something, but says nothing of it"),
+    ("leak-count", "status.value is how many calls this instance has had"),
+    ("leak-read", "get, but once per instance: later calls remember the answer"),
+    ("leak-failure", "ok in the first call of an instance, and a failure to be tried again in later ones"),
     ("finalizer-wait", "waits for a ConfigMap NAME-release, as a HostileFinal that is deleted"),
 ];
 
@@ -61,6 +74,10 @@ pub(crate) fn perform(cx: &Context<Hostile>) -> Result<Outcome<HostileStatus>, E
         "progressing" => ok().progressing("AsAsked", "Waits for something outside, as asked"),
         "stalled" => ok().stalled("AsAsked", "Waits for a person, as asked"),
         "panic" => panic!("hostile panics as asked"),
+        "abort" => {
+            eprintln!("{text}");
+            std::process::abort()
+        }
         "spin" => spin(),
         "recurse" => Outcome::ready(HostileStatus::of(recurse(0))),
         "allocate" => allocate(),
@@ -79,10 +96,14 @@ pub(crate) fn perform(cx: &Context<Hostile>) -> Result<Outcome<HostileStatus>, E
         }
         "children" => ok().children(children(spec)),
         "no-children" => ok().no_children(),
-        "get" => match cx.get::<ConfigMap>(text)? {
-            Some(map) => Outcome::ready(HostileStatus::of(serde_json::to_value(&map.data)?)),
-            None => Outcome::ready(HostileStatus::of(Value::Null)),
-        },
+        "events" => {
+            let mut outcome = ok();
+            for number in 0..count(51) {
+                outcome = outcome.event(Event::normal("AsAsked", format!("Event {number}, as asked")));
+            }
+            outcome
+        }
+        "get" => Outcome::ready(HostileStatus::of(data(cx, text)?)),
         "list" => {
             let maps = cx.list::<ConfigMap>(Query::new().selector(text))?;
             Outcome::ready(HostileStatus::of(maps.into_iter().map(|map| map.metadata.name).collect::<Vec<_>>()))
@@ -111,6 +132,23 @@ pub(crate) fn perform(cx: &Context<Hostile>) -> Result<Outcome<HostileStatus>, E
             let keys: HashMap<u32, ()> = (0..20).map(|key| (key, ())).collect();
             Outcome::ready(HostileStatus::of(keys.into_keys().collect::<Vec<_>>()))
         }
+        "count-calls" => {
+            cx.info(format!("call {} of this instance", calls()));
+            ok()
+        }
+        "leak-count" => Outcome::ready(HostileStatus::of(calls())),
+        "leak-read" => {
+            let mut remembered = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+            let value = match remembered.take() {
+                Some(value) => value,
+                None => data(cx, text)?,
+            };
+            Outcome::ready(HostileStatus::of(remembered.insert(value).clone()))
+        }
+        "leak-failure" => match calls() {
+            1 => ok(),
+            call => return Err(Error::retry(format_args!("hostile fails in call {call} of an instance"))),
+        },
         "finalizer-wait" => match cx.get::<ConfigMap>(format!("{}-release", cx.name()))? {
             Some(_) => ok(),
             None => ok().progressing("WaitingForRelease", "The ConfigMap that releases is missing"),
@@ -119,6 +157,19 @@ pub(crate) fn perform(cx: &Context<Hostile>) -> Result<Outcome<HostileStatus>, E
             return Err(Error::permanent(format_args!("unknown behaviour {other:?}")));
         }
     })
+}
+
+/// The data of a ConfigMap; null if there is none.
+fn data(cx: &Context<Hostile>, name: &str) -> Result<Value, Error> {
+    Ok(match cx.get::<ConfigMap>(name)? {
+        Some(map) => serde_json::to_value(&map.data)?,
+        None => Value::Null,
+    })
+}
+
+/// How many calls this instance has had, this one included.
+fn calls() -> u64 {
+    CALLS.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 fn spin() -> ! {

@@ -68,6 +68,16 @@ fn floods_are_as_large_as_asked() {
     assert_eq!(calls.reads().len(), 10_001);
 }
 
+#[test]
+fn what_an_instance_keeps_is_seen_in_its_later_calls() {
+    // Natively all tests are one instance: only what changes from call to call can be said.
+    let count = || run(json!({"behaviour": "leak-count"})).status_json()["value"].as_u64();
+    assert!(count() < count());
+    assert!(run(json!({"behaviour": "leak-failure"})).expect_retry().contains("of an instance"));
+    let counted = run(json!({"behaviour": "count-calls", "value": 7}));
+    assert_eq!((counted.status_json()["value"].clone(), counted.logs().len()), (json!(7), 1));
+}
+
 fn call(behaviour: &str) -> Result<types::Outcome, types::Failure> {
     let object = json!({"metadata": {"name": "h"}, "spec": {"behaviour": behaviour}});
     Tampered::reconcile(types::Request {
@@ -98,7 +108,7 @@ fn only_the_status_that_was_asked_to_be_broken_is() {
 
 #[test]
 fn each_behaviour_that_ends_is_known() {
-    let endless = ["panic", "spin", "recurse", "allocate"];
+    let endless = ["panic", "abort", "spin", "recurse", "allocate"];
     for (name, _) in BEHAVIOURS.iter().filter(|(name, _)| !endless.contains(name)) {
         let run = run(json!({"behaviour": name, "millis": 1, "count": 1}));
         let unknown = run.result().is_err_and(|failure| format!("{failure:?}").contains("unknown behaviour"));

@@ -40,6 +40,8 @@ pub struct Guard {
     owners: BTreeMap<Key, Key>,
     /// Targets of writes without an answer, by owner.
     unsure: BTreeMap<Key, BTreeSet<Key>>,
+    /// On a rebuilt store: objects of which no attempt has ended yet (rule D10).
+    due_first: BTreeSet<Key>,
     violation: Option<String>,
 }
 
@@ -53,6 +55,26 @@ impl Guard {
     pub fn violated(&mut self, rule: &str, text: impl Into<String>) {
         let text = text.into();
         self.violation.get_or_insert_with(|| format!("{rule}: {text}"));
+    }
+
+    /// A host starts. On a rebuilt store nothing is deleted before an attempt of each of these has ended.
+    pub fn host_starts(&mut self, due_first: BTreeSet<Key>) {
+        self.due_first = due_first;
+    }
+
+    /// Objects that are to be looked at before anything is deleted.
+    pub fn due_first(&self) -> &BTreeSet<Key> {
+        &self.due_first
+    }
+
+    /// Of these objects only some are still there, and not held back by a person.
+    pub fn only_due(&mut self, due: &BTreeSet<Key>) {
+        self.due_first.retain(|key| due.contains(key));
+    }
+
+    /// An attempt of an object has ended.
+    pub fn looked_at(&mut self, key: &Key) {
+        self.due_first.remove(key);
     }
 
     /// The host has died: no attempt is running any more, and no backoff.
@@ -101,10 +123,14 @@ impl Guard {
         }
     }
 
-    /// A delete is about to be done: design §9.4, rules A4 and B3. `held`: deletions of the plugin's
-    /// present version wait for a person.
-    pub fn deletes(&mut self, target: &Key, owner: &Key, decided: &Decided, held: bool) {
+    /// A delete is about to be done: design §9.4, rules A4, B3 and D10. `held`: deletions of the plugin's
+    /// present version wait for a person. `due`: an object of the plugin that is to be looked at before
+    /// anything is deleted.
+    pub fn deletes(&mut self, target: &Key, owner: &Key, decided: &Decided, held: bool, due: Option<Key>) {
         let Some(object) = self.truth.get(target).cloned() else { return };
+        if let Some(due) = due.filter(|_| !decided.made_again.contains(target)) {
+            self.violated("D10", format!("{target} is deleted for {owner} before {due} was looked at"));
+        }
         let Some(marked) = object.mark(OWNER_KEY) else {
             return self.violated("§9.4", format!("{target} is deleted for {owner} and is nobody's child"));
         };

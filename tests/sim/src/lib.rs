@@ -14,7 +14,8 @@
 //! | what must hold in the end | [`settle`] |
 //! | how one seed is played | [`scenario`] |
 //!
-//! `SETPOINT_SEEDS=n` plays so many seeds, `SETPOINT_SEED=n` plays one and prints its trace.
+//! `SETPOINT_SEEDS=n` plays so many seeds, `SETPOINT_SEED=n` plays one and prints its trace, with
+//! `SETPOINT_OPERATORS=0` without what operators do to plugins.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use setpoint_core::delay::Rng;
 use setpoint_core::effects::{OWNER_LABEL, PAUSED};
 use setpoint_core::key::{GroupKind, Key, LOCAL, Source};
 use setpoint_core::op::{Op, Precondition};
 
 use crate::kinds::{FAR, GROUP, OWNED, config_map, owned};
 use crate::roster;
+use crate::settle;
 use crate::world::World;
 
 /// Names of owned objects; those after `b` are defined by files.
@@ -229,12 +231,46 @@ pub fn mishap(world: &mut World) {
     }
 }
 
+/// One thing that operators do to plugins, or that plugins do to them: rules C8, D10, D11. Its choices come
+/// from `dice`, so that seeds from before it was there play as they did without it.
+pub fn operate(world: &mut World, dice: &mut Rng) {
+    let names: Vec<String> = world.plugins.keys().cloned().collect();
+    let name = &names[dice.between(0, names.len() as u64 - 1) as usize];
+    let Some(plugin) = world.plugins.get(name).cloned() else { return };
+    match dice.between(0, 9) {
+        0..=3 => {
+            let until = world.now + dice.between(1_000, 120_000);
+            world.break_until(&plugin.digest, until);
+            // Reason enough to call it for several objects.
+            for (key, _) in world.server.all().into_iter().filter(|(key, _)| plugin.owns(&key.group_kind())) {
+                world.bump(&key);
+            }
+        }
+        4 => world.broken.clear(),
+        5..=7 => {
+            let next = roster::version(&plugin, dice.between(1, 6) as u32);
+            let trial = settle::foreseen(world, &next);
+            world.say(|| format!("{} was tried and would delete {:?}", next.digest, trial.deletions));
+            world.load_after(next, trial);
+        }
+        8 => {
+            let now = world.now;
+            for held in world.engine.held() {
+                world.engine.confirm(now, &held.plugin);
+            }
+        }
+        _ if world.is_up() => world.lose_store(),
+        _ => {}
+    }
+}
+
 /// Everything that people and operators hold back is let go, and nothing goes wrong any more.
 pub fn calm_down(world: &mut World) {
     world.say(|| "calm".into());
     world.faults = crate::faults::Faults::calm();
     world.meddler = false;
     world.crash_after = None;
+    world.broken.clear();
     world.server.cut.clear();
     if !world.is_up() {
         world.boot();

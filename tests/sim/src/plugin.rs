@@ -157,6 +157,11 @@ impl Plugin {
         next
     }
 
+    /// Whether it reconciles a kind.
+    pub fn owns(&self, kind: &GroupKind) -> bool {
+        self.description.kinds.iter().any(|owned| owned.kind.group_kind() == *kind)
+    }
+
     /// The mask through which it reads a kind.
     pub fn mask_of(&self, kind: &GroupKind) -> Vec<String> {
         let read = self.description.reads.iter().find(|read| read.kind.group_kind() == *kind);

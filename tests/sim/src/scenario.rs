@@ -28,11 +28,24 @@ pub struct Played {
     pub fingerprint: u64,
 }
 
+/// How long settling may take if a plugin is quarantined in the end because its objects make it trap: each
+/// of them needs a few probes, 5 min apart, until it is `Failed`.
+const QUARANTINED_MINUTES: u64 = 150;
+
 /// Plays a seed. `trace` prints what happens.
 ///
 /// # Errors
 /// The first rule that was broken, and how.
 pub fn play(seed: u64, trace: bool) -> Result<Played, String> {
+    play_with(seed, true, trace)
+}
+
+/// Plays a seed with or without what operators do to plugins (broken ones, trials, rollbacks, a lost
+/// store). Without, a seed is what it was before there were such events.
+///
+/// # Errors
+/// The first rule that was broken, and how.
+pub fn play_with(seed: u64, operators: bool, trace: bool) -> Result<Played, String> {
     let mut dice = setpoint_core::delay::Rng::new(seed ^ 0x5e7_9017);
     let options = Options {
         installation: "sim".into(),
@@ -57,24 +70,30 @@ pub fn play(seed: u64, trace: bool) -> Result<Played, String> {
         people::act(&mut world, &cast);
     }
     let span = dice.between(20_000, 240_000);
-    let mut plan: Vec<(u64, bool)> = Vec::new();
+    let mut plan: Vec<(u64, Who)> = Vec::new();
     for _ in 0..dice.between(5, 40) {
-        plan.push((dice.between(0, span), true));
+        plan.push((dice.between(0, span), Who::People));
     }
     for _ in 0..dice.between(0, 10) {
-        plan.push((dice.between(0, span), false));
+        plan.push((dice.between(0, span), Who::Mishap));
+    }
+    let mut operator = setpoint_core::delay::Rng::new(seed ^ 0x0c8_0d11);
+    if operators {
+        for _ in 0..operator.between(0, 6) {
+            plan.push((operator.between(0, span), Who::Operator));
+        }
     }
     plan.sort_unstable();
     let begin = world.now;
-    for (at, person) in plan {
+    for (at, who) in plan {
         world.run_until(begin + at);
         if let Some(violation) = world.guard.violation() {
             return Err(violation.to_owned());
         }
-        if person {
-            people::act(&mut world, &cast);
-        } else {
-            people::mishap(&mut world);
+        match who {
+            Who::People => people::act(&mut world, &cast),
+            Who::Mishap => people::mishap(&mut world),
+            Who::Operator => people::operate(&mut world, &mut operator),
         }
         if world.rng.between(0, 4) == 0 {
             world.bookmarks();
@@ -83,12 +102,9 @@ pub fn play(seed: u64, trace: bool) -> Result<Played, String> {
     world.run_until(begin + span);
     people::calm_down(&mut world);
     let since = world.now;
-    for _ in 0..MINUTES {
-        world.run_for(60_000);
-        let now = world.now;
-        for held in world.engine.held() {
-            world.engine.confirm(now, &held.plugin);
-        }
+    settle_for(&mut world, MINUTES);
+    if !world.engine.quarantined().is_empty() {
+        settle_for(&mut world, QUARANTINED_MINUTES);
     }
     if let Some(violation) = world.guard.violation() {
         return Err(violation.to_owned());
@@ -110,6 +126,25 @@ pub fn play(seed: u64, trace: bool) -> Result<Played, String> {
             text.bytes().fold(sum, |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte))
         }),
     })
+}
+
+/// Whose turn it is; of several at one moment, the first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Who {
+    Mishap,
+    People,
+    Operator,
+}
+
+/// Lets time pass in which people confirm whatever is held.
+fn settle_for(world: &mut World, minutes: u64) {
+    for _ in 0..minutes {
+        world.run_for(60_000);
+        let now = world.now;
+        for held in world.engine.held() {
+            world.engine.confirm(now, &held.plugin);
+        }
+    }
 }
 
 /// A plugin that wants to be tried again every 20 s is.

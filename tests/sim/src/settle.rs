@@ -7,6 +7,7 @@ use serde_json::Value;
 use setpoint_core::Time;
 use setpoint_core::contract::{ListQuery, Outcome, Readiness};
 use setpoint_core::effects::{OWNER_KEY, PAUSED};
+use setpoint_core::engine::Trial;
 use setpoint_core::fields::{covers, same};
 use setpoint_core::key::{GroupKind, Key};
 use setpoint_core::mask::Mask;
@@ -100,6 +101,23 @@ pub fn check(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What a trial of a version would show now: children that it no longer returns (rule D11).
+pub fn foreseen(world: &World, plugin: &Plugin) -> Trial {
+    let mut trial = Trial::default();
+    let all = world.server.all();
+    for (owner, object) in all.iter().filter(|(key, object)| plugin.owns(&key.group_kind()) && !object.terminating()) {
+        let Ok(Outcome { children: Some(children), .. }) = outcome_of(world, owner, object, plugin) else { continue };
+        let wanted: BTreeSet<Key> = children.iter().filter_map(|child| child_key(owner, child)).collect();
+        let name = owner.to_string();
+        for (child, _) in all.iter().filter(|(_, there)| there.mark(OWNER_KEY) == Some(name.as_str())) {
+            if !wanted.contains(&**child) {
+                trial.deletions.push(((**owner).clone(), (**child).clone()));
+            }
+        }
+    }
+    trial
 }
 
 fn owner_is_right(world: &World, key: &Key, object: &Object, plugin: &Plugin) -> Result<(), String> {

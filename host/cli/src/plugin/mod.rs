@@ -5,24 +5,28 @@ mod embedded;
 mod inspect;
 mod new;
 mod sdk;
+pub(crate) mod test;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use setpoint_plugin::{Plugin, PluginHost};
 
-use crate::args::PluginCommand;
+use crate::act;
+use crate::args::{Globals, PluginCommand};
 use crate::failure::Failure;
 
 /// The target that plugins are built for.
 const TARGET: &str = "wasm32-wasip2";
 
 /// Does one of the subcommands.
-pub(crate) fn run(command: PluginCommand) -> Result<(), Failure> {
+pub(crate) fn run(command: PluginCommand, globals: &Globals) -> Result<(), Failure> {
     match command {
         PluginCommand::New(args) => new::new(&args),
         PluginCommand::Build(args) => build::build(&args),
         PluginCommand::Inspect(args) => inspect::inspect(&args),
+        PluginCommand::Test(args) => test::test(&args),
+        PluginCommand::Rollback(args) => act::rollback(&args, globals),
     }
 }
 

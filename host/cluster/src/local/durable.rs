@@ -8,7 +8,10 @@ use tokio::sync::oneshot;
 
 /// The store does not keep anything any more. What was acknowledged before is kept.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the state store cannot be written: {0}; free space or repair the disk, then start the host again")]
+#[error(
+    "the state store cannot be written: {0}; what was acknowledged is kept, and nothing more is taken until the host \
+     is started again: free space or repair the disk, then restart it"
+)]
 pub struct StoreError(Arc<str>);
 
 impl StoreError {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use setpoint_core::key::Key;
+use setpoint_core::key::{GroupKind, Key, Name};
 use setpoint_core::object::Object;
+
+use super::record::Record;
 
 /// A table of the store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -67,6 +69,16 @@ pub struct Effects {
     pub mutations: Vec<Mutation>,
     /// Watch events, in order; none: the object is gone.
     pub events: Vec<(Arc<Key>, Option<Arc<Object>>)>,
+    /// What there was before, in order: for a change that cannot be kept.
+    pub(crate) undo: Vec<Undo>,
+}
+
+/// A part of the model as it was before a change.
+#[derive(Clone, Debug)]
+pub(crate) enum Undo {
+    Record(Arc<Key>, Option<Arc<Record>>),
+    Places(Key, Option<Vec<(Name, GroupKind)>>),
+    Bookkeeping(String, Option<Vec<u8>>),
 }
 
 impl Effects {
@@ -81,5 +93,12 @@ impl Effects {
 
     pub(crate) fn remove(&mut self, table: Table, key: String) {
         self.mutations.push(Mutation::Remove { table, key });
+    }
+
+    /// These, and then others.
+    pub(crate) fn join(&mut self, other: Effects) {
+        self.mutations.extend(other.mutations);
+        self.events.extend(other.events);
+        self.undo.extend(other.undo);
     }
 }

@@ -31,7 +31,8 @@ pub enum FileRefusal {
     /// The kind is not served (rule D5).
     #[error("the kind {0} is not served")]
     UnknownKind(String),
-    /// The content does not fit. Paths are those in the document.
+    /// The content does not fit; with [`LocalOptions::strict`](super::LocalOptions::strict), unknown
+    /// fields included. Paths are those in the document.
     #[error("{}", texts(.0))]
     Invalid(Vec<FieldError>),
     /// The store cannot keep anything at present.
@@ -50,6 +51,11 @@ impl From<Refusal> for FileRefusal {
             other => FileRefusal::Invalid(vec![of_the_whole(other.to_string())]),
         }
     }
+}
+
+fn unknown_field(crd: &Crd, path: &FieldPath) -> FieldError {
+    let message = format!("Forbidden: {} has no such field, and unknown fields are refused (strict)", crd.kind);
+    FieldError { path: path.clone(), message, kind: FieldErrorKind::Forbidden }
 }
 
 fn of_the_whole(message: String) -> FieldError {
@@ -113,6 +119,9 @@ impl Model {
         errors.extend(builtin::validate(crd, &candidate));
         if let Some(reason) = old.as_ref().and_then(|old| builtin::immutable(crd, old, &candidate)) {
             errors.push(of_the_whole(reason));
+        }
+        if self.strict {
+            errors.extend(admission.unknown.iter().map(|path| unknown_field(crd, path)));
         }
         if !errors.is_empty() {
             return Err(FileRefusal::Invalid(errors));

@@ -39,14 +39,14 @@ impl Model {
         Ok(model)
     }
 
-    fn load_row(&mut self, table: Table, key: &str, bytes: Vec<u8>) -> Result<(), String> {
+    pub(super) fn load_row(&mut self, table: Table, key: &str, bytes: Vec<u8>) -> Result<(), String> {
         let parse = |key: &str| Key::parse(key).ok_or_else(|| "it is no object's key".to_owned());
         match table {
             Table::Records => {
                 let key = Arc::new(parse(key)?);
                 let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
                 self.version = self.version.max(stored.version);
-                self.insert(&key, Record { stored, object: None, misfit: Vec::new() });
+                self.insert(&key, Arc::new(Record { stored, object: None, misfit: Vec::new() }));
             }
             Table::Places => {
                 self.places.insert(parse(key)?, places::decode(&bytes)?);

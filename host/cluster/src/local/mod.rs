@@ -8,12 +8,13 @@
 //! | what does a file or a person say | `files` |
 //! | how is one object kept, and how is it handed out | `record` |
 //! | which events are kept | `events` |
-//! | how does it survive a kill | `store`, `durable`, `load` |
+//! | how does it survive a kill | `open`, `store`, `durable`, `load`, `repair` |
+//! | what is shown, and when | `keeping` |
+//! | how do kinds outlive their plugin | `kinds` |
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -32,11 +33,15 @@ mod effects;
 mod events;
 mod fieldwise;
 mod files;
+mod keeping;
+mod kinds;
 mod load;
 mod marks;
 mod model;
+mod open;
 mod places;
 mod record;
+mod repair;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -49,10 +54,13 @@ pub use files::{Accepted, FileRefusal};
 pub use load::LoadError;
 pub use marks::{FILE_MANAGER, FINALIZER, OWNER_LABEL, PERSON_MANAGER};
 pub use model::Model;
+pub use open::{FILE as STORE_FILE, OpenError};
 pub use record::Problem;
-pub use store::OpenError;
+pub use repair::RepairReport;
 
-use store::{Opened, Store};
+use keeping::{Aftermath, Board, State, Tell};
+use open::Opened;
+use store::Store;
 
 /// Bookkeeping: the identity of the store, which stands for that of the directory it is in.
 pub const STORE_ID: &str = "store-id";
@@ -67,9 +75,9 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct LocalOptions {
     /// The state directory, made if there is none.
     pub state_dir: PathBuf,
-    /// Begin a new store although an unreadable one was set aside: what `setpoint repair` does
-    /// (rule D10). Default: no.
-    pub rebuild: bool,
+    /// Refuse files with fields that the schema does not know, instead of leaving those fields out
+    /// with a warning. Default: no.
+    pub strict: bool,
     /// The time of creation and deletion timestamps and of events. Default: the system's.
     pub clock: Clock,
 }
@@ -77,7 +85,7 @@ pub struct LocalOptions {
 impl LocalOptions {
     /// The defaults for a state directory.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self { state_dir: state_dir.into(), rebuild: false, clock: Arc::new(system_time) }
+        Self { state_dir: state_dir.into(), strict: false, clock: Arc::new(system_time) }
     }
 }
 
@@ -97,78 +105,131 @@ pub struct LocalMetrics {
     pub mutations: u64,
 }
 
-struct State {
-    model: Model,
-    /// Kinds whose files have been read: absence is proven only there.
-    announced: BTreeSet<GroupKind>,
-}
-
-/// The embedded cluster `local`. Watch events reach the sink in the order of the changes; a write is
-/// answered when it is on disk.
+/// The embedded cluster `local`. Watch events reach the sink in the order of the changes, each when it
+/// is on disk; then the write that made it is answered.
 pub struct Local {
     name: Name,
-    state: Mutex<State>,
+    board: Arc<Board>,
     /// None: nothing is kept.
     store: Option<Store>,
-    sink: Arc<dyn Sink>,
     clock: Clock,
     writes: AtomicU64,
 }
 
 impl Local {
-    /// Opens the state of a directory. Objects become readable when their kind is installed.
+    /// Opens the state of a directory. Objects are readable if their kind was installed by
+    /// [`Local::install_kind`] before, else when it is; nobody is told of them before
+    /// [`Local::snapshot`].
     ///
     /// # Errors
     /// Another host has it, or it cannot be read or written; the texts say what to do.
     pub fn open(options: LocalOptions, sink: Arc<dyn Sink>) -> Result<Arc<Self>, OpenError> {
         let now = (options.clock)();
-        let mut opened = Opened::open(&options.state_dir, now, options.rebuild)?;
+        let mut opened = Opened::open(&options.state_dir, now)?;
         let rows = std::mem::take(&mut opened.rows);
         let fresh = rows.is_empty();
         let mut model = match Model::load(seed(), rows) {
             Ok(model) => model,
             Err(error) => return Err(opened.give_up(now, error.to_string())),
         };
-        let store = opened.start(fresh)?;
-        let mut effects = Effects::default();
+        model.set_strict(options.strict);
+        let (mut effects, unreadable) = model.restore_kinds();
+        for kind in unreadable {
+            tracing::warn!("a kept definition cannot be used, its objects wait for a plugin: {kind}");
+        }
         if model.bookkeeping_get(STORE_ID).is_none() {
             let id = uuid::Uuid::new_v4().to_string();
-            effects = model.bookkeeping_put(STORE_ID, Some(id.as_bytes()));
-            if options.rebuild {
-                effects.mutations.extend(model.bookkeeping_put(REBUILT, Some(b"true")).mutations);
-            }
+            effects.join(model.bookkeeping_put(STORE_ID, Some(id.as_bytes())));
         }
+        let board = Arc::new(Board::new(model, sink));
+        let store = opened.start(fresh, board.clone())?;
         // A failure shows in every later write; nothing is lost that anybody was told of.
         drop(store.commit(effects.mutations));
-        Ok(Arc::new(Self::with(model, Some(store), sink, options.clock)))
+        Ok(Arc::new(Self::with(board, Some(store), options.clock)))
+    }
+
+    /// Rebuilds the state of a directory whose store could not be read and was set aside, from what
+    /// can be read of it, and marks it as rebuilt: see [`Local::rebuilt`]. No host may run on it.
+    ///
+    /// # Errors
+    /// There is nothing to repair, or the directory cannot be read or written; the texts say what to
+    /// do. What was set aside stays where it is.
+    pub fn repair(state_dir: &Path) -> Result<RepairReport, OpenError> {
+        repair::repair(state_dir, system_time())
+    }
+
+    /// Whether the store was rebuilt and no first pass has ended since: nothing may be deleted on
+    /// absence yet (rule D10).
+    pub fn rebuilt(&self) -> bool {
+        self.lock().model.bookkeeping_get(REBUILT).is_some()
+    }
+
+    /// Every object had its first attempt: a rebuilt store is as good as any from now on.
+    pub fn first_pass_over(&self) -> Durable {
+        self.bookkeeping_put(REBUILT, None)
+    }
+
+    /// Why nothing is kept any more, and what to do; none while all is well. From then on every
+    /// write is refused until the host is started again, and reads answer what is on disk.
+    pub fn trouble(&self) -> Option<String> {
+        self.failed().map(|error| error.to_string())
+    }
+
+    /// Whether files with unknown fields are refused; see [`LocalOptions::strict`].
+    pub fn set_strict(&self, strict: bool) {
+        self.lock().model.set_strict(strict);
     }
 
     /// A cluster that keeps nothing, for tests and for plans.
     pub fn in_memory(sink: Arc<dyn Sink>) -> Arc<Self> {
-        Arc::new(Self::with(Model::with_seed(seed()), None, sink, Arc::new(system_time)))
+        let board = Arc::new(Board::new(Model::with_seed(seed()), sink));
+        Arc::new(Self::with(board, None, Arc::new(system_time)))
     }
 
-    fn with(model: Model, store: Option<Store>, sink: Arc<dyn Sink>, clock: Clock) -> Self {
-        let state = Mutex::new(State { model, announced: BTreeSet::new() });
-        Self { name: LOCAL.into(), state, store, sink, clock, writes: AtomicU64::new(0) }
+    fn with(board: Arc<Board>, store: Option<Store>, clock: Clock) -> Self {
+        Self { name: LOCAL.into(), board, store, clock, writes: AtomicU64::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A sink that panicked did so after the change was complete.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.board.lock()
     }
 
-    /// Tells the sink and queues the rows. The state is locked, so both are in order.
-    fn settle(&self, _locked: &State, effects: Effects) -> Durable {
-        for (key, object) in effects.events {
-            self.sink.observed(&key, object);
-        }
+    /// Queues the rows of a change, and the telling of it behind them. The state is locked, so both
+    /// are in order.
+    fn settle(&self, state: &mut State, effects: Effects) -> Durable {
         if !effects.mutations.is_empty() {
             self.writes.fetch_add(1, Ordering::Relaxed);
         }
-        match &self.store {
-            Some(store) => store.commit(effects.mutations),
-            None => Durable::known(Ok(())),
+        let at_once = effects.mutations.is_empty() && self.store.as_ref().is_none_or(Store::is_quiet);
+        let (mutations, after) = state.begin(effects);
+        let Some(store) = self.store.as_ref().filter(|_| !at_once) else {
+            return self.tell_now(state, after);
+        };
+        match store.submit(mutations, after) {
+            Ok(durable) => durable,
+            Err((error, after)) => {
+                self.board.give_up(state, after);
+                Durable::known(Err(error))
+            }
+        }
+    }
+
+    /// Nothing is under way: the sink is told on this thread.
+    fn tell_now(&self, state: &mut State, after: Aftermath) -> Durable {
+        state.end(&after);
+        self.board.tell(after.tell);
+        Durable::known(self.failed().map_or(Ok(()), Err))
+    }
+
+    /// Tells the sink something about a kind, behind all changes that are under way.
+    fn tell(&self, state: &mut State, tell: Tell) {
+        let after = Aftermath { tell: vec![tell], undo: Vec::new() };
+        let Some(store) = self.store.as_ref().filter(|store| !store.is_quiet()) else {
+            drop(self.tell_now(state, after));
+            return;
+        };
+        if let Err((_, after)) = store.submit(Vec::new(), after) {
+            self.board.give_up(state, after);
         }
     }
 
@@ -177,36 +238,45 @@ impl Local {
     }
 
     /// Serves a kind, or serves it with another schema (rule D6); its objects are told. Absence is
-    /// not proven until it is announced.
+    /// not proven until it is announced. The definition is kept: while there are objects of the kind
+    /// it is served after a start as well, whether its plugin is there or not (rules B12, C9).
     pub fn install_kind(&self, crd: Crd) -> Durable {
         let mut state = self.lock();
-        let effects = state.model.install_kind(crd);
-        self.settle(&state, effects)
+        let effects = state.model.keep_kind(crd);
+        self.settle(&mut state, effects)
+    }
+
+    /// Forgets the kept definitions of kinds that are not served, have no objects and that nobody
+    /// brings; `used` says who does. To be called once plugins and files have been looked at.
+    pub fn forget_kinds(&self, used: impl Fn(&GroupKind) -> bool) -> Durable {
+        self.change(|model, _| (Answer::Done, model.forget_kinds(used))).1
     }
 
     /// Serves a kind no longer: its objects stay, and nothing is known of them (rule D7).
     pub fn remove_kind(&self, kind: &GroupKind) {
         let mut state = self.lock();
-        state.model.remove_kind(kind);
+        let effects = state.model.drop_kind(kind);
         state.announced.remove(kind);
-        self.sink.source_unknown(&self.source(kind), &format!("the kind {kind} is not served"));
+        // Kept or not, the kind is not served now; a failure of the store shows in the next write.
+        drop(self.settle(&mut state, effects));
+        self.tell(&mut state, Tell::Unknown(self.source(kind), format!("the kind {kind} is not served")));
     }
 
     /// Tells all readable objects, for a sink that comes late.
     pub fn snapshot(&self) {
-        let state = self.lock();
-        for (key, object) in state.model.all() {
-            self.sink.observed(&key, Some(object));
-        }
+        let mut state = self.lock();
+        let events = state.model.all().into_iter().map(|(key, object)| (key, Some(object))).collect();
+        drop(self.settle(&mut state, Effects { events, ..Effects::default() }));
     }
 
     /// Says that all files of these kinds have been read: from now on what was not told is absent.
-    /// Kinds that are not served are passed over.
+    /// Kinds that are not served are passed over. A store that has failed proves nothing: what files
+    /// say is not taken any more.
     pub fn announce<'k>(&self, kinds: impl IntoIterator<Item = &'k GroupKind>) {
         let mut state = self.lock();
         for kind in kinds {
-            if state.model.crd(kind).is_some() && state.announced.insert(kind.clone()) {
-                self.sink.source_known(&self.source(kind));
+            if self.failed().is_none() && state.model.crd(kind).is_some() && state.announced.insert(kind.clone()) {
+                self.tell(&mut state, Tell::Known(self.source(kind)));
             }
         }
     }
@@ -217,7 +287,7 @@ impl Local {
         let mut state = self.lock();
         for kind in kinds {
             state.announced.remove(kind);
-            self.sink.source_unknown(&self.source(kind), reason);
+            self.tell(&mut state, Tell::Unknown(self.source(kind), reason.to_owned()));
         }
     }
 
@@ -230,13 +300,13 @@ impl Local {
     /// # Errors
     /// The mistakes, or that the store cannot keep it.
     pub fn desired(&self, key: &Key, value: Value, file: &str) -> Result<(Vec<FieldPath>, Durable), FileRefusal> {
+        let now = (self.clock)();
+        let mut state = self.lock();
         if let Some(error) = self.failed() {
             return Err(FileRefusal::Unavailable(error.to_string()));
         }
-        let now = (self.clock)();
-        let mut state = self.lock();
         let Accepted { effects, unknown } = state.model.desired(now, key, value, file)?;
-        Ok((unknown, self.settle(&state, effects)))
+        Ok((unknown, self.settle(&mut state, effects)))
     }
 
     /// The file that defined an object is proven gone; see [`Model::undesired`].
@@ -277,14 +347,29 @@ impl Local {
         self.lock().model.bookkeeping_get(name).map(<[u8]>::to_vec)
     }
 
-    /// Looks at the model: kinds, objects, problems, files, places. Short, please: writes wait.
+    /// Looks at the model: kinds, objects, problems, files, places. Short, please: writes wait. The
+    /// model may be ahead of the disk: what is shown to people comes from [`Local::object`],
+    /// [`Local::objects`] and [`Local::all`].
     pub fn read<T>(&self, look: impl FnOnce(&Model) -> T) -> T {
         look(&self.lock().model)
     }
 
-    /// All objects of a kind in order of their keys.
+    /// An object as it is on disk.
+    pub fn object(&self, key: &Key) -> Option<Arc<Object>> {
+        self.lock().shown(key)
+    }
+
+    /// All objects of a kind as they are on disk, in order of their keys.
     pub fn objects(&self, kind: &GroupKind) -> Vec<Arc<Object>> {
-        self.read(|model| model.objects(kind))
+        let state = self.lock();
+        let shown = state.all_shown(state.model.of_kind(kind), |key| key.group_kind() == *kind);
+        shown.into_iter().map(|(_, object)| object).collect()
+    }
+
+    /// All readable objects as they are on disk, with their keys, in order of kinds.
+    pub fn all(&self) -> Vec<(Arc<Key>, Arc<Object>)> {
+        let state = self.lock();
+        state.all_shown(state.model.all(), |_| true)
     }
 
     /// Events that are kept, oldest first (rule B16).
@@ -317,13 +402,14 @@ impl Local {
 
     /// Changes the model, unless what comes of it cannot be kept.
     fn change(&self, change: impl FnOnce(&mut Model, u64) -> (Answer, Effects)) -> (Answer, Durable) {
+        let now = (self.clock)();
+        let mut state = self.lock();
+        // Looked at with the state locked: nothing is queued behind a failure.
         if let Some(error) = self.failed() {
             return (Answer::Done, Durable::known(Err(error)));
         }
-        let now = (self.clock)();
-        let mut state = self.lock();
         let (answer, effects) = change(&mut state.model, now);
-        let durable = self.settle(&state, effects);
+        let durable = self.settle(&mut state, effects);
         (answer, durable)
     }
 
@@ -333,8 +419,8 @@ impl Local {
             return (Answer::Refused(Refusal::Unknown(text)), Durable::known(Ok(())));
         }
         match op {
-            Op::Get(key) => (self.get(key, op), Durable::known(Ok(()))),
-            Op::ListOwned { .. } => (self.lock().model.perform(0, op).0, Durable::known(Ok(()))),
+            Op::Get(key) => self.get(key, op),
+            Op::ListOwned { .. } => self.list(op),
             Op::RecordEvents { .. } => {
                 // Best effort: nobody waits for events, and nothing fails for want of them.
                 drop(self.change(|model, now| (Answer::Done, model.perform(now, op).1)));
@@ -344,16 +430,34 @@ impl Local {
         }
     }
 
-    fn get(&self, key: &Key, op: &Op) -> Answer {
+    /// An object that has changes under way is answered when it was told: whoever asks never sees a
+    /// version that a kill takes back, nor an older one afterwards.
+    fn get(&self, key: &Key, op: &Op) -> (Answer, Durable) {
         let mut state = self.lock();
         let kind = key.group_kind();
-        match state.model.perform(0, op).0 {
+        let answer = match state.model.perform(0, op).0 {
             // A file that was not read yet may define it (rule D1).
             Answer::Absent if !state.announced.contains(&kind) => {
                 Answer::Refused(Refusal::Unknown(format!("the files of {kind} have not been read completely")))
             }
             answer => answer,
-        }
+        };
+        (answer, self.after(state.is_in_flight(key)))
+    }
+
+    fn list(&self, op: &Op) -> (Answer, Durable) {
+        let mut state = self.lock();
+        let answer = state.model.perform(0, op).0;
+        let under_way = match &answer {
+            Answer::Listed(found) => found.iter().any(|(key, _)| state.is_in_flight(key)),
+            _ => false,
+        };
+        (answer, self.after(under_way))
+    }
+
+    /// Ready at once, or when everything that is under way is on disk.
+    fn after(&self, under_way: bool) -> Durable {
+        if under_way { self.flush() } else { Durable::known(Ok(())) }
     }
 }
 

@@ -12,7 +12,7 @@ use setpoint_core::op::Refusal;
 use setpoint_schema::{Crd, FieldError, Part};
 
 use super::builtin;
-use super::effects::{Effects, Table};
+use super::effects::{Effects, Table, Undo};
 use super::events::{EventFilter, EventLog, RecordedEvent};
 use super::marks::{OWNER_LABEL, Uids};
 use super::places;
@@ -36,6 +36,8 @@ pub struct Model {
     pub(super) events: EventLog,
     pub(super) version: u64,
     pub(super) uids: Uids,
+    /// Unknown fields in files are errors, not left out.
+    pub(super) strict: bool,
 }
 
 impl Default for Model {
@@ -62,6 +64,7 @@ impl Model {
             events: EventLog::default(),
             version: 0,
             uids: Uids::new(seed),
+            strict: false,
         };
         for crd in builtin::kinds() {
             model.install_kind(crd);
@@ -116,7 +119,7 @@ impl Model {
                 if kept_changed {
                     effects.put(Table::Records, key.to_string(), bytes(&record.stored));
                 }
-                self.insert(key, record);
+                self.replace(key, record, effects);
             }
             Some(_) => {
                 self.store(crd, key, stored, misfit, effects);
@@ -127,7 +130,7 @@ impl Model {
                     effects.put(Table::Records, key.to_string(), bytes(&stored));
                 }
                 effects.events.push((key.clone(), Some(object.clone())));
-                self.insert(key, Record { stored, object: Some(object), misfit });
+                self.replace(key, Record { stored, object: Some(object), misfit }, effects);
             }
         }
     }
@@ -156,6 +159,17 @@ impl Model {
     /// An object; none if there is none, or its kind is not served.
     pub fn get(&self, key: &Key) -> Option<Arc<Object>> {
         self.record(key)?.object.clone()
+    }
+
+    /// All readable objects of a kind with their keys, in order.
+    pub(super) fn of_kind(&self, kind: &GroupKind) -> Vec<(Arc<Key>, Arc<Object>)> {
+        let records = self.records.get(kind).into_iter().flatten();
+        records.filter_map(|(key, record)| Some((key.clone(), record.object.clone()?))).collect()
+    }
+
+    /// Whether there is an object of a kind, readable or not.
+    pub(super) fn has_any(&self, kind: &GroupKind) -> bool {
+        self.records.get(kind).is_some_and(|records| !records.is_empty())
     }
 
     /// All objects of a kind in order of their keys.
@@ -208,9 +222,18 @@ impl Model {
     }
 
     /// Says that the newest content of the file of an object cannot be taken. The object keeps its
-    /// last good content.
+    /// last good content. Without problems it can be taken again.
     pub fn invalid(&mut self, key: &Key, problems: Vec<Problem>) {
-        self.refused.insert(key.clone(), problems);
+        if problems.is_empty() {
+            self.refused.remove(key);
+        } else {
+            self.refused.insert(key.clone(), problems);
+        }
+    }
+
+    /// Whether unknown fields in files are errors. Default: they are left out, and named.
+    pub fn set_strict(&mut self, strict: bool) {
+        self.strict = strict;
     }
 
     /// Where the children of each owner may be (rule B2).
@@ -220,11 +243,13 @@ impl Model {
 
     pub(super) fn save_places(&mut self, owner: &Key, places: &[(Name, GroupKind)], effects: &mut Effects) {
         if places.is_empty() {
-            if self.places.remove(owner).is_some() {
+            if let Some(before) = self.places.remove(owner) {
+                effects.undo.push(Undo::Places(owner.clone(), Some(before)));
                 effects.remove(Table::Places, owner.to_string());
             }
         } else if self.places.get(owner).map(Vec::as_slice) != Some(places) {
-            self.places.insert(owner.clone(), places.to_vec());
+            let before = self.places.insert(owner.clone(), places.to_vec());
+            effects.undo.push(Undo::Places(owner.clone(), before));
             effects.put(Table::Places, owner.to_string(), places::encode(places));
         }
     }
@@ -244,13 +269,32 @@ impl Model {
         let mut effects = Effects::default();
         match value {
             Some(value) if self.bookkeeping_get(name) != Some(value) => {
-                self.bookkeeping.insert(name.to_owned(), value.to_vec());
+                let before = self.bookkeeping.insert(name.to_owned(), value.to_vec());
+                effects.undo.push(Undo::Bookkeeping(name.to_owned(), before));
                 effects.put(Table::Bookkeeping, name.to_owned(), value.to_vec());
             }
-            None if self.bookkeeping.remove(name).is_some() => effects.remove(Table::Bookkeeping, name.to_owned()),
-            _ => {}
+            Some(_) => {}
+            None => {
+                if let Some(before) = self.bookkeeping.remove(name) {
+                    effects.undo.push(Undo::Bookkeeping(name.to_owned(), Some(before)));
+                    effects.remove(Table::Bookkeeping, name.to_owned());
+                }
+            }
         }
         effects
+    }
+
+    /// Makes the newest change that was not undone yet undone. What was counted stays counted: a
+    /// resourceVersion is never given twice.
+    pub(super) fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Record(key, Some(before)) => drop(self.insert(&key, before)),
+            Undo::Record(key, None) => drop(self.take_out(&key)),
+            Undo::Places(owner, Some(before)) => drop(self.places.insert(owner, before)),
+            Undo::Places(owner, None) => drop(self.places.remove(&owner)),
+            Undo::Bookkeeping(name, Some(before)) => drop(self.bookkeeping.insert(name, before)),
+            Undo::Bookkeeping(name, None) => drop(self.bookkeeping.remove(&name)),
+        }
     }
 
     pub(super) fn record(&self, key: &Key) -> Option<&Arc<Record>> {
@@ -313,37 +357,48 @@ impl Model {
         let object = Arc::new(object);
         effects.events.push((key.clone(), Some(object.clone())));
         let made = Some(object.clone());
-        self.insert(key, Record { stored, object: made, misfit });
+        self.replace(key, Record { stored, object: made, misfit }, effects);
         object
     }
 
     /// Keeps what is no content: nobody is told.
     pub(super) fn store_quietly(&mut self, key: &Arc<Key>, record: Record, effects: &mut Effects) {
         effects.put(Table::Records, key.to_string(), bytes(&record.stored));
-        self.insert(key, record);
+        self.replace(key, record, effects);
     }
 
     /// Forgets an object and tells of it. The counter of versions never goes back.
     pub(super) fn forget(&mut self, key: &Key, effects: &mut Effects) -> Option<Arc<Record>> {
-        let kind = key.group_kind();
-        let (key, record) = self.records.get_mut(&kind)?.remove_entry(key)?;
-        self.unmark(&key, &record);
+        let (key, record) = self.take_out(key)?;
+        effects.undo.push(Undo::Record(key.clone(), Some(record.clone())));
         effects.remove(Table::Records, key.to_string());
         effects.put(Table::Meta, VERSION_ROW.to_owned(), self.version.to_string().into_bytes());
         effects.events.push((key, None));
         Some(record)
     }
 
-    pub(super) fn insert(&mut self, key: &Arc<Key>, record: Record) {
+    fn replace(&mut self, key: &Arc<Key>, record: Record, effects: &mut Effects) {
+        let before = self.insert(key, Arc::new(record));
+        effects.undo.push(Undo::Record(key.clone(), before));
+    }
+
+    fn take_out(&mut self, key: &Key) -> Option<(Arc<Key>, Arc<Record>)> {
+        let (key, record) = self.records.get_mut(&key.group_kind())?.remove_entry(key)?;
+        self.unmark(&key, &record);
+        Some((key, record))
+    }
+
+    pub(super) fn insert(&mut self, key: &Arc<Key>, record: Arc<Record>) -> Option<Arc<Record>> {
         let kind = key.group_kind();
         let owner = record.object.as_ref().and_then(|object| object.label(OWNER_LABEL)).map(Box::<str>::from);
-        let before = self.records.entry(kind.clone()).or_default().insert(key.clone(), Arc::new(record));
-        if let Some(before) = before {
-            self.unmark(key, &before);
+        let before = self.records.entry(kind.clone()).or_default().insert(key.clone(), record);
+        if let Some(before) = &before {
+            self.unmark(key, before);
         }
         if let Some(owner) = owner {
             self.owned.entry(kind).or_default().entry(owner).or_default().insert(key.clone());
         }
+        before
     }
 
     fn unmark(&mut self, key: &Arc<Key>, record: &Record) {

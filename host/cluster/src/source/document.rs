@@ -54,6 +54,9 @@ impl ParsedFile {
                 }
             };
             let line = document.line;
+            for (position, message) in &document.booleans {
+                parsed.notices.push(Notice { position: *position, message: message.clone() });
+            }
             match identify(&document, place, &scope_of) {
                 Err(error) => parsed.errors.push(error),
                 Ok(Identity::Unclaimed(unclaimed)) => {

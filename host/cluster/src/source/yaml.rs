@@ -8,6 +8,13 @@ use serde_saphyr::{Location, MessageFormatter, Spanned};
 
 /// Nodes that one document may have, aliases resolved: beyond it is a bomb, not a manifest.
 pub const MAX_NODES: usize = 50_000;
+/// Nodes that the documents of one file may have together: it bounds what reading a file costs.
+pub const MAX_FILE_NODES: usize = 1_000_000;
+/// Bytes of text that the values of one document may have, aliases resolved. A string is text once
+/// in the file, but once more in memory for each alias of it.
+pub const MAX_TEXT: usize = 32 << 20;
+/// The same for the documents of one file together.
+pub const MAX_FILE_TEXT: usize = 64 << 20;
 
 /// A place in a file. Both count from 1; columns count characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -50,6 +57,9 @@ pub struct Document {
     pub spans: Spans,
     /// Line of its first content.
     pub line: u32,
+    /// Words that YAML 1.1 reads as booleans, such as `yes` and `off`, with what they were read as:
+    /// their author may have meant text.
+    pub booleans: Vec<(Position, String)>,
 }
 
 /// A document, or what is wrong with it. A broken document does not hide its neighbours.
@@ -117,7 +127,32 @@ impl Spans {
 /// comments are skipped. JSON is read by the same parser.
 pub fn parse_documents(text: &str) -> Vec<ParsedDocument> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    split(text).into_iter().filter(|part| part.has_content()).map(|part| part.parse()).collect()
+    let mut left = Cost { nodes: MAX_FILE_NODES, text: MAX_FILE_TEXT };
+    let mut documents = Vec::new();
+    for part in split(text).into_iter().filter(Part::has_content) {
+        if left.nodes == 0 || left.text == 0 {
+            let position = Position { line: part.first_line(), column: 1 };
+            let message = format!(
+                "the documents of this file have more than {MAX_FILE_NODES} values or {} MiB of text together; this \
+                 one and those after it are not read: divide the file",
+                MAX_FILE_TEXT >> 20
+            );
+            documents.push(Err(SourceError::new(position, message)));
+            break;
+        }
+        let (document, cost) = part.parse();
+        left.nodes = left.nodes.saturating_sub(cost.nodes);
+        left.text = left.text.saturating_sub(cost.text);
+        documents.push(document);
+    }
+    documents
+}
+
+/// What a document costs, or what the documents of a file may still cost.
+struct Cost {
+    nodes: usize,
+    /// Bytes of keys and strings.
+    text: usize,
 }
 
 /// A document's text with the number of lines before it.
@@ -168,15 +203,29 @@ impl Part<'_> {
         self.first_content().is_some()
     }
 
-    fn parse(&self) -> ParsedDocument {
-        let line = self.lines_before + 1 + self.first_content().unwrap_or(0);
-        let root: Spanned<Node> = serde_saphyr::from_str_with_options(self.text, options())
-            .map_err(|error| self.error(&error, Position { line, column: 1 }))?;
+    /// The line of the first content in the file.
+    fn first_line(&self) -> u32 {
+        self.lines_before + 1 + self.first_content().unwrap_or(0)
+    }
+
+    /// The document, and what it took to read it.
+    fn parse(&self) -> (ParsedDocument, Cost) {
+        let line = self.first_line();
         let start = Position { line, column: 1 };
-        let mut spans = Spans { nodes: Vec::new() };
-        let position = place(&root.referenced, self.lines_before).unwrap_or(start);
-        let value = build(root, 0, Step::Root, position, self.lines_before, &mut spans.nodes);
-        Ok(Document { value, spans, line })
+        let root: Spanned<Node> = match serde_saphyr::from_str_with_options(self.text, options()) {
+            Ok(root) => root,
+            Err(error) => {
+                // A bomb is read up to the limit. Without aliases, text has no more nodes than bytes.
+                let nodes = if self.text.contains('*') { MAX_NODES } else { self.text.len().min(MAX_NODES) };
+                return (Err(self.error(&error, start)), Cost { nodes, text: 0 });
+            }
+        };
+        let mut builder = Builder { part: self, nodes: Vec::new(), booleans: Vec::new(), text: 0 };
+        let position = builder.place(&root.referenced).unwrap_or(start);
+        let value = builder.build(root, 0, Step::Root, position);
+        let Builder { nodes, booleans, text, .. } = builder;
+        let cost = Cost { nodes: nodes.len(), text };
+        (Ok(Document { value, spans: Spans { nodes }, line, booleans }), cost)
     }
 
     fn error(&self, error: &serde_saphyr::Error, start: Position) -> SourceError {
@@ -190,7 +239,7 @@ impl Part<'_> {
 
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_documents: 1 },
+        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_documents: 1, max_total_scalar_bytes: MAX_TEXT },
         legacy_octal_numbers: true,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
         with_snippet: false,
@@ -208,33 +257,64 @@ enum Node {
     Map(Vec<(Spanned<String>, Spanned<Node>)>),
 }
 
-fn build(
-    node: Spanned<Node>,
-    parent: u32,
-    step: Step,
-    key: Position,
-    lines_before: u32,
-    spans: &mut Vec<SpanNode>,
-) -> Value {
-    let value = place(&node.referenced, lines_before).unwrap_or(key);
-    let me = u32::try_from(spans.len()).unwrap_or(u32::MAX);
-    // An item has no key; its own beginning stands for it.
-    let key = if matches!(step, Step::Item(_)) { value } else { key };
-    spans.push(SpanNode { parent, step, key, value });
-    match node.value {
-        Node::Scalar(value) => value,
-        Node::List(items) => {
-            let items = (0u32..).zip(items);
-            items.map(|(index, item)| build(item, me, Step::Item(index), value, lines_before, spans)).collect()
-        }
-        Node::Map(members) => {
-            let mut map = Map::with_capacity(members.len());
-            for (name, member) in members {
-                let key = place(&name.referenced, lines_before).unwrap_or(value);
-                let step = Step::Member(name.value.as_str().into());
-                map.insert(name.value, build(member, me, step, key, lines_before, spans));
+/// Makes the value of a document, and with it what there is to know of it.
+struct Builder<'p> {
+    part: &'p Part<'p>,
+    nodes: Vec<SpanNode>,
+    booleans: Vec<(Position, String)>,
+    /// Bytes of its keys and strings.
+    text: usize,
+}
+
+impl Builder<'_> {
+    fn place(&self, location: &Location) -> Option<Position> {
+        place(location, self.part.lines_before)
+    }
+
+    fn build(&mut self, node: Spanned<Node>, parent: u32, step: Step, key: Position) -> Value {
+        let value = self.place(&node.referenced).unwrap_or(key);
+        let me = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        // An item has no key; its own beginning stands for it.
+        let key = if matches!(step, Step::Item(_)) { value } else { key };
+        self.nodes.push(SpanNode { parent, step, key, value });
+        match node.value {
+            Node::Scalar(scalar) => {
+                match &scalar {
+                    Value::Bool(read) => self.note_boolean(&node.referenced, value, *read),
+                    Value::String(text) => self.text += text.len(),
+                    _ => {}
+                }
+                scalar
             }
-            Value::Object(map)
+            Node::List(items) => {
+                let items = (0u32..).zip(items);
+                items.map(|(index, item)| self.build(item, me, Step::Item(index), value)).collect()
+            }
+            Node::Map(members) => {
+                let mut map = Map::with_capacity(members.len());
+                for (name, member) in members {
+                    let key = self.place(&name.referenced).unwrap_or(value);
+                    let step = Step::Member(name.value.as_str().into());
+                    self.text += name.value.len();
+                    map.insert(name.value, self.build(member, me, step, key));
+                }
+                Value::Object(map)
+            }
+        }
+    }
+
+    fn note_boolean(&mut self, location: &Location, position: Position, read: bool) {
+        let (span, part) = (location.span(), self.part);
+        let written = || {
+            let start = usize::try_from(span.byte_offset()?).ok()?;
+            let length = usize::try_from(span.byte_len()?).ok()?;
+            Some(part.text.get(start..start.checked_add(length)?)?.trim())
+        };
+        if let Some(word) = written()
+            && ["yes", "no", "on", "off", "y", "n"].iter().any(|old| word.eq_ignore_ascii_case(old))
+        {
+            let message = format!("`{word}` is read as {read}; write {read} for a boolean, or \"{word}\" for text");
+            self.booleans.push((position, message));
         }
     }
 }

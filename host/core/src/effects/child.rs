@@ -16,6 +16,8 @@ use crate::op::{Answer, Op, Precondition, Refusal};
 
 /// Nothing is known of the place of a child.
 pub(super) const CHILD_UNKNOWN: &str = "ChildUnknown";
+/// A child is not there to be written before it is gone.
+pub(crate) const CHILD_TERMINATING: &str = "ChildTerminating";
 /// A conflict of versions is answered by a fresh look so many times.
 pub(super) const TRIES: u32 = 5;
 
@@ -73,6 +75,13 @@ pub enum ChildResult {
     Waiting(Reason),
     /// It may work later: the attempt has failed.
     Failed(String),
+}
+
+/// That an object terminates, and which finalizers hold it (rule B9).
+pub(crate) fn terminating(key: &Key, object: &Object) -> Reason {
+    let held = object.finalizers();
+    let held = if held.is_empty() { "its deletion to end".to_owned() } else { held.join(", ") };
+    Reason::new(CHILD_TERMINATING, format!("{key} is terminating and waits for {held}"))
 }
 
 #[derive(Debug, PartialEq)]
@@ -186,10 +195,7 @@ impl ChildTask {
             return self.end(ChildResult::Refused(Reason::new("ChildConflict", format!("{key}: {whose}"))));
         }
         if object.terminating() {
-            let held: Vec<&str> = object.finalizers().iter().map(|f| &**f).collect();
-            let held = if held.is_empty() { "its deletion to end".to_owned() } else { held.join(", ") };
-            let message = format!("{key} is terminating and waits for {held}");
-            return self.end(ChildResult::Waiting(Reason::new("ChildTerminating", message)));
+            return self.end(ChildResult::Waiting(terminating(key, &object)));
         }
         let observed = object.value();
         let manager = identity.manager();

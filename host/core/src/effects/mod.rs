@@ -4,13 +4,17 @@
 
 mod child;
 mod marks;
+mod plan;
 mod prune;
+mod release;
 mod report;
 mod run;
 mod validate;
 
 pub use child::{ChildResult, Settled};
 pub use marks::{ADOPT, FINALIZER, Identity, OWNER_KEY, OWNER_LABEL, OWNER_UID, PAUSED};
+pub use plan::{Plan, PlanVerb, PlannedChange};
+pub use release::{ReleaseReport, ReleaseRun};
 pub use report::{ChildReport, Report, Work};
 pub use run::EffectRun;
 pub use validate::{DesiredChild, InvalidOutcome, validate};
@@ -23,6 +27,9 @@ use serde_json::Value;
 use crate::cache::{Cache, Seen};
 use crate::key::{GroupKind, Key, KeyId};
 use crate::object::Object;
+
+pub(crate) use child::{CHILD_TERMINATING, terminating};
+pub(crate) use plan::plan_of;
 
 /// What the host knows of served kinds.
 pub trait Shapes: Send + Sync {
@@ -49,14 +56,7 @@ pub struct World<'a> {
 
 impl World<'_> {
     fn seen(&self, key: &Key) -> Seen {
-        match self.cache.keys().find(key) {
-            Some(id) => self.cache.seen(id),
-            None => match self.cache.state(&key.source()) {
-                crate::cache::SourceState::Synced => Seen::Absent,
-                crate::cache::SourceState::Syncing => Seen::Unknown(format!("{} is not synced yet", key.source())),
-                crate::cache::SourceState::Unknown(why) => Seen::Unknown(why),
-            },
-        }
+        self.cache.seen_by_key(key)
     }
 
     fn view(&self, key: &Key) -> Option<&Arc<Object>> {

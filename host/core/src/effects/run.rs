@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::child::{CHILD_UNKNOWN, ChildResult, ChildStep, ChildTask, TRIES};
+use super::child::{CHILD_TERMINATING, CHILD_UNKNOWN, ChildResult, ChildStep, ChildTask, TRIES, terminating};
 use super::marks::Identity;
 use super::prune::{Prune, unwanted};
 use super::report::{ChildReport, Report, Work};
@@ -48,6 +48,8 @@ pub struct EffectRun {
     report: Report,
     /// The place list as it has to be recorded before the first child.
     new_places: Option<Vec<(Name, GroupKind)>>,
+    /// A child that has been terminating for too long (rule B9).
+    overdue: Option<Key>,
 }
 
 impl EffectRun {
@@ -95,7 +97,15 @@ impl EffectRun {
             events,
             report: Report::default(),
             new_places,
+            overdue: None,
         }
+    }
+
+    /// The same, where a child has been waited for for too long: while it terminates, the owner is stalled
+    /// (rule B9).
+    pub fn overdue(mut self, child: Option<Key>) -> Self {
+        self.overdue = child;
+        self
     }
 
     /// The owner.
@@ -138,7 +148,7 @@ impl EffectRun {
                 },
                 Phase::Prune(prune) => match prune.step(world, &self.identity) {
                     Some(op) => return Some(op),
-                    None => self.phase = self.after_prune(),
+                    None => self.phase = self.after_prune(world),
                 },
                 Phase::Prove(places) => match places.front() {
                     Some((cluster, kind)) => {
@@ -333,6 +343,13 @@ impl EffectRun {
         self.report.waiting.get_or_insert(text);
     }
 
+    /// What will not get better by itself; what is refused counts more.
+    fn stall(&mut self, reason: Reason) {
+        if !matches!(self.report.readiness, Some(Readiness::Stalled(_))) {
+            self.report.readiness = Some(Readiness::Stalled(reason));
+        }
+    }
+
     /// Notes a child's result: what is told, and what it means for the attempt.
     fn note(&mut self, key: &Option<Key>, result: &ChildResult) {
         match result {
@@ -359,6 +376,9 @@ impl EffectRun {
             ChildResult::Waiting(reason) => {
                 if reason.code == CHILD_UNKNOWN {
                     self.report.unknown.extend(key.as_ref().map(Key::source));
+                }
+                if key.is_some() && *key == self.overdue && reason.code == CHILD_TERMINATING {
+                    self.stall(reason.clone());
                 }
                 self.wait(&reason.code, reason.message.clone());
             }
@@ -394,7 +414,7 @@ impl EffectRun {
         }
     }
 
-    fn after_prune(&mut self) -> Phase {
+    fn after_prune(&mut self, world: &World<'_>) -> Phase {
         let Phase::Prune(prune) = std::mem::replace(&mut self.phase, Phase::Done) else { return Phase::Done };
         self.report.deleted.extend(prune.deleted);
         if let Some(text) = prune.failed {
@@ -407,6 +427,13 @@ impl EffectRun {
             Work::Outcome { finalized: true, .. } | Work::Finalize | Work::CleanUp => {
                 if self.report.remaining.is_empty() && self.report.failed.is_none() {
                     return Phase::Prove(self.places.iter().cloned().collect());
+                }
+                let stuck = self.overdue.as_ref().filter(|child| self.report.remaining.contains(child));
+                let stuck = stuck.and_then(|child| Some((child, world.view(child)?)));
+                if let Some(reason) =
+                    stuck.filter(|(_, object)| object.terminating()).map(|(child, object)| terminating(child, object))
+                {
+                    self.stall(reason);
                 }
                 let first = self.report.remaining.first().map(ToString::to_string).unwrap_or_default();
                 self.wait("ChildrenTerminating", format!("waits until {first} is gone"));

@@ -1,4 +1,4 @@
-//! One attempt, from the queue to its end: what has to be done before the call, the call, and its
+//! One attempt, from its beginning to its end: what has to be done before the call, the call, and its
 //! effects. The driver performs the steps; the engine never has two attempts of one key at a time.
 
 use std::collections::VecDeque;
@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::finish::Ending;
-use super::state::{Hold, Phase};
+use super::history::{Trace, WRITTEN, verb_of};
+use super::quarantine::Ticket;
+use super::state::Hold;
 use crate::Time;
 use crate::contract::{Cause, Failure, Outcome, Readiness, Reason, Request};
-use crate::deps::ReadSet;
-use crate::effects::{EffectRun, FINALIZER, PAUSED, Work, World};
+use crate::effects::{EffectRun, Work, World};
 use crate::key::{Key, KeyId, Name};
 use crate::object::Object;
-use crate::op::{Answer, Op, Precondition};
-use crate::queue::{Lane, Picked, PluginId};
+use crate::op::{Answer, Op};
+use crate::queue::{Lane, PluginId};
 use crate::sanitize::sanitize;
 
 /// What a call came to.
@@ -47,7 +48,7 @@ pub(super) enum Slot {
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Live reads and the finalizer, before the call.
     Before(VecDeque<Op>),
     Calling,
@@ -68,6 +69,8 @@ pub struct Attempt {
     pub(super) since: Time,
     pub(super) started: Time,
     pub(super) causes: Vec<Cause>,
+    /// The same, with the changes behind them.
+    pub(super) because: Vec<Trace>,
     pub(super) object: Arc<Object>,
     pub(super) deleting: bool,
     pub(super) last_op: Option<Op>,
@@ -76,11 +79,24 @@ pub struct Attempt {
     /// The call was made and its result is here.
     pub(super) answered: bool,
     pub(super) slot: Slot,
+    /// In which state of its component it began (rule C8).
+    pub(super) ticket: Ticket,
+    /// When the call was made, and how long it took.
+    pub(super) called_at: Option<Time>,
+    pub(super) call: Option<u64>,
+    /// Entries of the read set that the call made.
+    pub(super) reads: usize,
+    /// The first writes, by verb and object.
+    pub(super) written: Vec<(&'static str, Arc<Key>)>,
     /// The number of the last change before its effects began.
     pub(super) effects_from: u64,
+    /// The sources that had become synced before it began.
+    pub(super) syncs: u64,
     /// Ids that are kept until it ends.
     pub(super) pinned: Vec<KeyId>,
-    stage: Stage,
+    /// Its effects tell that a child has been terminating for too long (rule B9).
+    pub(super) overdue: bool,
+    pub(super) stage: Stage,
 }
 
 impl Attempt {
@@ -126,153 +142,16 @@ impl Attempt {
 }
 
 impl Engine {
-    /// The next attempt to carry through; none if nothing may start now.
-    pub fn next(&mut self, now: Time) -> Option<Attempt> {
-        self.pump(now);
-        while self.calls < self.options.workers && self.effects < self.options.effects_at_a_time {
-            let picked = self.queue.pop()?;
-            match self.begin(now, picked) {
-                Some(attempt) => {
-                    self.calls += 1;
-                    self.counts.attempts += 1;
-                    return Some(attempt);
-                }
-                None => {
-                    self.queue.done(picked.key);
-                    if self.state(picked.key).is_none() {
-                        self.forget_if_unused(picked.key);
-                    }
-                }
-            }
-        }
-        None
+    /// The effects of some work for an owner, as it is seen.
+    pub(super) fn run_for(&self, key: &Key, object: Arc<Object>, work: Work) -> EffectRun {
+        let places = self.places.get(key).cloned().unwrap_or_default();
+        let saved = !self.unsaved.contains(key);
+        EffectRun::new(key.clone(), object, self.identity(key), work, places, saved)
     }
 
-    /// Whether attempts of this key are held back by a person.
-    pub(super) fn is_stopped(&self, id: KeyId) -> bool {
-        let key = self.cache.keys().key(id);
-        self.disabled.contains(&key.group_kind())
-            || self.cache.view(id).is_some_and(|object| object.mark(PAUSED) == Some("true"))
-    }
-
-    fn begin(&mut self, now: Time, picked: Picked) -> Option<Attempt> {
-        let id = picked.key;
-        let key = self.cache.keys().key(id).clone();
-        let view = self.cache.view(id).cloned();
-        let stopped = self.is_stopped(id);
-        let state = self.state(id)?;
-        let plugin = state.plugin;
-        if stopped {
-            // It stays dirty, with its causes, until it is enabled or resumed. Its backoff has passed.
-            if let Some(state) = self.state_mut(id).filter(|s| matches!(s.hold, Hold::Backoff { .. })) {
-                state.hold = Hold::None;
-            }
-            self.pass_done(id, plugin);
-            return None;
-        }
-        let info = self.plugins.get(plugin.0 as usize)?.info.clone()?;
-        let version = info.version();
-        let finalizer = info.owns(&key.group_kind()).is_some_and(|kind| kind.finalizer);
-        let state = self.state_mut(id)?;
-        if state.causes == [Cause::Resync] {
-            let memo = state.memo.as_ref().is_some_and(|memo| memo.version == version);
-            if memo && !state.impure && !info.resync_always && state.vanished.is_none() {
-                state.causes.clear();
-                state.any_foreign = false;
-                self.counts.memo_hits += 1;
-                return None;
-            }
-        }
-        let all_own = !state.any_foreign;
-        if all_own {
-            let ready = state.bucket.ready_at(now);
-            if ready > now {
-                state.damped = true;
-                self.counts.damped += 1;
-                self.set_due(id, Some(ready));
-                return None;
-            }
-            if state.any_stale {
-                state.bucket.charge(now);
-            }
-        }
-        state.damped = false;
-        let (object, ghost) = match (&view, &state.vanished) {
-            (Some(object), _) => (object.clone(), false),
-            (None, Some(last)) => (last.clone(), true),
-            (None, None) => {
-                self.drop_state(id);
-                return None;
-            }
-        };
-        let ours = object.has_finalizer(FINALIZER);
-        if !ghost && object.terminating() && !ours {
-            // Somebody else's finalizers hold it; there is nothing for us to do.
-            state.causes.clear();
-            state.dirty = false;
-            self.pass_done(id, plugin);
-            return None;
-        }
-        let deleting = !ghost && object.terminating();
-        let calls = !ghost && (!deleting || finalizer);
-        // Without a call nothing is decided by what is read: deletions look for themselves.
-        let mut before: VecDeque<Op> =
-            if calls { state.unsure.drain(..).map(Op::Get).collect() } else { VecDeque::new() };
-        if finalizer && !ours && !deleting && !ghost {
-            before.push_back(Op::SetFinalizer {
-                key: (*key).clone(),
-                present: true,
-                precondition: Precondition::version_of(&object),
-            });
-        }
-        state.running = true;
-        state.phase = Phase::Reconciling;
-        state.dirty = false;
-        state.any_foreign = false;
-        state.any_stale = false;
-        state.marks.clear();
-        state.debounce.ran();
-        state.lane = Lane::Resync;
-        state.new_reads = Some(ReadSet::default());
-        state.unavailable = None;
-        let causes = std::mem::take(&mut state.causes);
-        self.set_due(id, None);
-        self.attempts += 1;
-        let mut attempt = Attempt {
-            id,
-            key: key.clone(),
-            number: self.attempts,
-            plugin,
-            plugin_name: info.name.clone(),
-            version,
-            lane: picked.lane,
-            since: picked.since,
-            started: now,
-            causes,
-            object: object.clone(),
-            deleting,
-            last_op: None,
-            trapped: false,
-            impure: false,
-            answered: false,
-            slot: Slot::Call,
-            effects_from: self.counts.changes,
-            pinned: Vec::new(),
-            stage: Stage::Before(before),
-        };
-        if !calls {
-            let work = if ghost { Work::CleanUp } else { Work::Finalize };
-            let run = self.run_of(&attempt, work);
-            attempt.stage = Stage::Effects(Box::new(run), Ending::Deletion);
-        }
-        Some(attempt)
-    }
-
-    fn run_of(&self, attempt: &Attempt, work: Work) -> EffectRun {
-        let places = self.places.get(&*attempt.key).cloned().unwrap_or_default();
-        let identity = self.identity(&attempt.key);
-        let saved = !self.unsaved.contains(&*attempt.key);
-        EffectRun::new((*attempt.key).clone(), attempt.object.clone(), identity, work, places, saved)
+    /// What a run of effects sees. `wall` is the time in RFC 3339.
+    pub(super) fn world<'a>(&'a self, wall: &'a str) -> World<'a> {
+        World { cache: &self.cache, inventory: &self.inventory, settled: &self.settled, shapes: &*self.shapes, wall }
     }
 
     /// The next step of an attempt. `wall` is the time in RFC 3339, for transition times.
@@ -284,6 +163,7 @@ impl Engine {
                     None => match self.request(attempt) {
                         Some(request) => {
                             attempt.stage = Stage::Calling;
+                            attempt.called_at = Some(now);
                             return Step::Call(request);
                         }
                         None => self.end(now, attempt, Ending::Dropped),
@@ -291,14 +171,8 @@ impl Engine {
                 },
                 Stage::Calling => return Step::Done,
                 Stage::Effects(run, _) => {
-                    let world = World {
-                        cache: &self.cache,
-                        inventory: &self.inventory,
-                        settled: &self.settled,
-                        shapes: &*self.shapes,
-                        wall,
-                    };
-                    match run.step(&world) {
+                    let op = run.step(&self.world(wall));
+                    match op {
                         Some(op) => return self.perform(attempt, op),
                         None => {
                             let Stage::Effects(run, ending) = std::mem::replace(&mut attempt.stage, Stage::Done) else {
@@ -323,9 +197,14 @@ impl Engine {
     /// The answer to the operation that [`Engine::step`] gave last.
     pub fn answered(&mut self, now: Time, attempt: &mut Attempt, answer: Answer) {
         let Some(op) = attempt.last_op.take() else { return };
-        self.write_ends(now, attempt.id, &op, &answer);
-        if op.writes().is_some() && matches!(answer, Answer::Applied { .. } | Answer::Absent) {
+        self.write_ends(now, attempt, &op, &answer);
+        if let (Some(key), Some(verb), Answer::Applied { .. } | Answer::Absent) = (op.writes(), verb_of(&op), &answer) {
             self.counts.writes += 1;
+            if attempt.written.len() < WRITTEN {
+                let keys = self.cache.keys();
+                let key = keys.find(key).map_or_else(|| Arc::new(key.clone()), |id| keys.key(id).clone());
+                attempt.written.push((verb, key));
+            }
         }
         match &mut attempt.stage {
             Stage::Effects(run, _) => run.answered(&op, answer),
@@ -367,18 +246,24 @@ impl Engine {
 
     /// The request of a call, with the object as it is now; none if there is nothing to call for.
     fn request(&mut self, attempt: &mut Attempt) -> Option<Request> {
-        let object = self.cache.view(attempt.id)?.clone();
-        let info = self.plugins.get(attempt.plugin.0 as usize)?.info.clone()?;
-        attempt.deleting = object.terminating();
-        attempt.object = object.clone();
-        let state = self.state(attempt.id)?;
+        let request = self.request_of(attempt.id, attempt.plugin, attempt.causes.clone())?;
+        attempt.object = self.cache.view(attempt.id)?.clone();
+        attempt.deleting = request.deleting;
+        Some(request)
+    }
+
+    /// The request that a call for a key makes.
+    pub(super) fn request_of(&self, id: KeyId, plugin: PluginId, causes: Vec<Cause>) -> Option<Request> {
+        let object = self.cache.view(id)?;
+        let info = self.plugins.get(plugin.0 as usize)?.info.as_ref()?;
+        let state = self.state(id)?;
         Some(Request {
-            key: attempt.key.clone(),
+            key: self.cache.keys().key(id).clone(),
             object: object.json().clone(),
-            deleting: attempt.deleting,
+            deleting: object.terminating(),
             attempt: state.failures + 1,
             last_error: state.last_error.clone(),
-            causes: attempt.causes.clone(),
+            causes,
             config: info.config.clone(),
         })
     }
@@ -392,6 +277,8 @@ impl Engine {
         attempt.slot = Slot::Effects;
         attempt.effects_from = self.counts.changes;
         attempt.answered = true;
+        attempt.call = attempt.called_at.map(|at| now.saturating_sub(at));
+        self.judge(now, attempt, &call);
         attempt.trapped = call.trapped;
         attempt.impure = call.impure;
         self.counts.calls += 1;
@@ -409,11 +296,13 @@ impl Engine {
                 return self.end(now, attempt, Ending::Unavailable(why));
             }
             Err(failure) => return self.failed(now, attempt, failure),
-            Ok(outcome) => self.work_of(attempt, outcome, unavailable.is_some()),
+            Ok(outcome) => self.work_of(&attempt.key, attempt.plugin, attempt.deleting, outcome, unavailable.is_some()),
         };
         match work {
             Ok((work, requeue_after)) => {
-                let run = self.run_of(attempt, work);
+                let overdue = self.overdue(now, attempt.id);
+                attempt.overdue = overdue.is_some();
+                let run = self.run_for(&attempt.key, attempt.object.clone(), work).overdue(overdue);
                 for child in run.children() {
                     let id = self.cache.intern(child);
                     *self.pins.entry(id).or_default() += 1;
@@ -428,23 +317,20 @@ impl Engine {
         }
     }
 
-    fn work_of(
-        &mut self,
-        attempt: &Attempt,
+    /// What an outcome asks for, and when the next call is wanted. `unavailable`: a read had no answer.
+    pub(super) fn work_of(
+        &self,
+        key: &Key,
+        plugin: PluginId,
+        deleting: bool,
         outcome: Outcome,
         unavailable: bool,
     ) -> Result<(Work, Option<u64>), crate::effects::InvalidOutcome> {
-        let Some(info) = self.plugins.get(attempt.plugin.0 as usize).and_then(|p| p.info.clone()) else {
+        let Some(info) = self.plugins.get(plugin.0 as usize).and_then(|p| p.info.as_ref()) else {
             return Err(crate::effects::InvalidOutcome("the plugin is gone".into()));
         };
-        let (status, children) = crate::effects::validate(
-            &attempt.key,
-            attempt.deleting,
-            &outcome,
-            &info.description,
-            &info.grants,
-            &*self.shapes,
-        )?;
+        let (status, children) =
+            crate::effects::validate(key, deleting, &outcome, &info.description, &info.grants, &*self.shapes)?;
         let work = Work::Outcome {
             status,
             conditions: outcome.conditions,
@@ -452,7 +338,7 @@ impl Engine {
             children,
             events: outcome.events,
             finalized: outcome.finalized && !unavailable,
-            may_prune: !unavailable && self.may_prune(attempt.plugin),
+            may_prune: !unavailable && self.may_prune(plugin),
         };
         Ok((work, outcome.requeue_after))
     }
@@ -479,7 +365,7 @@ impl Engine {
         if attempt.deleting && self.cache.view(attempt.id).is_none() {
             return self.end(now, attempt, Ending::Failed(failure));
         }
-        let run = self.run_of(attempt, Work::Failure { readiness });
+        let run = self.run_for(&attempt.key, attempt.object.clone(), Work::Failure { readiness });
         attempt.stage = Stage::Effects(Box::new(run), Ending::Failed(failure));
     }
 

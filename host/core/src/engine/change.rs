@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::history::{Change, Trace};
 use super::schedule::Touch;
 use super::state::{Class, KeyState};
 use super::{Engine, FanOut};
 use crate::Time;
-use crate::cache::{Change, SourceState};
+use crate::cache::{self, SourceState};
 use crate::contract::Cause;
 use crate::deps::Concerned;
 use crate::fields::covers;
@@ -74,6 +75,7 @@ impl Engine {
     /// A source is complete: what was not shown of it is absent.
     pub fn source_synced(&mut self, now: Time, source: &Source) {
         if self.cache.set_state(source, SourceState::Synced) {
+            self.syncs += 1;
             self.source_changed(now, source);
             self.clean_up_orphans(now, source);
         }
@@ -97,11 +99,11 @@ impl Engine {
             if self.state(id).is_some_and(|state| state.running && state.unavailable.is_none()) {
                 continue;
             }
-            let cause = Cause::Changed;
+            let because = Cause::Changed.into();
             self.touch(
                 now,
                 id,
-                Touch { class: Class::Foreign, lane: Lane::Dependency, cause, debounce: false, read: true },
+                Touch { class: Class::Foreign, lane: Lane::Dependency, because, debounce: false, read: true },
             );
         }
     }
@@ -117,23 +119,26 @@ impl Engine {
                         "metadata": {"name": &*owner.name, "namespace": owner.namespace.as_deref()}}),
                     None,
                 );
-                self.vanish(now, id, Arc::new(ghost));
+                self.vanish(now, id, Arc::new(ghost), None);
             }
         }
     }
 
-    /// A change of a view: `origin` is the key whose effects made it.
-    pub(super) fn apply(&mut self, now: Time, change: Change, origin: Option<KeyId>) {
-        let Change { key: id, old, new } = change;
+    /// A change of a view: `by` is the key whose effects made it, and the number of its run.
+    pub(super) fn apply(&mut self, now: Time, change: cache::Change, by: Option<(KeyId, u64)>) {
+        let cache::Change { key: id, old, new } = change;
+        let origin = by.map(|(author, _)| author);
         self.counts.changes += 1;
         if self.moves.len() <= id.index() {
             self.moves.resize(id.index() + 1, (0, None));
         }
-        self.moves[id.index()] = (self.counts.changes, origin);
         self.inventory.changed(id, old.as_deref(), new.as_deref());
-        let key = self.cache.keys().key(id).clone();
-        let source = key.source();
-        self.own_key_changed(now, id, &source, old.as_ref(), new.as_ref(), origin);
+        let keys = self.cache.keys();
+        let change =
+            Change { key: keys.key(id).clone(), by: by.map(|(author, number)| (keys.key(author).clone(), number)) };
+        self.moves[id.index()] = (self.counts.changes, change.by.clone());
+        let source = change.key.source();
+        self.own_key_changed(now, id, &change, old.as_ref(), new.as_ref(), origin);
         let content = content_of(new.as_deref());
         let owner = self.owner_of(id, old.as_deref(), new.as_deref());
         let mut owner_told = owner.is_some() && owner == origin;
@@ -142,11 +147,21 @@ impl Engine {
                 owner_told |=
                     readers.iter().any(|(k, m)| *k == owner && masks.as_ref().is_none_or(|masks| masks.contains(m)));
             }
-            let cause = Cause::Dependency(key.clone());
-            self.fan_outs.push_back(FanOut { readers, at: 0, masks, origin, owner, target: id, content, cause });
+            let (change, number) = (change.clone(), self.counts.changes);
+            self.fan_outs.push_back(FanOut {
+                readers,
+                at: 0,
+                masks,
+                number,
+                origin,
+                owner,
+                target: id,
+                content,
+                change,
+            });
         }
         if !owner_told {
-            self.child_changed(now, id, owner, old.as_deref(), new.as_deref(), content);
+            self.child_changed(now, id, owner, old.as_deref(), new.as_deref(), &change);
         }
         if self.fan_outs.iter().map(|f| f.readers.len() - f.at).sum::<usize>() <= self.options.fan_out_step {
             self.expand_fan_outs(now);
@@ -177,7 +192,7 @@ impl Engine {
         owner: Option<KeyId>,
         old: Option<&Object>,
         new: Option<&Object>,
-        content: u64,
+        change: &Change,
     ) {
         let Some(owner) = owner else { return };
         let drifted = match (self.documents.get(&id), old, new) {
@@ -193,12 +208,10 @@ impl Engine {
         if !drifted {
             return;
         }
-        let key = self.cache.keys().key(id).clone();
         let Some(state) = self.state_mut(owner) else { return };
-        let fresh = state.is_fresh(content);
-        let cause = Cause::Dependency(key);
-        let class = Class::Own { fresh };
-        self.touch(now, owner, Touch { class, lane: Lane::Dependency, cause, debounce: false, read: true });
+        let class = Class::Own { fresh: state.is_fresh(content_of(new)) };
+        let because = Trace::of(Cause::Dependency(change.key.clone()), change);
+        self.touch(now, owner, Touch { class, lane: Lane::Dependency, because, debounce: false, read: true });
     }
 
     /// The reconciled object itself came, changed or went.
@@ -206,7 +219,7 @@ impl Engine {
         &mut self,
         now: Time,
         id: KeyId,
-        source: &Source,
+        change: &Change,
         old: Option<&Arc<Object>>,
         new: Option<&Arc<Object>>,
         origin: Option<KeyId>,
@@ -214,11 +227,12 @@ impl Engine {
         let Some(new) = new else {
             self.doubts.remove(&**self.cache.keys().key(id));
             if let (Some(old), true) = (old, self.state(id).is_some()) {
-                self.vanish(now, id, old.clone());
+                self.vanish(now, id, old.clone(), Some(change));
             }
             return;
         };
-        let Some(plugin) = self.plugin_of(source) else { return };
+        let source = change.key.source();
+        let Some(plugin) = self.plugin_of(&source) else { return };
         if self.state(id).is_none() || self.state(id).is_some_and(|s| s.vanished.is_some()) {
             if let Some(state) = self.state_mut(id) {
                 // It is there again, with children of its predecessor to be judged by the next outcome.
@@ -226,16 +240,23 @@ impl Engine {
             } else {
                 self.new_state(now, id, plugin);
             }
-            let first_list = self.cache.state(source) == SourceState::Syncing;
+            let first_list = self.cache.state(&source) == SourceState::Syncing;
             let lane = if first_list && !self.is_urgent(new) { Lane::First } else { Lane::User };
-            self.touch(now, id, Touch { class: Class::Hard, lane, cause: Cause::Created, debounce: false, read: true });
+            let because = Trace::of(Cause::Created, change);
+            self.touch(now, id, Touch { class: Class::Hard, lane, because, debounce: false, read: true });
             return;
         }
         let Some(old) = old else { return };
         if origin == Some(id) {
             return;
         }
-        let touch = |class, lane, cause, debounce| Touch { class, lane, cause, debounce, read: true };
+        let touch = |class, lane, cause, debounce| Touch {
+            class,
+            lane,
+            because: Trace::of(cause, change),
+            debounce,
+            read: true,
+        };
         if old.uid() != new.uid() {
             self.touch(now, id, touch(Class::Hard, Lane::User, Cause::Created, false));
         } else if new.terminating() && !old.terminating() {
@@ -270,10 +291,11 @@ impl Engine {
         let mut state = KeyState::new(plugin, now);
         state.unsure = self.doubts.remove(&**self.cache.keys().key(id)).unwrap_or_default();
         self.states[id.index()] = Some(Box::new(state));
+        self.joins_pass(id, plugin);
     }
 
     /// An owned object is gone: its children are pruned and its bookkeeping goes (rule B12).
-    pub(super) fn vanish(&mut self, now: Time, id: KeyId, last: Arc<Object>) {
+    pub(super) fn vanish(&mut self, now: Time, id: KeyId, last: Arc<Object>, change: Option<&Change>) {
         let key = self.cache.keys().key(id).clone();
         let has_children = self.inventory.has(self.identity(&key).mark());
         if !has_children && !self.places.contains_key(&*key) && !self.state(id).is_some_and(|s| s.running) {
@@ -286,8 +308,8 @@ impl Engine {
         if let Some(state) = self.state_mut(id) {
             state.vanished = Some(last);
         }
-        let cause = Cause::Deleted;
-        self.touch(now, id, Touch { class: Class::Hard, lane: Lane::User, cause, debounce: false, read: true });
+        let because = Trace { cause: Cause::Deleted, change: change.cloned() };
+        self.touch(now, id, Touch { class: Class::Hard, lane: Lane::User, because, debounce: false, read: true });
     }
 
     /// Forgets a key: its edges, its timers, its place in the queue.
@@ -303,6 +325,7 @@ impl Engine {
         }
         self.timers.set(id, None);
         self.resyncs.set(id, None);
+        self.stuck.set(id, None);
         self.queue.remove(id);
         for child in &state.children {
             self.forget_document(id, *child);
@@ -353,21 +376,21 @@ impl Engine {
             };
             fan_out.at += 1;
             budget -= 1;
-            let (target, content, cause) = (fan_out.target, fan_out.content, fan_out.cause.clone());
+            let (target, content, number) = (fan_out.target, fan_out.content, fan_out.number);
             let written = fan_out.origin == Some(reader);
             // A key's own object is looked at before; a child that it wrote and read is read again (rule A12).
             if written && target == reader || fan_out.masks.as_ref().is_some_and(|m| !m.contains(&mask)) {
                 continue;
             }
             let own = written || fan_out.owner == Some(reader);
+            let because = Trace::of(Cause::Dependency(fan_out.change.key.clone()), &fan_out.change);
             let Some(state) = self.state_mut(reader) else { continue };
-            if own {
-                let class = Class::Own { fresh: state.is_fresh(content) };
-                self.touch(now, reader, Touch { class, lane: Lane::Dependency, cause, debounce: false, read: true });
-            } else {
-                let class = Class::Foreign;
-                self.touch(now, reader, Touch { class, lane: Lane::Dependency, cause, debounce: true, read: true });
+            let class = if own { Class::Own { fresh: state.is_fresh(content) } } else { Class::Foreign };
+            let (debounce, plugin) = (!own, state.plugin);
+            if let Some(plugin) = self.plugins.get_mut(plugin.0 as usize) {
+                plugin.woken(number);
             }
+            self.touch(now, reader, Touch { class, lane: Lane::Dependency, because, debounce, read: true });
         }
     }
 }

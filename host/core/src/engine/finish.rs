@@ -1,17 +1,15 @@
 //! The end of an attempt: the read set, the children's documents, and the one delay (rules A5, C2, C8).
 
-use std::sync::Arc;
-
 use super::Engine;
 use super::attempt::{Attempt, Slot};
 use super::change::content_of;
-use super::rows::RunRecord;
+use super::history::{Change, Trace};
 use super::schedule::Touch;
 use super::state::{Class, Hold, Memo, Phase};
 use crate::Time;
 use crate::cache::{Seen, SourceState};
 use crate::contract::{Cause, Failure, Readiness};
-use crate::deps::MaskId;
+use crate::deps::{MaskId, ReadSet};
 use crate::effects::{ChildReport, ChildResult, Report, Settled};
 use crate::fields::covers;
 use crate::key::{GroupKind, Key, KeyId, Name};
@@ -30,9 +28,9 @@ pub(super) enum Ending {
     Dropped,
     /// Children of a deleted object were to go.
     Deletion,
+    /// Nothing was called: the status tells that a child is stuck (rule B9).
+    Told,
 }
-
-const RUNS: usize = 3;
 
 impl Engine {
     pub(super) fn finish(
@@ -65,6 +63,7 @@ impl Engine {
         effects: Option<(Report, Vec<(Name, GroupKind)>)>,
     ) {
         let id = attempt.id;
+        self.attempt_ended(attempt);
         self.queue.done(id);
         match attempt.slot {
             Slot::Call => self.calls -= 1,
@@ -95,9 +94,18 @@ impl Engine {
         if self.state(id).is_none() {
             return self.forget_if_unused(id);
         }
-        // What was unknown for a moment and is known again tells nobody: it is tried again.
+        if matches!(ending, Ending::Told) {
+            self.record_run(now, attempt, &ending, &report);
+            return self.told_stuck(now, id, report);
+        }
+        // What was unknown for a moment and is known again tells nobody: it is tried again. At once if
+        // it is known since (as at a start), as a failure if only the cluster's answer says otherwise.
+        let mut known_since = false;
         if let Some(source) = report.unknown.iter().find(|s| self.cache.state(s) == SourceState::Synced) {
-            report.failed.get_or_insert(format!("{source} could not be reached"));
+            known_since = self.syncs > attempt.syncs;
+            if !known_since {
+                report.failed.get_or_insert(format!("{source} could not be reached"));
+            }
         }
         let unseen = |key: &&Key| match self.cache.keys().find(key) {
             Some(id) => matches!(self.cache.seen(id), Seen::Absent),
@@ -106,9 +114,11 @@ impl Engine {
         if let Some(key) = report.unseen.iter().find(unseen) {
             report.failed.get_or_insert(format!("{key} is there and not known yet, or has just gone"));
         }
+        attempt.reads = self.state(id).and_then(|s| s.new_reads.as_ref()).map_or(0, ReadSet::len);
         self.settle_reads(id, attempt, &report);
         self.settle_children(id, &report);
         self.catch_up(now, attempt, &report);
+        self.note_stuck(now, attempt, &ending, &report);
         self.record_run(now, attempt, &ending, &report);
         self.counts.deletes += report.deleted.len() as u64;
         let finished = report.finished && report.failed.is_none();
@@ -122,6 +132,11 @@ impl Engine {
             }
         }
         self.settle_state(now, id, attempt, ending, report);
+        if known_since {
+            let because = Cause::Changed.into();
+            let touch = Touch { class: Class::Foreign, lane: Lane::Dependency, because, debounce: false, read: true };
+            self.touch(now, id, touch);
+        }
         self.pass_attempted(now, id, attempt.plugin, &attempt.version);
     }
 
@@ -243,41 +258,23 @@ impl Engine {
             let Some(state) = self.state_mut(id) else { return };
             let fresh = state.is_fresh(content_of(view.as_deref()));
             let class = if own { Class::Own { fresh } } else { Class::Foreign };
-            let cause = Cause::Dependency(self.cache.keys().key(child).clone());
-            self.touch(now, id, Touch { class, lane: Lane::Dependency, cause, debounce: !own, read: true });
+            let because = self.trace_of(child);
+            self.touch(now, id, Touch { class, lane: Lane::Dependency, because, debounce: !own, read: true });
         }
     }
 
     fn moved_since(&self, child: KeyId, attempt: &Attempt) -> bool {
         let last = self.moves.get(child.index());
-        last.is_some_and(|(number, origin)| *number > attempt.effects_from && *origin != Some(attempt.id))
+        last.is_some_and(|(number, by)| {
+            *number > attempt.effects_from && by.as_ref().is_none_or(|(author, _)| *author != attempt.key)
+        })
     }
 
-    fn record_run(&mut self, now: Time, attempt: &Attempt, ending: &Ending, report: &Report) {
-        let result: Arc<str> = match (ending, &report.failed, &report.refused) {
-            (Ending::Failed(failure), ..) => format!("failed: {}", failure.message()).into(),
-            (Ending::Unavailable(why), ..) => format!("unavailable: {why}").into(),
-            (Ending::Dropped, ..) => "dropped: the object had changed".into(),
-            (_, Some(text), _) => format!("failed: {text}").into(),
-            (_, _, Some(text)) => format!("refused: {text}").into(),
-            (Ending::Success { .. } | Ending::Deletion, None, None) => "done".into(),
-        };
-        let record = RunRecord {
-            number: attempt.number,
-            started: attempt.started,
-            ended: now,
-            waited: attempt.waited(),
-            lane: attempt.lane,
-            causes: attempt.causes.clone(),
-            result,
-            writes: report.writes,
-        };
-        if let Some(state) = self.state_mut(attempt.id) {
-            if state.runs.len() == RUNS {
-                state.runs.pop_front();
-            }
-            state.runs.push_back(record);
-        }
+    /// The last change of an object, as a cause.
+    fn trace_of(&self, id: KeyId) -> Trace {
+        let key = self.cache.keys().key(id).clone();
+        let by = self.moves.get(id.index()).and_then(|(_, by)| by.clone());
+        Trace::of(Cause::Dependency(key.clone()), &Change { key, by })
     }
 
     fn settle_state(&mut self, now: Time, id: KeyId, attempt: &Attempt, ending: Ending, report: Report) {
@@ -363,12 +360,13 @@ impl Engine {
                     }
                 }
             }
+            Ending::Told => state.phase = Phase::Pending,
             Ending::Dropped => {
                 state.phase = Phase::Pending;
                 // Whatever delay there was has passed: it ran.
                 state.hold = Hold::None;
-                let cause = Cause::Changed;
-                let touch = Touch { class: Class::Foreign, lane: Lane::User, cause, debounce: false, read: true };
+                let because = Cause::Changed.into();
+                let touch = Touch { class: Class::Foreign, lane: Lane::User, because, debounce: false, read: true };
                 self.set_due(id, None);
                 self.touch(now, id, touch);
             }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Engine;
+use super::attempt::Attempt;
 use crate::Time;
 use crate::key::{Key, KeyId, Source};
 use crate::object::{Object, version_reached};
@@ -22,7 +23,8 @@ impl Engine {
     /// An operation was answered. What the reflector showed of its target meanwhile is sorted around
     /// the answer: older versions are foreign changes that it came upon, the same version is the
     /// echo, newer ones came after.
-    pub(super) fn write_ends(&mut self, now: Time, owner: KeyId, op: &Op, answer: &Answer) {
+    pub(super) fn write_ends(&mut self, now: Time, attempt: &Attempt, op: &Op, answer: &Answer) {
+        let (owner, origin) = (attempt.id, Some((attempt.id, attempt.number)));
         let Some(target) = op.target().cloned() else { return };
         let id = self.cache.intern(&target);
         let Some(in_flight) = self.in_flight.get_mut(&id) else { return };
@@ -51,12 +53,12 @@ impl Engine {
             (Op::Get(_), Answer::Absent) => self.read_live(now, &target, None),
             (_, Answer::Applied { object, .. }) => {
                 if let Some(change) = self.cache.wrote(now, &target, object.clone()) {
-                    self.apply(now, change, Some(owner));
+                    self.apply(now, change, origin);
                 }
             }
             (_, Answer::Absent) => {
                 if let Some(change) = self.cache.wrote_absence(now, &target) {
-                    self.apply(now, change, Some(owner));
+                    self.apply(now, change, origin);
                 }
             }
             (_, Answer::Refused(Refusal::Unknown(_) | Refusal::Transient(_))) if op.writes().is_some() => {

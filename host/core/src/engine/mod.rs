@@ -11,19 +11,29 @@
 //! 6. reads live what [`Engine::stale`] names, and tells it with [`Engine::read_back`].
 
 mod attempt;
+mod begin;
 mod change;
 mod finish;
+mod history;
 mod live;
+mod pass;
 mod plugins;
+mod preview;
+mod quarantine;
 mod read;
+mod release;
 mod rows;
 mod schedule;
 mod state;
+mod stuck;
 
 pub use attempt::{Attempt, CallResult, Step};
-pub use plugins::{Held, PluginInfo};
+pub use history::{Author, Because, Change, RunRecord};
+pub use pass::{Held, Trial};
+pub use plugins::{PluginInfo, PluginVersion};
+pub use quarantine::Quarantined;
 pub use read::Answered;
-pub use rows::{Counts, Row, RunRecord};
+pub use rows::{Counts, Row};
 pub use state::Phase;
 
 use std::collections::VecDeque;
@@ -34,7 +44,6 @@ use serde_json::Value;
 
 use crate::Time;
 use crate::cache::Cache;
-use crate::contract::Cause;
 use crate::delay::{Rng, Timers};
 use crate::deps::{Deps, MaskId, Readers};
 use crate::effects::{Identity, Inventory, Settled, Shapes};
@@ -65,6 +74,9 @@ pub struct Options {
     pub hold_above: usize,
     /// … and above this percentage of the plugin's own. Default 20; 100 disables the hold.
     pub hold_percent: usize,
+    /// The store was rebuilt and no first pass has ended since: nothing is deleted before the first pass
+    /// of each plugin is over (rule D10). Default: false.
+    pub rebuilt: bool,
     /// Seed of jitter.
     pub seed: u64,
 }
@@ -80,6 +92,7 @@ impl Default for Options {
             fan_out_step: 1_000,
             hold_above: 10,
             hold_percent: 20,
+            rebuilt: false,
             seed: 0,
         }
     }
@@ -91,13 +104,15 @@ struct FanOut {
     readers: Readers,
     at: usize,
     masks: Option<Vec<MaskId>>,
+    /// The number of the change.
+    number: u64,
     origin: Option<KeyId>,
     /// Whose child it is.
     owner: Option<KeyId>,
     target: KeyId,
     /// Hash of the content that was seen, for the hot-loop bucket.
     content: u64,
-    cause: Cause,
+    change: Change,
 }
 
 /// Operations on one object that are on their way: what the reflector shows of it meanwhile is kept
@@ -118,6 +133,8 @@ pub struct Engine {
     queue: Queue,
     timers: Timers,
     resyncs: Timers,
+    /// Owners that wait for a child that terminates: when that has taken too long (rule B9).
+    stuck: Timers,
     rng: Rng,
     states: Vec<Option<Box<KeyState>>>,
     inventory: Inventory,
@@ -132,13 +149,17 @@ pub struct Engine {
     /// Owners whose places may not have been recorded, whatever `places` says.
     unsaved: FxHashSet<Key>,
     /// The last change of each key: its number among all changes, and whose effects made it.
-    moves: Vec<(u64, Option<KeyId>)>,
+    moves: Vec<(u64, Option<Author>)>,
     /// Children of running effects: their ids stay theirs until the end.
     pins: FxHashMap<KeyId, u32>,
     in_flight: FxHashMap<KeyId, InFlight>,
+    /// Sources that became synced so far.
+    syncs: u64,
     fan_outs: VecDeque<FanOut>,
     plugins: Vec<PluginState>,
     kinds: FxHashMap<Source, PluginId>,
+    /// Who gave up a kind that nobody has taken since.
+    given_up: FxHashMap<Source, PluginId>,
     clusters: Vec<Name>,
     disabled: FxHashSet<crate::key::GroupKind>,
     calls: u32,
@@ -159,6 +180,7 @@ impl Engine {
             queue: Queue::default(),
             timers: Timers::default(),
             resyncs: Timers::default(),
+            stuck: Timers::default(),
             states: Vec::new(),
             inventory: Inventory::default(),
             documents: FxHashMap::default(),
@@ -170,9 +192,11 @@ impl Engine {
             moves: Vec::new(),
             pins: FxHashMap::default(),
             in_flight: FxHashMap::default(),
+            syncs: 0,
             fan_outs: VecDeque::new(),
             plugins: Vec::new(),
             kinds: FxHashMap::default(),
+            given_up: FxHashMap::default(),
             clusters: Vec::new(),
             disabled: FxHashSet::default(),
             calls: 0,
@@ -199,7 +223,8 @@ impl Engine {
         if !self.fan_outs.is_empty() {
             return Some(0);
         }
-        [self.timers.next_due(), self.resyncs.next_due(), self.cache.stale_at()].into_iter().flatten().min()
+        let timers = [self.timers.next_due(), self.resyncs.next_due(), self.stuck.next_due()];
+        timers.into_iter().chain([self.cache.stale_at(), self.quarantine_ends()]).flatten().min()
     }
 
     /// Where children of owners may be, as recorded before the last stop (rule B2). Owners that

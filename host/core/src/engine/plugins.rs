@@ -1,5 +1,5 @@
-//! Plugins that start, are swapped and stop (rules A6, D11), and the guard against mass deletion
-//! after such a change (rule B3).
+//! Plugins that start, are swapped and stop (rules A6, D11), and are passed over while they are
+//! quarantined (rule C8).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -7,6 +7,9 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Engine;
+use super::attempt::{Attempt, CallResult};
+use super::pass::{Pass, Trial};
+use super::quarantine::{AFTER_SWAP, Quarantined, Record, Records, Ticket};
 use super::schedule::Touch;
 use super::state::Class;
 use crate::Time;
@@ -14,9 +17,10 @@ use crate::cache::SourceState;
 use crate::contract::{Cause, Description, OwnedKind};
 use crate::delay::Backoff;
 use crate::grants::Grants;
-use crate::key::{GroupKind, Key, KeyId, Name, Source};
+use crate::key::{GroupKind, KeyId, Name, Source};
 use crate::mask::{Mask, Path, PathError};
-use crate::queue::{Lane, PluginId};
+use crate::queue::{Lane, Picked, PluginId};
+use crate::sanitize::sanitize;
 
 /// One version of a plugin with its configuration and grants: what a memo depends on (rule A6).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -126,15 +130,6 @@ impl PluginInfo {
     }
 }
 
-/// The first pass after a change of a plugin: deletions are counted before any is made.
-#[derive(Debug)]
-struct Pass {
-    remaining: FxHashSet<KeyId>,
-    owners: FxHashSet<KeyId>,
-    held: bool,
-    cause: Cause,
-}
-
 #[derive(Debug)]
 pub(super) struct PluginState {
     pub(super) name: Name,
@@ -144,43 +139,86 @@ pub(super) struct PluginState {
     last: Option<PluginVersion>,
     /// It was taken away before its first pass was over.
     interrupted: bool,
-    pass: Option<Pass>,
+    pub(super) pass: Option<Pass>,
+    /// Its first pass on a rebuilt store is over (rule D10).
+    pub(super) passed_rebuilt: bool,
+    /// When another component took over.
+    swapped: Option<Time>,
+    /// What is known of its components (rule C8).
+    records: Records,
+    fan_out: FanOuts,
 }
 
-/// Deletions that wait for a person (rule B3).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Held {
-    /// The plugin that would delete.
-    pub plugin: Name,
-    /// The children, with their owners.
-    pub children: Vec<(Arc<Key>, Key)>,
+/// How many keys of a plugin its changes wake up (rule A9).
+#[derive(Clone, Copy, Default, Debug)]
+struct FanOuts {
+    changes: u64,
+    keys: u64,
+    last: u64,
+}
+
+impl PluginState {
+    fn new(name: Name) -> Self {
+        Self {
+            name,
+            info: None,
+            last: None,
+            interrupted: false,
+            pass: None,
+            passed_rebuilt: false,
+            swapped: None,
+            records: Records::default(),
+            fan_out: FanOuts::default(),
+        }
+    }
+
+    /// A change, by its number, wakes up one of its keys. The keys of one change come one after another.
+    pub(super) fn woken(&mut self, change: u64) {
+        let fan_out = &mut self.fan_out;
+        fan_out.changes += u64::from(fan_out.last != change);
+        fan_out.last = change;
+        fan_out.keys += 1;
+    }
+
+    /// What is known of the component that is loaded.
+    fn record(&self) -> Option<&Record> {
+        self.records.get(&self.info.as_ref()?.digest)
+    }
+
+    fn record_mut(&mut self) -> Option<&mut Record> {
+        self.records.get_mut(&self.info.as_ref()?.digest)
+    }
 }
 
 impl Engine {
     /// A plugin starts, or another version, configuration or grants of it take over. Calls that
     /// run finish on the old version; its objects are requeued.
     pub fn plugin_started(&mut self, now: Time, info: PluginInfo) {
+        self.plugin_started_after(now, info, Trial::default());
+    }
+
+    /// The same after a trial in the shadow of the version before: the deletions that it has foreseen are
+    /// held back from the beginning if they are too many (rules B3, D11).
+    pub fn plugin_started_after(&mut self, now: Time, info: PluginInfo, trial: Trial) {
         let info = Arc::new(info);
         let id = match self.plugins.iter().position(|plugin| plugin.name == info.name) {
             Some(at) => PluginId(at as u32),
             None => {
-                self.plugins.push(PluginState {
-                    name: info.name.clone(),
-                    info: None,
-                    last: None,
-                    interrupted: false,
-                    pass: None,
-                });
+                self.plugins.push(PluginState::new(info.name.clone()));
                 PluginId(self.plugins.len() as u32 - 1)
             }
         };
-        self.queue.limit_plugin(id, Some(info.concurrency));
         let before = self.plugins[id.0 as usize].info.replace(info.clone());
+        self.plugins[id.0 as usize].records.start(&info.digest);
+        self.limit_calls(id);
         if before.as_ref().is_some_and(|before| before.version() == info.version()) {
             return;
         }
         // A version that comes after a removal is an upgrade as well (rule B3).
         let last = self.plugins[id.0 as usize].last.replace(info.version());
+        if last.as_ref().is_some_and(|last| last.digest != info.digest) {
+            self.plugins[id.0 as usize].swapped = Some(now);
+        }
         let cause = match &last {
             Some(last) if last.digest == info.digest => Cause::Configured,
             Some(_) => Cause::Upgraded,
@@ -198,8 +236,12 @@ impl Engine {
             self.stop_kind(&source);
         }
         let mut pass = FxHashSet::default();
+        // A kind that another plugin had: for its objects this is an upgrade, too (rule B3).
+        let mut moved = false;
         for source in sources {
+            moved |= self.given_up.remove(&source).is_some_and(|other| other != id);
             if self.kinds.insert(source.clone(), id).is_some_and(|other| other != id) {
+                moved = true;
                 self.drop_states_of(&source);
             }
             for key in self.cache.list(&source).map(|(id, _)| id).collect::<Vec<_>>() {
@@ -208,7 +250,8 @@ impl Engine {
                     self.new_state(now, key, id);
                 }
                 let (lane, cause) = if known { (Lane::Resync, cause.clone()) } else { (Lane::First, Cause::Created) };
-                self.touch(now, key, Touch { class: Class::Hard, lane, cause, debounce: false, read: true });
+                let because = cause.into();
+                self.touch(now, key, Touch { class: Class::Hard, lane, because, debounce: false, read: true });
                 pass.insert(key);
             }
             if self.cache.state(&source) == SourceState::Synced {
@@ -217,10 +260,9 @@ impl Engine {
             }
         }
         let interrupted = std::mem::take(&mut self.plugins[id.0 as usize].interrupted);
-        if interrupted || last.is_some_and(|last| last != info.version()) {
-            self.plugins[id.0 as usize].pass =
-                Some(Pass { remaining: pass, owners: FxHashSet::default(), held: false, cause });
-            self.pass_maybe_over(now, id);
+        let rebuilt = self.options.rebuilt && !self.plugins[id.0 as usize].passed_rebuilt;
+        if rebuilt || interrupted || moved || last.is_some_and(|last| last != info.version()) {
+            self.begin_pass(now, id, pass, cause, &trial, rebuilt);
         }
     }
 
@@ -237,7 +279,9 @@ impl Engine {
     }
 
     fn stop_kind(&mut self, source: &Source) {
-        self.kinds.remove(source);
+        if let Some(plugin) = self.kinds.remove(source) {
+            self.given_up.insert(source.clone(), plugin);
+        }
         self.drop_states_of(source);
     }
 
@@ -264,102 +308,94 @@ impl Engine {
         self.plugins.iter().filter_map(|plugin| plugin.info.as_ref())
     }
 
-    pub(super) fn may_prune(&self, plugin: PluginId) -> bool {
-        self.plugins.get(plugin.0 as usize).is_some_and(|plugin| plugin.pass.is_none())
+    /// How many keys changes have woken up since the start, by plugin: its name, the changes that woke up
+    /// any of its keys, and these keys. A mean above 1 000 keys is worth naming (rule A9).
+    pub fn fan_out(&self) -> Vec<(Name, u64, u64)> {
+        self.plugins.iter().map(|plugin| (plugin.name.clone(), plugin.fan_out.changes, plugin.fan_out.keys)).collect()
     }
 
-    /// An attempt of a key has ended: if it was one of the present version, its part of the first
-    /// pass is over.
-    pub(super) fn pass_attempted(&mut self, now: Time, id: KeyId, plugin: PluginId, version: &PluginVersion) {
-        let current = self.plugins.get(plugin.0 as usize).and_then(|p| p.info.as_ref());
-        if current.is_none_or(|info| info.version() != *version) {
-            return;
-        }
-        let deferred = self.state(id).is_some_and(|state| !state.deferred.is_empty());
-        if let Some(pass) = self.plugins.get_mut(plugin.0 as usize).and_then(|p| p.pass.as_mut()) {
-            pass.remaining.remove(&id);
-            if deferred {
-                pass.owners.insert(id);
-            } else {
-                pass.owners.remove(&id);
+    /// The loaded components that are not called at present (rule C8).
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        let shown = |plugin: &PluginState| plugin.record()?.shown(&plugin.name, &plugin.info.as_ref()?.digest);
+        self.plugins.iter().filter_map(shown).collect()
+    }
+
+    /// Why keys of this plugin wait whatever has changed, if they do (rule C8).
+    pub(super) fn quarantine_of(&self, plugin: PluginId) -> Option<String> {
+        let plugin = self.plugins.get(plugin.0 as usize)?;
+        let record = plugin.record().filter(|record| record.is_closed())?;
+        Some(format!("the plugin {} is quarantined until it is tried again: {}", plugin.name, record.reason()))
+    }
+
+    pub(super) fn is_quarantined(&self, plugin: PluginId) -> bool {
+        let plugin = self.plugins.get(plugin.0 as usize);
+        plugin.and_then(PluginState::record).is_some_and(Record::is_closed)
+    }
+
+    /// When the next quarantine ends.
+    pub(super) fn quarantine_ends(&self) -> Option<Time> {
+        self.plugins.iter().filter_map(|plugin| plugin.record()?.due()).min()
+    }
+
+    /// Ends the quarantines whose time has come: one attempt may begin, as a probe.
+    pub(super) fn end_quarantines(&mut self, now: Time) {
+        for plugin in &mut self.plugins {
+            if let Some(record) = plugin.record_mut() {
+                record.pass_time(now);
             }
         }
-        self.pass_maybe_over(now, plugin);
     }
 
-    /// A key will not be attempted in this pass.
-    pub(super) fn pass_done(&mut self, id: KeyId, plugin: PluginId) {
-        if let Some(pass) = self.plugins.get_mut(plugin.0 as usize).and_then(|p| p.pass.as_mut()) {
-            pass.remaining.remove(&id);
-            pass.owners.remove(&id);
-        }
+    /// A key with which a plugin is tried whose quarantine has ended.
+    pub(super) fn pick_probe(&mut self) -> Option<Picked> {
+        (0..self.plugins.len()).find_map(|at| {
+            self.plugins[at].record().filter(|record| record.wants_probe())?;
+            self.queue.pop_of(PluginId(at as u32))
+        })
     }
 
-    /// Ends the first passes whose last key went without an attempt.
-    pub(super) fn end_passes(&mut self, now: Time) {
-        for at in 0..self.plugins.len() {
-            if self.plugins[at].pass.is_some() {
-                self.pass_maybe_over(now, PluginId(at as u32));
+    /// An attempt begins. Answers what its result will be told by.
+    pub(super) fn attempt_begins(&mut self, plugin: PluginId, digest: &Name, number: u64) -> Ticket {
+        match self.plugins.get_mut(plugin.0 as usize).and_then(|plugin| plugin.records.get_mut(digest)) {
+            Some(record) => {
+                record.begins(number);
+                record.ticket()
             }
+            None => Ticket::default(),
         }
     }
 
-    fn pass_maybe_over(&mut self, now: Time, plugin: PluginId) {
-        let Some(pass) = self.plugins.get(plugin.0 as usize).and_then(|p| p.pass.as_ref()) else { return };
-        if !pass.remaining.is_empty() || pass.held {
-            return;
+    /// An attempt has ended, with or without a call.
+    pub(super) fn attempt_ended(&mut self, attempt: &Attempt) {
+        let plugin = self.plugins.get_mut(attempt.plugin.0 as usize);
+        if let Some(record) = plugin.and_then(|plugin| plugin.records.get_mut(&attempt.version.digest)) {
+            record.ended(attempt.number);
         }
-        let owners: Vec<KeyId> = pass.owners.iter().copied().collect();
-        let deletions: usize = owners.iter().filter_map(|id| self.state(*id)).map(|state| state.deferred.len()).sum();
-        let all: usize = (0..self.states.len() as u32)
-            .map(KeyId)
-            .filter(|id| self.state(*id).is_some_and(|state| state.plugin == plugin))
-            .map(|id| self.inventory.of(self.identity(self.cache.keys().key(id)).mark()).count())
-            .sum();
-        let too_many = deletions > self.options.hold_above
-            && deletions * 100 > self.options.hold_percent * all
-            && self.options.hold_percent < 100;
-        if too_many {
-            if let Some(pass) = &mut self.plugins[plugin.0 as usize].pass {
-                pass.held = true;
+    }
+
+    /// A call has ended: the component may be quarantined for it, or no longer be (rule C8).
+    pub(super) fn judge(&mut self, now: Time, attempt: &Attempt, call: &CallResult) {
+        let Some(plugin) = self.plugins.get_mut(attempt.plugin.0 as usize) else { return };
+        let after_swap = plugin.swapped.is_some_and(|at| now.saturating_sub(at) <= AFTER_SWAP)
+            && plugin.info.as_ref().is_some_and(|info| info.digest == attempt.version.digest);
+        let Some(record) = plugin.records.get_mut(&attempt.version.digest) else { return };
+        let differs = match &call.result {
+            Err(failure) if call.trapped => {
+                record.trapped(now, attempt.ticket, &attempt.key, &sanitize(failure.message()), after_swap)
             }
-            return;
-        }
-        self.release_pass(now, plugin);
-    }
-
-    fn release_pass(&mut self, now: Time, plugin: PluginId) {
-        let Some(pass) = self.plugins[plugin.0 as usize].pass.take() else { return };
-        for id in pass.owners {
-            let cause = pass.cause.clone();
-            let touch = Touch { class: Class::Hard, lane: Lane::Dependency, cause, debounce: false, read: true };
-            self.touch(now, id, touch);
+            _ => record.answered(attempt.ticket),
+        };
+        if differs {
+            self.limit_calls(attempt.plugin);
         }
     }
 
-    /// Deletions that wait for a person.
-    pub fn held(&self) -> Vec<Held> {
-        let mut held = Vec::new();
-        for plugin in &self.plugins {
-            let Some(pass) = plugin.pass.as_ref().filter(|pass| pass.held) else { continue };
-            let mut owners: Vec<KeyId> = pass.owners.iter().copied().collect();
-            owners.sort_unstable();
-            let children = owners
-                .into_iter()
-                .filter_map(|id| Some((self.cache.keys().key(id).clone(), self.state(id)?)))
-                .flat_map(|(owner, state)| state.deferred.iter().map(move |child| (owner.clone(), child.clone())))
-                .collect();
-            held.push(Held { plugin: plugin.name.clone(), children });
+    /// A plugin that is quarantined is passed over by the queue, as one is that is at its limit.
+    fn limit_calls(&mut self, id: PluginId) {
+        let plugin = &self.plugins[id.0 as usize];
+        let closed = plugin.record().is_some_and(Record::is_closed);
+        if let Some(info) = &plugin.info {
+            self.queue.limit_plugin(id, Some(if closed { 0 } else { info.concurrency }));
         }
-        held
-    }
-
-    /// A person confirms the deletions of a plugin. Answers whether there were any.
-    pub fn confirm(&mut self, now: Time, plugin: &str) -> bool {
-        let found = self.plugins.iter().position(|p| &*p.name == plugin && p.pass.as_ref().is_some_and(|p| p.held));
-        if let Some(at) = found {
-            self.release_pass(now, PluginId(at as u32));
-        }
-        found.is_some()
     }
 }

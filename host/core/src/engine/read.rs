@@ -8,6 +8,7 @@ use crate::cache::{Seen, SourceState};
 use crate::contract::{ListQuery, ReadError, ReadScope};
 use crate::deps::{List, MaskId};
 use crate::key::{GroupKind, Key, KeyId, Source};
+use crate::mask::Mask;
 
 /// An answer to a read, or the advice to wait for a source that is being synced.
 #[derive(Debug)]
@@ -41,23 +42,9 @@ impl Engine {
     pub fn read_list(&mut self, reader: KeyId, query: &ListQuery, wait: bool) -> Answered<Vec<Arc<str>>> {
         let namespace = query.namespace.as_deref();
         let admitted = self.admit(reader, &query.kind, &query.cluster, namespace.map(Some), true);
-        let (mask, info) = match admitted {
-            Ok(admitted) => admitted,
-            Err(error) => return Answered::Now(Err(error)),
-        };
-        let index = match &query.index {
-            None => None,
-            Some((name, value)) => match info.index(&query.kind, name) {
-                Some(path) => Some((path.clone(), value.clone())),
-                None => {
-                    let text = format!("{} has no index {name:?}", query.kind);
-                    return Answered::Now(Err(ReadError::NotDescribed(text)));
-                }
-            },
-        };
-        let list = match List::of(query, index, mask) {
+        let list = match admitted.and_then(|(mask, info)| list_of(&info, query, mask)) {
             Ok(list) => list,
-            Err(error) => return Answered::Now(Err(ReadError::Invalid(error.to_string()))),
+            Err(error) => return Answered::Now(Err(error)),
         };
         if let Err(error) = self.add_list_edge(reader, &list) {
             return Answered::Now(Err(error));
@@ -70,8 +57,11 @@ impl Engine {
             }
             SourceState::Unknown(why) => return self.unknown(reader, list.source, why, wait),
         }
-        let mask = self.deps.mask(mask);
-        let items: Vec<Arc<str>> = match &list.namespace {
+        Answered::Now(Ok(self.items(&list, self.deps.mask(list.mask))))
+    }
+
+    fn items(&self, list: &List, mask: &Mask) -> Vec<Arc<str>> {
+        match &list.namespace {
             Some(namespace) => self
                 .cache
                 .list_namespace(&list.source, namespace)
@@ -84,8 +74,57 @@ impl Engine {
                 .filter(|(_, object)| list.matches(object))
                 .map(|(_, object)| mask.view(object))
                 .collect(),
-        };
-        Answered::Now(Ok(items))
+        }
+    }
+
+    /// Reads one object as a loaded plugin would see it, for calls without effects: the shadow (rule D11)
+    /// and `plan`. Nothing depends on the answer, and nothing is waited for.
+    ///
+    /// # Errors
+    /// As a read of the plugin's own; `unavailable` if no such plugin is loaded.
+    pub fn peek_get(&self, plugin: &str, key: &Key) -> Result<Option<Arc<str>>, ReadError> {
+        self.peek_get_as(self.loaded(plugin)?, key)
+    }
+
+    /// Reads a whole list as [`Engine::peek_get`] reads one object, in order of namespace and name.
+    ///
+    /// # Errors
+    /// As [`Engine::peek_get`].
+    pub fn peek_list(&self, plugin: &str, query: &ListQuery) -> Result<Vec<Arc<str>>, ReadError> {
+        self.peek_list_as(self.loaded(plugin)?, query)
+    }
+
+    /// [`Engine::peek_get`] for a version that need not be loaded, with its description and its grants.
+    ///
+    /// # Errors
+    /// As a read of the plugin's own.
+    pub fn peek_get_as(&self, info: &PluginInfo, key: &Key) -> Result<Option<Arc<str>>, ReadError> {
+        let mask = self.admitted(info, &key.group_kind(), &key.cluster, Some(key.namespace.as_deref()), false)?;
+        match self.cache.seen_by_key(key) {
+            Seen::Present(object) => Ok(Some(mask.view(&object))),
+            Seen::Absent => Ok(None),
+            Seen::Unknown(why) => Err(ReadError::Unavailable(why)),
+        }
+    }
+
+    /// [`Engine::peek_list`] for a version that need not be loaded, with its description and its grants.
+    ///
+    /// # Errors
+    /// As a read of the plugin's own.
+    pub fn peek_list_as(&self, info: &PluginInfo, query: &ListQuery) -> Result<Vec<Arc<str>>, ReadError> {
+        let namespace = query.namespace.as_deref();
+        let mask = self.admitted(info, &query.kind, &query.cluster, namespace.map(Some), true)?;
+        let list = list_of(info, query, MaskId::ALL)?;
+        match self.cache.state(&list.source) {
+            SourceState::Synced => Ok(self.items(&list, mask)),
+            SourceState::Syncing => Err(ReadError::Unavailable(format!("{} is not synced yet", list.source))),
+            SourceState::Unknown(why) => Err(ReadError::Unavailable(why)),
+        }
+    }
+
+    fn loaded(&self, plugin: &str) -> Result<&PluginInfo, ReadError> {
+        let found = self.plugins().find(|info| &*info.name == plugin);
+        found.map(|info| &**info).ok_or_else(|| ReadError::Unavailable(format!("no plugin {plugin} is loaded")))
     }
 
     fn unknown<T>(&mut self, reader: KeyId, source: Source, why: String, wait: bool) -> Answered<T> {
@@ -111,8 +150,7 @@ impl Engine {
         Answered::Now(Err(ReadError::Unavailable(why)))
     }
 
-    /// Whether the plugin of `reader` described this kind and was granted it. `namespace`: of one
-    /// object, `Some(None)` for a cluster-scoped one; none for all namespaces.
+    /// [`Self::admitted`] for the plugin of `reader`, and its mask, interned.
     fn admit(
         &mut self,
         reader: KeyId,
@@ -126,6 +164,20 @@ impl Engine {
             .and_then(|state| self.plugins.get(state.plugin.0 as usize))
             .and_then(|plugin| plugin.info.clone())
             .ok_or_else(|| ReadError::Unavailable("the plugin is being removed".into()))?;
+        let mask = self.admitted(&info, kind, cluster, namespace, list)?;
+        Ok((self.deps.intern_mask(mask), info))
+    }
+
+    /// Whether a plugin described this kind and was granted it, and through which mask it sees it.
+    /// `namespace`: of one object, `Some(None)` for a cluster-scoped one; none for all namespaces.
+    fn admitted<'a>(
+        &self,
+        info: &'a PluginInfo,
+        kind: &GroupKind,
+        cluster: &str,
+        namespace: Option<Option<&str>>,
+        list: bool,
+    ) -> Result<&'a Mask, ReadError> {
         let Some(read) = info.description.reads.iter().find(|r| r.kind.group_kind() == *kind) else {
             return Err(ReadError::NotDescribed(format!("the plugin does not describe that it reads {kind}")));
         };
@@ -147,8 +199,7 @@ impl Engine {
             let group = if kind.group.is_empty() { "core" } else { &kind.group };
             return Err(ReadError::NotGranted(format!("grant it with read:{group}/{}@{cluster}", kind.kind)));
         }
-        let mask = info.mask(kind).clone();
-        Ok((self.deps.intern_mask(&mask), info))
+        Ok(info.mask(kind))
     }
 
     fn room(&self, reader: KeyId) -> Result<(), ReadError> {
@@ -199,4 +250,16 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// A question with its index looked up.
+fn list_of(info: &PluginInfo, query: &ListQuery, mask: MaskId) -> Result<List, ReadError> {
+    let index = match &query.index {
+        None => None,
+        Some((name, value)) => match info.index(&query.kind, name) {
+            Some(path) => Some((path.clone(), value.clone())),
+            None => return Err(ReadError::NotDescribed(format!("{} has no index {name:?}", query.kind))),
+        },
+    };
+    List::of(query, index, mask).map_err(|error| ReadError::Invalid(error.to_string()))
 }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::Engine;
+use super::history::{Run, RunRecord};
 use super::schedule::Touch;
-use super::state::{Class, Hold, Phase};
+use super::state::{Class, Hold, KeyState, Phase};
 use crate::Time;
 use crate::cache::SourceState;
 use crate::contract::{Cause, Readiness};
@@ -29,27 +30,6 @@ pub struct Counts {
     pub writes: u64,
     /// Children deleted.
     pub deletes: u64,
-}
-
-/// One run of a key.
-#[derive(Clone, Debug)]
-pub struct RunRecord {
-    /// Number of the attempt.
-    pub number: u64,
-    /// When it was taken from the queue.
-    pub started: Time,
-    /// When it had ended.
-    pub ended: Time,
-    /// How long it had waited in the queue.
-    pub waited: u64,
-    /// The lane it was taken from.
-    pub lane: Lane,
-    /// Why it ran.
-    pub causes: Vec<Cause>,
-    /// What it came to.
-    pub result: Arc<str>,
-    /// Writes that it made.
-    pub writes: u32,
 }
 
 /// What the engine knows of one reconciled object.
@@ -128,15 +108,15 @@ impl Engine {
     fn row_of(&self, id: KeyId) -> Option<Row> {
         let state = self.state(id)?;
         let causes = match (state.causes.is_empty(), state.runs.back()) {
-            (true, Some(last)) => last.causes.clone(),
-            _ => state.causes.clone(),
+            (true, Some(last)) => last.causes(),
+            _ => state.causes.iter().map(|trace| trace.cause.clone()).collect(),
         };
         Some(Row {
             key: self.cache.keys().key(id).clone(),
             phase: state.phase,
             failures: state.failures,
             last_error: state.last_error.clone(),
-            waiting: state.waiting.clone(),
+            waiting: self.quarantine_holds(id, state).or_else(|| state.waiting.clone()),
             readiness: state.readiness.clone(),
             last_run: state.last_run,
             next_run: self.timers.get(id).or_else(|| match state.hold {
@@ -149,8 +129,17 @@ impl Engine {
             stopped: self.is_stopped(id),
             reads: state.reads.len(),
             children: state.children.iter().map(|child| self.cache.keys().key(*child).clone()).collect(),
-            runs: state.runs.iter().cloned().collect(),
+            runs: state.runs.iter().map(Run::record).collect(),
         })
+    }
+
+    /// What a key waits for that would run if its plugin were not quarantined (rule C8).
+    fn quarantine_holds(&self, id: KeyId, state: &KeyState) -> Option<Arc<str>> {
+        let wants_to_run = state.dirty || self.queue.is_queued(id) || matches!(state.hold, Hold::Backoff { .. });
+        if state.running || !wants_to_run {
+            return None;
+        }
+        self.quarantine_of(state.plugin).map(Into::into)
     }
 
     /// Number of reconciled objects per state.
@@ -167,9 +156,9 @@ impl Engine {
 
     /// Whether every key of the first lists has had its first attempt end, or is held back (rule C6).
     pub fn first_pass_complete(&self) -> bool {
-        (0..self.states.len() as u32)
-            .map(KeyId)
-            .all(|id| self.state(id).is_none_or(|state| state.attempted || state.damped || self.is_stopped(id)))
+        (0..self.states.len() as u32).map(KeyId).filter_map(|id| Some((id, self.state(id)?))).all(|(id, state)| {
+            state.attempted || state.damped || self.is_stopped(id) || self.is_quarantined(state.plugin)
+        })
     }
 
     /// Sources that a loaded plugin reconciles or reads as a whole, and that are not synced.
@@ -191,8 +180,8 @@ impl Engine {
     /// Somebody asks for an attempt now. Answers whether there is such a key.
     pub fn trigger(&mut self, now: Time, key: &Key) -> bool {
         let Some(id) = self.cache.keys().find(key).filter(|id| self.state(*id).is_some()) else { return false };
-        let cause = Cause::Manual;
-        self.touch(now, id, Touch { class: Class::Hard, lane: Lane::User, cause, debounce: false, read: true });
+        let because = Cause::Manual.into();
+        self.touch(now, id, Touch { class: Class::Hard, lane: Lane::User, because, debounce: false, read: true });
         true
     }
 

@@ -1,6 +1,7 @@
 //! From a change to a place in the queue: what it may shorten, and what it waits for (rules C1 to C4).
 
 use super::Engine;
+use super::history::Trace;
 use super::state::{Class, Hold, Mark, Phase};
 use crate::Time;
 use crate::contract::Cause;
@@ -15,7 +16,7 @@ const PERMANENT_OWN: u64 = 10_000;
 pub(super) struct Touch {
     pub(super) class: Class,
     pub(super) lane: Lane,
-    pub(super) cause: Cause,
+    pub(super) because: Trace,
     /// Goes through the debounce.
     pub(super) debounce: bool,
     /// The last attempt had read what changed.
@@ -28,7 +29,7 @@ impl Engine {
         let Some(state) = self.state_mut(id) else { return };
         state.dirty = true;
         state.memo = None;
-        state.add_cause(touch.cause);
+        state.add_cause(touch.because);
         match touch.class {
             Class::Own { fresh } => state.any_stale |= !fresh,
             Class::Foreign | Class::Hard => state.any_foreign = true,
@@ -116,6 +117,8 @@ impl Engine {
     pub(super) fn pump(&mut self, now: Time) {
         self.expand_fan_outs(now);
         self.end_passes(now);
+        self.end_quarantines(now);
+        self.look_for_stuck(now);
         self.look_for_stale(now);
         while let Some(id) = self.timers.due(now) {
             let Some(state) = self.state_mut(id) else { continue };

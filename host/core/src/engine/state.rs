@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::Time;
-use crate::contract::{Cause, MAX_CAUSES, Readiness};
+use crate::contract::{MAX_CAUSES, Readiness};
 use crate::delay::{Bucket, Debounce};
 use crate::deps::ReadSet;
 use crate::key::{Key, KeyId};
 use crate::queue::{Lane, PluginId};
+
+use super::history::{Run, Trace};
+use super::stuck::Stuck;
 
 /// The state of a key as people see it (design §5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -97,7 +100,7 @@ pub(super) struct KeyState {
     pub(super) last_own: Option<Time>,
     /// Something changed since the last attempt began.
     pub(super) dirty: bool,
-    pub(super) causes: Vec<Cause>,
+    pub(super) causes: Vec<Trace>,
     pub(super) lane: Lane,
     pub(super) debounce: Debounce,
     /// When changes that wait for quiet run.
@@ -124,13 +127,16 @@ pub(super) struct KeyState {
     /// The first attempt since the start has ended.
     pub(super) attempted: bool,
     pub(super) last_run: Option<Time>,
-    pub(super) runs: VecDeque<super::rows::RunRecord>,
+    pub(super) runs: VecDeque<Run>,
     /// Children that should go and are held back.
     pub(super) deferred: Vec<Key>,
     /// Children whose documents were applied last.
     pub(super) children: Vec<KeyId>,
     /// A read of the running attempt had no answer, and why.
     pub(super) unavailable: Option<String>,
+    /// A child that is waited for because it terminates, and whether the next attempt only tells it.
+    pub(super) stuck: Option<Box<Stuck>>,
+    pub(super) tell: bool,
 }
 
 impl KeyState {
@@ -169,13 +175,16 @@ impl KeyState {
             deferred: Vec::new(),
             children: Vec::new(),
             unavailable: None,
+            stuck: None,
+            tell: false,
         }
     }
 
     /// Adds a cause; equal ones are folded, and of more than [`MAX_CAUSES`] the oldest stay.
-    pub(super) fn add_cause(&mut self, cause: Cause) {
-        if self.causes.len() < MAX_CAUSES && !self.causes.contains(&cause) {
-            self.causes.push(cause);
+    pub(super) fn add_cause(&mut self, cause: impl Into<Trace>) {
+        let trace = cause.into();
+        if self.causes.len() < MAX_CAUSES && self.causes.iter().all(|known| known.cause != trace.cause) {
+            self.causes.push(trace);
         }
     }
 

@@ -60,6 +60,15 @@ async fn an_endless_recursion_and_endless_memory_end() {
 }
 
 #[tokio::test]
+async fn tables_have_a_limit_of_their_own() {
+    let Some(plugin) = hostile() else { return };
+    let small = Limits { table_elements: 1, ..Limits::default() };
+    let answer = call(&plugin, json!({"behaviour": "ok"}), small).await;
+    let expected = ("the plugin asked for tables of more than 1 elements", Some(LimitKind::Table));
+    assert_eq!(trap(&answer), expected, "not even its first table fits");
+}
+
+#[tokio::test]
 async fn waiting_is_bounded_by_the_wall_clock_and_costs_no_cpu_time() {
     let Some(plugin) = hostile() else { return };
     let limits = Limits { wall: Duration::from_millis(200), ..Limits::default() };
@@ -85,12 +94,27 @@ async fn log_lines_arrive_until_there_are_too_many() {
     let lines = lines.0.lock().expect("no panic with the lock");
     assert_eq!((lines.len(), answer.stats.log_lines_dropped), (1000, 500));
     assert_eq!(lines[999], (LogLevel::Info, "line 999".to_owned()));
+
+    // `line 0` to `line 9` have 60 bytes together.
+    let limits = Limits { log_bytes: 60, ..Limits::default() };
+    let answer = call(&plugin, json!({"behaviour": "log-flood", "count": 12}), limits).await;
+    assert_eq!(answer.stats.log_lines_dropped, 2);
 }
 
 #[tokio::test]
-async fn printing_never_fails() {
+async fn printing_never_fails_and_the_end_of_it_explains_a_trap() {
     let Some(plugin) = hostile() else { return };
     assert!(behave(&plugin, "stderr-flood").await.result.is_ok());
+    let spec = json!({"behaviour": "abort", "value": "the moon is full"});
+    let answer = call(&plugin, spec.clone(), Limits::default()).await;
+    let (message, limit) = trap(&answer);
+    assert!(message.starts_with("the plugin trapped: "), "{message}");
+    assert!(message.ends_with("; it printed last: the moon is full"), "{message}");
+    assert_eq!(limit, None);
+
+    // Of `the moon is full` and the end of the line so much is left.
+    let answer = call(&plugin, spec, Limits { stderr_tail: 8, ..Limits::default() }).await;
+    assert!(trap(&answer).0.ends_with("; it printed last: is full"), "{:?}", answer.result);
 }
 
 #[tokio::test]
@@ -104,6 +128,20 @@ async fn too_many_reads_are_refused_and_not_fatal() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn too_many_bytes_read_are_refused_and_not_fatal() {
+    let Some(plugin) = hostile() else { return };
+    let limits = Limits { bytes_read: 100, ..Limits::default() };
+    let answer = call(&plugin, json!({"behaviour": "list", "value": ""}), limits).await;
+    match &answer.result {
+        Err(CallFailure::Plugin(failure)) => {
+            assert!(failure.message().contains("more than 100 bytes read in one call"), "{failure:?}")
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(answer.stats.bytes_read <= 100);
 }
 
 #[tokio::test]
@@ -123,6 +161,11 @@ async fn outcomes_that_are_too_big_or_no_json_are_refused() {
     assert_eq!(outcome(&answer).children.as_ref().expect("children").len(), 5);
     let few = Limits { children: 4, ..Limits::default() };
     assert_eq!(trap(&call(&plugin, spec, few).await).1, Some(LimitKind::Children));
+
+    let answer = behave(&plugin, "events").await;
+    assert_eq!(trap(&answer), ("the outcome has more than 50 events (51)", Some(LimitKind::Events)));
+    let answer = call(&plugin, json!({"behaviour": "events", "count": 50}), Limits::default()).await;
+    assert_eq!(outcome(&answer).events.len(), 50);
 
     match behave(&plugin, "invalid-json-status").await.result {
         Err(CallFailure::Invalid(text)) => assert!(text.starts_with("the status is not a JSON object"), "{text}"),

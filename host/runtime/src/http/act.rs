@@ -1,20 +1,21 @@
 //! Requests that change something. What they answer with success is durable, or done at once.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use setpoint_core::key::{GroupKind, Key};
 
 use super::App;
+use super::codes::Code;
 use super::error::ApiError;
-use super::params::{KeyPath, KindPath};
-use super::read::{not_reconciled, object_of, unknown_kind};
+use super::params::{KeyPath, KindPath, NamePath, known_plugin, unknown_kind};
+use super::read::{not_reconciled, object_of};
 
 /// What was done to what.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Done {
-    /// `triggered`, `paused`, `resumed`, `deleted`, `enabled`, `disabled` or `confirmed`.
+    /// `triggered`, `paused`, `resumed`, `deleted`, `enabled`, `disabled`, `confirmed` or `rolled back`.
     pub done: String,
     /// A key as `cluster/group/kind/namespace/name`, a kind as `Kind.group`, or a plugin.
     pub subject: String,
@@ -47,7 +48,7 @@ pub(super) async fn resume(State(app): State<App>, KeyPath(key): KeyPath) -> Ans
 
 async fn set_paused(app: &App, key: &Key, paused: bool) -> Answer {
     object_of(&app.handle, key)?;
-    app.handle.set_paused(key, paused).await.map_err(|text| ApiError::conflict("refused", text))?;
+    app.handle.set_paused(key, paused).await.map_err(|text| ApiError::new(Code::Refused, text))?;
     Ok(done(if paused { "paused" } else { "resumed" }, key))
 }
 
@@ -55,9 +56,9 @@ pub(super) async fn delete(State(app): State<App>, KeyPath(key): KeyPath) -> Ans
     let view = object_of(&app.handle, &key)?;
     if let Some(file) = view.file {
         let message = format!("{key} is defined by the file {file} and would come back");
-        return Err(ApiError::conflict("defined_by_file", message).hint(format!("delete it from {file}")));
+        return Err(ApiError::new(Code::DefinedByFile, message).hint(format!("delete it from {file}")));
     }
-    app.handle.delete(&key).await.map_err(|text| ApiError::conflict("refused", text))?;
+    app.handle.delete(&key).await.map_err(|text| ApiError::new(Code::Refused, text))?;
     Ok(done("deleted", key))
 }
 
@@ -72,21 +73,27 @@ pub(super) async fn disable(State(app): State<App>, KindPath(kind): KindPath) ->
 async fn set_enabled(app: &App, kind: &GroupKind, enabled: bool) -> Answer {
     let kinds = app.handle.kinds();
     if !kinds.iter().any(|row| row.group == *kind.group && row.kind == *kind.kind) {
-        return Err(unknown_kind(&kind.to_string(), &kinds));
+        return Err(unknown_kind(&kind.to_string(), &app.handle));
     }
-    app.handle.set_enabled(kind, enabled).await.map_err(ApiError::internal)?;
+    app.handle.set_enabled(kind, enabled).await.map_err(|text| ApiError::new(Code::Internal, text))?;
     Ok(done(if enabled { "enabled" } else { "disabled" }, kind))
 }
 
-pub(super) async fn confirm_held(State(app): State<App>, Path(plugin): Path<String>) -> Answer {
+pub(super) async fn confirm_held(State(app): State<App>, NamePath(plugin): NamePath) -> Answer {
     if !app.handle.confirm(&plugin) {
-        return Err(ApiError::not_found(format!("no deletions of a plugin {plugin:?} are held"))
+        return Err(ApiError::new(Code::NotFound, format!("no deletions of a plugin {plugin:?} are held"))
             .hint("`setpoint get held` shows what is"));
     }
     Ok(done("confirmed", plugin))
 }
 
 pub(super) async fn confirm_resources(State(app): State<App>) -> Answer {
-    app.handle.confirm_resources().await.map_err(|text| ApiError::conflict("nothing_to_confirm", text))?;
+    app.handle.confirm_resources().await.map_err(|text| ApiError::new(Code::NothingToConfirm, text))?;
     Ok(done("confirmed", "resources"))
+}
+
+pub(super) async fn rollback(State(app): State<App>, NamePath(plugin): NamePath) -> Answer {
+    known_plugin(&app.handle, &plugin)?;
+    app.handle.rollback(&plugin).await.map_err(|text| ApiError::new(Code::RollbackRefused, text))?;
+    Ok(done("rolled back", plugin))
 }

@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::codes::Code;
 use super::error::ApiError;
 
 /// How the API is served.
@@ -56,7 +57,7 @@ fn check(options: &HttpOptions, request: &Request) -> Result<(), ApiError> {
         let host = request.uri().authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
         if !host.is_some_and(is_loopback) {
             let message = format!("this is a host on loopback, and {:?} is no loopback name", host.unwrap_or_default());
-            return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", message)
+            return Err(ApiError::new(Code::WrongHost, message)
                 .hint("use localhost, 127.0.0.1 or [::1] in the address"));
         }
         // A page of a foreign site may send such a request without seeing the answer.
@@ -65,18 +66,14 @@ fn check(options: &HttpOptions, request: &Request) -> Result<(), ApiError> {
             && !origin.split_once("://").is_some_and(|(_, host)| is_loopback(host))
         {
             let message = format!("pages of {origin:?} may not change anything here");
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message));
+            return Err(ApiError::new(Code::ForeignOrigin, message));
         }
     }
     if let Some(token) = options.token.as_deref().filter(|_| !is_health(request.uri().path())) {
         let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         if !given.is_some_and(|given| same(given.as_bytes(), token.as_bytes())) {
-            return Err(ApiError::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "the bearer token is missing or wrong",
-            )
-            .hint("send the header `Authorization: Bearer TOKEN`"));
+            return Err(ApiError::new(Code::Unauthorized, "the bearer token is missing or wrong")
+                .hint("send the header `Authorization: Bearer TOKEN`"));
         }
     }
     Ok(())

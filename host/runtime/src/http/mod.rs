@@ -6,19 +6,30 @@
 //! | `GET /healthz`, `/readyz`, `/metrics` | `ok`; 200 or 503 with reasons; OpenMetrics |
 //! | `GET /v1/overview` | [`Overview`](crate::views::Overview) |
 //! | `GET /v1/reconciles` | rows, by [`Filter`](crate::views::Filter) |
-//! | `GET /v1/reconciles/{key}`, `…/runs` | one row, its last runs |
+//! | `GET /v1/reconciles/{key}` | one row |
+//! | `GET /v1/reconciles/{key}/runs` | its last [`RunRow`](crate::views::RunRow)s with the causes behind them |
 //! | `POST /v1/reconciles/{key}/{trigger,pause,resume}` | [`Done`] |
 //! | `GET /v1/objects` | objects, by filter |
 //! | `GET`, `DELETE /v1/objects/{key}` | [`ObjectView`](crate::views::ObjectView), [`Done`] |
 //! | `GET /v1/kinds`, `/v1/plugins`, `/v1/files` | rows |
+//! | `GET /v1/plugins/{name}/logs` | server-sent [`LogRow`](crate::views::LogRow)s, kept and new; the kept as a list likewise |
+//! | `POST /v1/plugins/{name}/rollback` | [`Done`] |
 //! | `POST /v1/kinds/{group}/{kind}/{enable,disable}` | [`Done`] |
 //! | `GET /v1/held`, `POST /v1/held/{id}/confirm` | [`HeldRow`]s, [`Done`] |
 //! | `POST /v1/confirm-resources` | [`Done`] |
+//! | `POST /v1/plan` | of a [`PlanRequest`](crate::views::PlanRequest): [`PlanRow`](crate::views::PlanRow)s; nothing is written |
+//! | `POST /v1/release` | of a [`ReleaseRequest`](crate::views::ReleaseRequest): [`Released`](crate::views::Released) |
+//! | `GET /v1/record` | server-sent [`RecordedCall`](setpoint_core::recording::RecordedCall)s of a filter |
 //! | `GET /v1/events` | server-sent [`StreamItem`](crate::views::StreamItem)s; a list for `Accept: application/json` |
 //!
-//! where `{key}` is `{cluster}/{group}/{kind}/{namespace}/{name}`. All else is an [`ApiError`].
+//! where `{key}` is `{cluster}/{group}/{kind}/{namespace}/{name}`. Who reads a stream of logs or calls
+//! too slowly gets an event `missed` with the number of items that are lost to it. Bodies are JSON of at
+//! most 1 MiB. All else is an [`ApiError`] with one of the [`error_codes`].
 
 mod act;
+mod ask;
+mod body;
+mod codes;
 mod error;
 mod guard;
 mod params;
@@ -30,17 +41,20 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{Method, StatusCode, Uri};
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use act::Done;
+pub use codes::{ErrorCode, error_codes};
 pub use error::ApiError;
 pub use guard::{HttpOptions, check_listen};
 pub use read::{HeldDeletion, HeldRow};
 
+use self::codes::Code;
 use crate::handle::Handle;
 
 /// What every request is given.
@@ -125,12 +139,18 @@ fn api(app: App, options: HttpOptions) -> Router {
         .route("/v1/kinds/{group}/{kind}/enable", post(act::enable))
         .route("/v1/kinds/{group}/{kind}/disable", post(act::disable))
         .route("/v1/plugins", get(read::plugins))
+        .route("/v1/plugins/{name}/logs", get(stream::logs))
+        .route("/v1/plugins/{name}/rollback", post(act::rollback))
         .route("/v1/files", get(read::files))
         .route("/v1/held", get(read::held))
         .route("/v1/held/{id}/confirm", post(act::confirm_held))
         .route("/v1/confirm-resources", post(act::confirm_resources))
+        .route("/v1/plan", post(ask::plan))
+        .route("/v1/release", post(ask::release))
+        .route("/v1/record", get(stream::record))
         .route("/v1/events", get(stream::events));
-    closed(routes).with_state(app).layer(from_fn_with_state(Arc::new(options), guard::guard))
+    let routes = closed(routes).with_state(app).layer(DefaultBodyLimit::max(body::MOST));
+    routes.layer(from_fn_with_state(Arc::new(options), guard::guard))
 }
 
 /// What is not there is answered as everything else is.
@@ -139,12 +159,12 @@ fn closed(routes: Router<App>) -> Router<App> {
 }
 
 async fn no_path(uri: Uri) -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "no_such_path", format!("there is nothing at {}", uri.path())).hint(
+    ApiError::new(Code::NoSuchPath, format!("there is nothing at {}", uri.path())).hint(
         "the API begins at /v1/overview, /v1/reconciles, /v1/objects, /v1/kinds, /v1/plugins, /v1/files and /v1/events",
     )
 }
 
 async fn no_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("{} does not take {method}", uri.path());
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    ApiError::new(Code::MethodNotAllowed, message)
 }

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use setpoint_core::key::Key;
 
 use super::App;
-use super::error::ApiError;
-use super::params::{FilterQuery, KeyPath};
-use crate::config::nearest;
+use super::codes::Code;
+use super::error::{ApiError, PLUGINS};
+use super::params::{FilterQuery, KeyPath, refuse, unknown_kind};
 use crate::handle::Handle;
 use crate::metrics;
 use crate::views::{FileRow, Filter, KindRow, ObjectView, Overview, PluginRow, Readiness, ReconcileRow, RunRow};
@@ -68,8 +68,11 @@ pub(super) async fn overview(State(app): State<App>) -> Json<Overview> {
     Json(app.handle.overview())
 }
 
-pub(super) async fn reconciles(State(app): State<App>, FilterQuery(filter): FilterQuery) -> Json<Vec<ReconcileRow>> {
-    Json(app.handle.reconciles(&filter))
+pub(super) async fn reconciles(
+    State(app): State<App>,
+    FilterQuery(filter): FilterQuery,
+) -> Result<Json<Vec<ReconcileRow>>, ApiError> {
+    Ok(Json(app.handle.reconciles(&filter)?))
 }
 
 pub(super) async fn reconcile(State(app): State<App>, KeyPath(key): KeyPath) -> Result<Json<ReconcileRow>, ApiError> {
@@ -77,29 +80,29 @@ pub(super) async fn reconcile(State(app): State<App>, KeyPath(key): KeyPath) -> 
 }
 
 pub(super) async fn runs(State(app): State<App>, KeyPath(key): KeyPath) -> Result<Json<Vec<RunRow>>, ApiError> {
-    row(&app.handle, &key).map(|row| Json(row.runs))
+    row(&app.handle, &key)?;
+    Ok(Json(app.handle.runs(&key)))
 }
 
 fn row(handle: &Handle, key: &Key) -> Result<ReconcileRow, ApiError> {
     let view = object_of(handle, key)?;
-    let waiting = || {
-        // It may still be listed as waiting for a plugin.
-        let filter = Filter {
-            cluster: Some(key.cluster.to_string()),
-            group: Some(if key.group.is_empty() { "core".into() } else { key.group.to_string() }),
-            kind: Some(key.kind.to_string()),
-            namespace: key.namespace.as_deref().map(str::to_owned),
-            name: Some(key.name.to_string()),
-            ..Filter::default()
-        };
-        handle.reconciles(&filter).pop()
+    if let Some(row) = view.reconcile {
+        return Ok(row);
+    }
+    // It may still be listed as waiting for a plugin.
+    let filter = Filter {
+        cluster: Some(key.cluster.to_string()),
+        group: Some(if key.group.is_empty() { "core".into() } else { key.group.to_string() }),
+        kind: Some(key.kind.to_string()),
+        namespace: key.namespace.as_deref().map(str::to_owned),
+        name: Some(key.name.to_string()),
+        ..Filter::default()
     };
-    view.reconcile.or_else(waiting).ok_or_else(|| not_reconciled(key))
+    handle.reconciles(&filter)?.pop().ok_or_else(|| not_reconciled(key))
 }
 
 pub(super) fn not_reconciled(key: &Key) -> ApiError {
-    ApiError::conflict("not_reconciled", format!("no plugin reconciles {}", key.group_kind()))
-        .hint("`setpoint plugins` shows the plugins that run and why others do not")
+    ApiError::new(Code::NotReconciled, format!("no plugin reconciles {}", key.group_kind())).hint(PLUGINS)
 }
 
 /// One object, or an error that says whether the kind or the object is missing.
@@ -110,9 +113,9 @@ pub(super) fn object_of(handle: &Handle, key: &Key) -> Result<ObjectView, ApiErr
     let kinds = handle.kinds();
     let kind = key.group_kind();
     if !kinds.iter().any(|row| row.group == *key.group && row.kind == *key.kind) {
-        return Err(unknown_kind(&kind.to_string(), &kinds));
+        return Err(unknown_kind(&kind.to_string(), handle));
     }
-    Err(ApiError::not_found(format!("there is no {kind} {}", place(key))))
+    Err(ApiError::new(Code::NotFound, format!("there is no {kind} {}", place(key))))
 }
 
 fn place(key: &Key) -> String {
@@ -122,27 +125,12 @@ fn place(key: &Key) -> String {
     }
 }
 
-/// Names the kind that was meant, or all there are.
-pub(super) fn unknown_kind(kind: &str, kinds: &[KindRow]) -> ApiError {
-    let names: Vec<String> =
-        kinds.iter().map(|row| setpoint_core::GroupKind::new(&row.group, &row.kind).to_string()).collect();
-    let words: Vec<&str> = names.iter().map(String::as_str).collect();
-    let hint = match nearest(kind, &words) {
-        Some(word) => format!("did you mean {word}?"),
-        None => format!("known are {}", words.join(", ")),
-    };
-    ApiError::new(StatusCode::NOT_FOUND, "kind_unknown", format!("the kind {kind} is not known")).hint(hint)
-}
-
 pub(super) async fn objects(
     State(app): State<App>,
     FilterQuery(filter): FilterQuery,
 ) -> Result<Json<Vec<serde_json::Value>>, ApiError> {
-    if filter.state.is_some() || filter.plugin.is_some() {
-        return Err(ApiError::bad_request("objects are not filtered by state or plugin")
-            .hint("ask /v1/reconciles for the state of objects"));
-    }
-    Ok(Json(app.handle.objects(&filter)))
+    refuse(&filter, &["state", "plugin"], "ask /v1/reconciles for the state of objects")?;
+    Ok(Json(app.handle.objects(&filter)?))
 }
 
 pub(super) async fn object(State(app): State<App>, KeyPath(key): KeyPath) -> Result<Json<ObjectView>, ApiError> {

@@ -1,5 +1,5 @@
-//! `GET /v1/events`: what is recorded and what changes, as it happens. Server-sent events, or with
-//! `Accept: application/json` the events that are recorded now.
+//! What is told as it happens: `GET /v1/events`, the logs of a plugin, recorded calls. Server-sent
+//! events; with `Accept: application/json` what is kept of events and logs now.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -9,43 +9,83 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::Stream;
-use futures_util::stream::unfold;
+use futures_util::stream::{Stream, StreamExt, unfold};
+use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::params::FilterQuery;
+use super::error::ApiError;
+use super::params::{FilterQuery, NamePath, RecordQuery, known_kind, known_plugin, refuse};
 use super::{App, Stop};
+use crate::live::Heard;
 use crate::views::StreamItem;
 
 /// Between comments on a quiet stream, so that both ends notice when the other is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Name of the event that tells a slow reader how many items are lost to it.
+const MISSED: &str = "missed";
 
-pub(super) async fn events(State(app): State<App>, headers: HeaderMap, FilterQuery(filter): FilterQuery) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accept.contains("application/json") && !accept.contains("text/event-stream") {
-        return Json(app.handle.events(&filter)).into_response();
+pub(super) async fn events(
+    State(app): State<App>,
+    headers: HeaderMap,
+    FilterQuery(filter): FilterQuery,
+) -> Result<Response, ApiError> {
+    refuse(&filter, &["state", "plugin", "labels"], "events are chosen by the key of what they are about")?;
+    if wants_list(&headers) {
+        return Ok(Json(app.handle.events(&filter)?).into_response());
     }
-    Sse::new(stream(app.handle.subscribe(), app.stop.clone()))
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response()
+    let receiver = app.handle.subscribe();
+    let items = unfold(receiver, |mut receiver| async move { Some((next(&mut receiver).await?, receiver)) });
+    Ok(sent(items.map(|item| event(&item)), app.stop))
+}
+
+pub(super) async fn logs(
+    State(app): State<App>,
+    NamePath(plugin): NamePath,
+    headers: HeaderMap,
+    FilterQuery(filter): FilterQuery,
+) -> Result<Response, ApiError> {
+    refuse(&filter, &["state", "plugin", "labels"], "lines are chosen by the key of the object they were logged for")?;
+    known_plugin(&app.handle, &plugin)?;
+    known_kind(&app.handle, &filter)?;
+    if wants_list(&headers) {
+        return Ok(Json(app.handle.logs(&plugin, &filter)?).into_response());
+    }
+    Ok(sent(app.handle.follow_logs(&plugin, &filter)?.map(heard), app.stop))
+}
+
+pub(super) async fn record(State(app): State<App>, query: RecordQuery) -> Result<Response, ApiError> {
+    let RecordQuery { filter, with_secrets } = query;
+    refuse(&filter, &["state", "labels"], "calls are chosen by plugin and by the key of the object")?;
+    known_kind(&app.handle, &filter)?;
+    if let Some(plugin) = &filter.plugin {
+        known_plugin(&app.handle, plugin)?;
+    }
+    Ok(sent(app.handle.record(&filter, with_secrets)?.map(heard), app.stop))
+}
+
+fn wants_list(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept.contains("application/json") && !accept.contains("text/event-stream")
 }
 
 /// Ends when the host stops.
-fn stream(
-    receiver: broadcast::Receiver<StreamItem>,
-    stop: Stop,
-) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-    unfold((receiver, stop), |(mut receiver, mut stop)| async move {
-        let item = tokio::select! {
-            item = next(&mut receiver) => item?,
-            () = stop.requested() => return None,
-        };
-        let event = match Event::default().json_data(&item) {
-            Ok(event) => event,
-            Err(error) => Event::default().comment(error.to_string()),
-        };
-        Some((Ok(event), (receiver, stop)))
-    })
+fn sent(items: impl Stream<Item = Event> + Send + 'static, mut stop: Stop) -> Response {
+    let items = items.map(Ok::<_, Infallible>).take_until(async move { stop.requested().await });
+    Sse::new(items).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+fn event(item: &impl Serialize) -> Event {
+    match Event::default().json_data(item) {
+        Ok(event) => event,
+        Err(error) => Event::default().comment(error.to_string()),
+    }
+}
+
+fn heard<T: Serialize>(heard: Heard<T>) -> Event {
+    match heard {
+        Heard::Item(item) => event(&item),
+        Heard::Missed(items) => Event::default().event(MISSED).data(items.to_string()),
+    }
 }
 
 /// No lossy channel: who falls behind is told to read everything anew (design §9, promise 3).

@@ -14,13 +14,15 @@ use setpoint_cluster::local::Effects;
 use setpoint_core::Time;
 use setpoint_core::contract::Update;
 use setpoint_core::delay::Rng;
-use setpoint_core::engine::{Engine, Options, PluginInfo, Step};
+use setpoint_core::effects::PAUSED;
+use setpoint_core::engine::{Attempt, Engine, Options, PluginInfo, Quarantined, Step, Trial};
 use setpoint_core::key::{GroupKind, Key, LOCAL, Source};
+use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
 
 use crate::faults::{Faults, happens, within};
 use crate::guard::{Decided, Guard};
-use crate::kinds::{FAR, Served};
+use crate::kinds::{FAR, GROUP, Served};
 use crate::plugin::{Answers, Plugin, child_key};
 use crate::server::Server;
 use types::{Call, Event, Fate, Run};
@@ -55,10 +57,16 @@ pub struct World {
     pub trace: bool,
     /// Stop the host after so many more operations, for crashes at each step.
     pub crash_after: Option<usize>,
+    /// Digests of components that trap in every call.
+    pub broken: BTreeSet<String>,
     /// Kinds that are disabled.
     pub disabled: BTreeSet<GroupKind>,
+    /// The next start is one on a rebuilt store (rule D10).
+    rebuilt: bool,
     options: Options,
     loaded: BTreeSet<String>,
+    /// The last attempt before each plugin started, or its present version did.
+    started: BTreeMap<String, u64>,
     agenda: BTreeMap<(Time, u64), Event>,
     entries: u64,
     runs: BTreeMap<u64, Run>,
@@ -91,7 +99,10 @@ impl World {
             strict: false,
             trace: false,
             crash_after: None,
+            broken: BTreeSet::new(),
             disabled: BTreeSet::new(),
+            rebuilt: false,
+            started: BTreeMap::new(),
             options,
             agenda: BTreeMap::new(),
             entries: 0,
@@ -128,7 +139,10 @@ impl World {
         self.up = true;
         let seed = self.rng.next_u64();
         let served = Arc::new(Served::of(&self.server.models));
-        self.engine = Engine::new(Options { seed, ..self.options.clone() }, served);
+        let rebuilt = std::mem::take(&mut self.rebuilt);
+        self.engine = Engine::new(Options { seed, rebuilt, ..self.options.clone() }, served);
+        let due = if rebuilt { self.due() } else { BTreeSet::new() };
+        self.guard.host_starts(due);
         for cluster in [LOCAL, FAR] {
             self.engine.add_cluster(&cluster.into());
         }
@@ -159,7 +173,7 @@ impl World {
                     let (_, effects) = self.server.perform(self.now, &op);
                     self.publish(&effects);
                 }
-                Event::Meddle(_) | Event::Boot => {
+                Event::Meddle(_) | Event::Boot | Event::Mend(_) => {
                     self.agenda.insert(at, event);
                 }
                 _ => {}
@@ -177,6 +191,32 @@ impl World {
         self.later(at, Event::Boot);
     }
 
+    /// The host dies, and starts again on a store that was rebuilt (rule D10).
+    pub fn lose_store(&mut self) {
+        self.say(|| "the store is lost".into());
+        self.rebuilt = true;
+        self.crash();
+    }
+
+    /// Objects that nothing keeps from being attempted.
+    fn due(&self) -> BTreeSet<Key> {
+        let all = self.server.all().into_iter().filter(|(key, object)| self.is_due(key, object));
+        all.map(|(key, _)| (*key).clone()).collect()
+    }
+
+    fn is_due(&self, key: &Key, object: &Object) -> bool {
+        &*key.group == GROUP
+            && !object.terminating()
+            && object.mark(PAUSED) != Some("true")
+            && !self.disabled.contains(&key.group_kind())
+    }
+
+    /// Of the objects that an attempt has to look at before anything is deleted: one of a plugin that is
+    /// still to come (rule D10).
+    fn still_due(&self, plugin: &Plugin) -> Option<Key> {
+        self.guard.due_first().iter().find(|key| plugin.owns(&key.group_kind())).cloned()
+    }
+
     /// Whether the host is up.
     pub fn is_up(&self) -> bool {
         self.up
@@ -184,12 +224,24 @@ impl World {
 
     /// Loads a plugin, or another version or configuration of it.
     pub fn load(&mut self, plugin: Plugin) {
+        self.load_after(plugin, Trial::default());
+    }
+
+    /// The same after a trial in the shadow of the version before (rule D11).
+    pub fn load_after(&mut self, plugin: Plugin, trial: Trial) {
         let name = plugin.description.name.to_string();
         self.plugins.insert(name.clone(), plugin);
         self.loaded.insert(name.clone());
         if self.up {
-            self.start(&name);
+            self.start(&name, trial);
         }
+    }
+
+    /// Every call of a component traps until a time.
+    pub fn break_until(&mut self, digest: &str, until: Time) {
+        self.say(|| format!("{digest} traps"));
+        self.broken.insert(digest.to_owned());
+        self.later(until, Event::Mend(digest.to_owned()));
     }
 
     /// Takes a plugin away.
@@ -206,12 +258,13 @@ impl World {
         self.loaded.contains(name)
     }
 
-    fn start(&mut self, name: &str) {
+    fn start(&mut self, name: &str, trial: Trial) {
         let Some(plugin) = self.plugins.get(name) else { return };
         self.say(|| format!("the plugin {} starts", plugin.digest));
+        self.started.insert(name.to_owned(), self.numbers);
         let config = plugin.config.as_str().into();
         match PluginInfo::new(&plugin.digest, plugin.description.clone(), config, plugin.grants.clone()) {
-            Ok(info) => self.engine.plugin_started(self.now, info),
+            Ok(info) => self.engine.plugin_started_after(self.now, info, trial),
             Err(error) => self.guard.violated("driver", error.to_string()),
         }
     }
@@ -292,6 +345,10 @@ impl World {
     }
 
     fn start_attempts(&mut self) {
+        if !self.guard.due_first().is_empty() {
+            let due = self.due();
+            self.guard.only_due(&due);
+        }
         for key in self.engine.stale(self.now) {
             self.say(|| format!("{key} is read live: the watch has not caught up"));
             let at = self.now + within(&mut self.rng, self.faults.request);
@@ -299,8 +356,10 @@ impl World {
             self.later(at, Event::Look { host, key: (*key).clone() });
         }
         while self.up {
+            let quarantined = self.engine.quarantined();
             let Some(attempt) = self.engine.next(self.now) else { return };
             let key = (**attempt.key()).clone();
+            self.check_quarantine(&quarantined, &attempt);
             self.say(|| format!("{key} begins: {:?}", attempt.causes()));
             self.guard.begins(self.now, &key, attempt.causes());
             self.numbers += 1;
@@ -321,6 +380,21 @@ impl World {
             }
             self.runs.insert(self.numbers, run);
             self.advance(self.numbers);
+        }
+    }
+
+    /// Rule C8: no attempt begins before the end of a quarantine, and then one at a time.
+    fn check_quarantine(&mut self, quarantined: &[Quarantined], attempt: &Attempt) {
+        let same = |other: &Attempt| other.plugin() == attempt.plugin() && other.digest() == attempt.digest();
+        let this = |q: &&Quarantined| q.plugin == *attempt.plugin() && q.digest == *attempt.digest();
+        let Some(quarantine) = quarantined.iter().find(this) else { return };
+        let key = attempt.key();
+        if self.now < quarantine.until {
+            self.guard.violated("C8", format!("{key} is attempted while its plugin is quarantined: {quarantine:?}"));
+        }
+        let probing = |run: &Run| run.calling && run.started >= quarantine.until && same(&run.attempt);
+        if self.runs.values().any(probing) {
+            self.guard.violated("C8", format!("{key} is attempted while its plugin is tried with another object"));
         }
     }
 
@@ -371,6 +445,7 @@ impl World {
             self.guard.failed_unavailable(&key, run.failures, row.failures);
         }
         self.guard.ends(&key, row.as_ref());
+        self.guard.looked_at(&key);
         self.say(|| {
             let came_to = row.as_ref().and_then(|row| row.runs.last()).map(|run| run.result.to_string());
             format!("{key} ends: {came_to:?}, next {:?}", row.as_ref().and_then(|row| row.next_run))
@@ -427,7 +502,7 @@ impl World {
                 self.advance(run);
             }
             Event::Start { host, plugin } if host == self.host && self.loaded.contains(&plugin) => {
-                self.start(&plugin);
+                self.start(&plugin, Trial::default());
             }
             Event::Look { host, key } if host == self.host => {
                 let (answer, _) = self.server.perform(self.now, &Op::Get(key.clone()));
@@ -445,6 +520,7 @@ impl World {
             }
             Event::Boot if !self.up => self.boot(),
             Event::Heal(source) => self.heal(&source),
+            Event::Mend(digest) => drop(self.broken.remove(&digest)),
             Event::Meddle(key) if self.meddler => self.meddle(&key),
             _ => {}
         }

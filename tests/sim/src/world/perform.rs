@@ -22,10 +22,11 @@ impl World {
                 self.bump(&target);
             }
             if let (Op::Delete { key, .. }, Some(run)) = (&op, self.runs.get(&id)) {
-                let current =
-                    self.plugins.get(&**run.attempt.plugin()).is_some_and(|p| p.digest == **run.attempt.digest());
+                // What was begun before the present version started is no part of its first pass.
+                let current = self.started.get(&**run.attempt.plugin()).is_some_and(|before| id > *before);
                 let held = current && self.engine.held().iter().any(|held| held.plugin == *run.attempt.plugin());
-                self.guard.deletes(key, &owner, &run.decided, held);
+                let due = run.plugin.as_ref().and_then(|plugin| self.still_due(plugin));
+                self.guard.deletes(key, &owner, &run.decided, held, due);
             }
             let (done, effects) = self.server.perform(self.now, &op);
             self.say(|| {
@@ -96,6 +97,7 @@ impl World {
         );
         let (result, trapped) = match result {
             _ if happens(&mut self.rng, self.faults.trapped) => (Err(Failure::Retry("trap: unlucky".into())), true),
+            _ if self.broken.contains(&**run.attempt.digest()) => (Err(Failure::Retry("trap: broken".into())), true),
             Ok(outcome) => (Ok(outcome), false),
             Err(Stop::Pending) => (Err(Failure::Retry("it waits for nothing".into())), true),
             Err(Stop::Read(error)) => (Err(Failure::Retry(error.to_string())), false),

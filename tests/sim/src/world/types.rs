@@ -63,6 +63,8 @@ pub(super) enum Event {
     },
     Boot,
     Heal(Source),
+    /// A component no longer traps.
+    Mend(String),
     Meddle(Key),
     /// An object is read live that the watch has not caught up with.
     Look {

@@ -59,6 +59,49 @@ fn unknown_fields_of_a_file_are_pruned_and_named() {
 }
 
 #[test]
+fn with_strict_an_unknown_field_of_a_file_is_an_error_at_its_place_and_nothing_is_taken() {
+    let mut model = model();
+    desired(&mut model, &key("a"), json!({"spec": {"size": 1}}));
+    model.set_strict(true);
+    let given = document(&key("a"), json!({"spec": {"size": 2, "colour": "red"}}));
+    let Err(FileRefusal::Invalid(errors)) = model.desired(0, &key("a"), given.clone(), "a.yaml") else {
+        panic!("the field is not known")
+    };
+    let [error] = &errors[..] else { panic!("{errors:?}") };
+    assert_eq!(error.path.pointer(), "/spec/colour");
+    assert!(error.message.contains("no such field") && error.message.contains("strict"), "{error}");
+    assert_eq!(spec(&model.get(&key("a")).unwrap())["size"], 1, "it keeps its last good content");
+    let child = apply(&mut model, &key("child"), A, json!({"spec": {"size": 1, "colour": "red"}}));
+    assert!(child.is_ok(), "what plugins return is pruned as ever");
+    model.set_strict(false);
+    assert_eq!(model.desired(0, &key("a"), given, "a.yaml").unwrap().unknown.len(), 1);
+    assert_eq!(spec(&model.get(&key("a")).unwrap())["size"], 2);
+}
+
+#[test]
+fn a_wrong_type_and_a_broken_rule_are_named_by_their_field_and_leave_the_last_good_content() {
+    let mut definition = redis();
+    let spec_schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    definition.pointer_mut(spec_schema).expect("it has one")["x-kubernetes-validations"] = json!([
+        {"rule": "!has(self.size) || self.size != 13", "message": "13 brings bad luck"}]);
+    let mut model = Model::new();
+    model.install_kind(crd(&definition));
+    desired(&mut model, &key("a"), json!({"spec": {"size": 1}}));
+    let before = model.get(&key("a")).unwrap();
+    for (given, field, words) in [
+        (json!({"spec": {"size": "many"}}), "/spec/size", "must be of type integer"),
+        (json!({"spec": {"size": 13}}), "/spec", "13 brings bad luck"),
+        (json!({"spec": {"args": [1]}}), "/spec/args/0", "must be of type string"),
+    ] {
+        let refused = model.desired(0, &key("a"), document(&key("a"), given), "a.yaml");
+        let Err(FileRefusal::Invalid(errors)) = refused else { panic!("{refused:?}") };
+        assert_eq!(errors[0].path.pointer(), field);
+        assert!(errors[0].message.contains(words), "{}", errors[0]);
+        assert!(Arc::ptr_eq(&before, &model.get(&key("a")).unwrap()));
+    }
+}
+
+#[test]
 fn a_kind_that_is_not_served_is_said_and_not_an_error_of_the_file() {
     let mut model = Model::new();
     let refused = model.desired(0, &key("a"), document(&key("a"), json!({})), "a.yaml");

@@ -1,14 +1,17 @@
 //! Model, store and sink together.
 
+use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use setpoint_core::key::Source;
 use setpoint_core::op::{Answer, Op, Refusal};
 
-use super::super::{FileRefusal, Local, LocalOptions, OpenError, REBUILT, STORE_ID};
+use super::super::keeping::Board;
+use super::super::store::Store;
+use super::super::{FileRefusal, Local, LocalOptions, STORE_ID};
+use super::disk::{Disk, Fault};
 use super::*;
 use crate::{Cluster, Sink};
 
@@ -117,7 +120,10 @@ fn everything_that_was_answered_is_there_after_a_crash() {
     let (local, heard) = open(copy.path());
     let after = local.read(|model| model.all());
     assert_eq!(before.len(), 21);
-    assert_eq!(heard.take().len(), 21, "installing the kind tells what is there");
+    assert!(heard.take().is_empty(), "nobody is told before the snapshot");
+    local.snapshot();
+    local.flush().wait().unwrap();
+    assert_eq!(heard.take().len(), 21, "the snapshot tells what is there");
     for ((old_key, old), (new_key, new)) in before.iter().zip(&after) {
         assert!(old_key == new_key && old.same_content(new) && old.resource_version() == new.resource_version());
     }
@@ -160,13 +166,14 @@ fn an_idle_host_and_a_write_that_changes_nothing_leave_the_disk_alone() {
 
 #[test]
 fn a_write_that_cannot_be_kept_is_never_answered_as_done() {
-    let (store, full) = super::storage::store_on_a_disk();
-    let heard = Arc::new(Heard::default());
-    let local = Local::with(model(), Some(store), heard, Arc::new(|| 0));
+    let disk = Disk::default();
+    let board = Arc::new(Board::new(model(), Arc::new(Heard::default())));
+    let store = Store::start(disk.open(), board.clone()).expect("the writer starts");
+    let local = Local::with(board, Some(store), Arc::new(|| 0));
     let runtime = runtime();
     let write = |name: &str| runtime.block_on(local.perform(apply_op(&key(name), A, false, json!({"spec": {}}))));
     assert!(matches!(write("a"), Answer::Applied { .. }));
-    full.store(true, Ordering::SeqCst);
+    disk.arm(Some(Fault::From(0, ErrorKind::StorageFull)));
     for name in ["b", "b", "a"] {
         let answer = write(name);
         assert!(matches!(answer, Answer::Refused(Refusal::Transient(_))), "{answer:?}");
@@ -175,28 +182,4 @@ fn a_write_that_cannot_be_kept_is_never_answered_as_done() {
     assert!(matches!(refused, Err(FileRefusal::Unavailable(_))));
     let object = local.read(|model| model.get(&key("a")));
     assert!(object.is_some(), "reads go on");
-}
-
-#[test]
-fn rows_that_make_no_sense_are_set_aside_and_a_rebuilt_store_says_that_it_is_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let (local, _) = open(directory.path());
-    drop(local);
-    let opened = super::super::store::Opened::open(directory.path(), 0, false).unwrap();
-    let store = opened.start(false).unwrap();
-    let row = super::super::Mutation::Put {
-        table: super::super::Table::Records,
-        key: key("a").to_string(),
-        bytes: b"{".to_vec(),
-    };
-    store.commit(vec![row]).wait().unwrap();
-    drop(store);
-    let open = |rebuild| {
-        let options = LocalOptions { rebuild, ..LocalOptions::new(directory.path()) };
-        Local::open(options, Arc::new(Heard::default()))
-    };
-    assert!(matches!(open(false), Err(OpenError::Corrupt { .. })));
-    assert!(matches!(open(false), Err(OpenError::SetAside { .. })));
-    let local = open(true).expect("a new store");
-    assert!(local.bookkeeping_get(REBUILT).is_some());
 }

@@ -4,9 +4,13 @@
 
 mod apply;
 mod deletion;
+mod disk;
+mod faults;
 mod files;
 mod host;
+mod kinds;
 mod properties;
+mod repair;
 mod schema;
 mod storage;
 

@@ -1,29 +1,38 @@
 //! What is acknowledged is kept (design §9.7, rule D10).
 
 use std::fs;
-use std::io;
+use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::StorageBackend;
-use redb::backends::InMemoryBackend;
-
-use super::super::store::{Opened, Store};
+use super::super::keeping::{Aftermath, Keeper};
+use super::super::open::Opened;
+use super::super::store::Store;
 use super::super::{Mutation, OpenError, Row, Table};
+use super::disk::{Disk, Fault};
 use super::*;
+
+/// Somebody who wants to know of nothing.
+struct Nobody;
+
+impl Keeper for Nobody {
+    fn kept(&self, _: Vec<Aftermath>) {}
+    fn lost(&self, take: &mut dyn FnMut() -> Vec<Aftermath>) {
+        drop(take());
+    }
+}
 
 fn put(key: &str, value: &str) -> Vec<Mutation> {
     vec![Mutation::Put { table: Table::Bookkeeping, key: key.into(), bytes: value.into() }]
 }
 
 fn open(directory: &Path) -> Opened {
-    Opened::open(directory, 1_000, false).expect("the store can be opened")
+    Opened::open(directory, 1_000).expect("the store can be opened")
 }
 
 fn started(directory: &Path) -> Store {
     let opened = open(directory);
     let fresh = opened.rows.is_empty();
-    opened.start(fresh).expect("the writer starts")
+    opened.start(fresh, Arc::new(Nobody)).expect("the writer starts")
 }
 
 fn kept(rows: Vec<Row>) -> Vec<(String, String)> {
@@ -32,7 +41,7 @@ fn kept(rows: Vec<Row>) -> Vec<(String, String)> {
 }
 
 fn error(directory: &Path) -> OpenError {
-    match Opened::open(directory, 5_000, false) {
+    match Opened::open(directory, 5_000) {
         Ok(_) => panic!("it was opened"),
         Err(error) => error,
     }
@@ -74,7 +83,7 @@ fn many_writes_at_once_are_few_commits() {
         durable.wait().unwrap();
     }
     assert!(store.commits() < 500, "{} commits", store.commits());
-    assert_eq!(store.mutations(), 1001, "and the format");
+    assert_eq!(store.mutations(), 1002, "and the format, and who wrote it");
     let commits = store.commits();
     store.flush().wait().unwrap();
     assert_eq!(store.commits(), commits, "an empty commit writes nothing");
@@ -110,7 +119,7 @@ fn a_store_that_cannot_be_read_is_set_aside_until_it_is_repaired() {
     assert_eq!(fs::read(directory.path().join("state.redb.corrupt-5")).unwrap(), vec![7u8; 8192]);
     let error = error(directory.path());
     assert!(matches!(error, OpenError::SetAside { .. }), "no new store is made behind anybody's back: {error}");
-    assert!(Opened::open(directory.path(), 0, true).is_ok());
+    assert!(error.to_string().contains("setpoint repair"), "{error}");
 }
 
 #[test]
@@ -134,8 +143,43 @@ fn a_store_of_a_newer_host_is_refused_and_left_alone() {
     store.commit(newer).wait().unwrap();
     drop(store);
     let text = error(directory.path()).to_string();
-    assert!(text.contains("format 7") && text.contains("up to 1"), "{text}");
-    assert!(directory.path().join("state.redb").exists());
+    assert!(text.contains("format 7") && text.contains("up to 1") && text.contains("start that version"), "{text}");
+    assert!(text.contains(&format!("was written by setpoint {}", env!("CARGO_PKG_VERSION"))), "{text}");
+    let Err(OpenError::Newer { found: 7, .. }) = Opened::open(directory.path(), 9_000) else {
+        panic!("it was touched")
+    };
+}
+
+#[test]
+fn a_state_directory_that_is_a_file_is_named_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("state");
+    fs::write(&file, "mine").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let text = error(&path).to_string();
+        assert!(text.contains("is no directory") && text.contains("--state"), "{text}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_state_that_may_not_be_written_is_named_with_what_to_do() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    fs::create_dir(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o500)).unwrap();
+    // A privileged user writes all the same; then only the words can be looked at.
+    let error = match Opened::open(&state, 0) {
+        Err(error) => error,
+        Ok(_) => OpenError::Io { path: state.clone(), source: ErrorKind::PermissionDenied.into() },
+    };
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    let text = error.to_string();
+    assert!(text.contains(&state.display().to_string()) && text.contains("--state"), "{text}");
+    let full = OpenError::Io { path: state, source: ErrorKind::StorageFull.into() }.to_string();
+    assert!(full.contains("free space"), "{full}");
 }
 
 #[cfg(unix)]
@@ -149,59 +193,18 @@ fn the_state_is_the_users_alone() {
     assert_eq!((mode(&state), mode(&state.join("state.redb"))), (0o700, 0o600));
 }
 
-/// A disk that can become full.
-#[derive(Debug)]
-struct Disk {
-    memory: InMemoryBackend,
-    full: Arc<AtomicBool>,
-}
-
-impl Disk {
-    fn room(&self) -> io::Result<()> {
-        if self.full.load(Ordering::SeqCst) { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        self.memory.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.memory.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.room()?;
-        self.memory.set_len(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.room()?;
-        self.memory.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.room()?;
-        self.memory.write(offset, data)
-    }
-}
-
-/// A store on a disk, and the switch that fills the disk.
-pub(super) fn store_on_a_disk() -> (Store, Arc<AtomicBool>) {
-    let full = Arc::new(AtomicBool::new(false));
-    let disk = Disk { memory: InMemoryBackend::new(), full: full.clone() };
-    let database = redb::Builder::new().create_with_backend(disk).expect("memory");
-    (Store::start(database).expect("the writer starts"), full)
-}
-
 #[test]
 fn a_full_disk_is_an_error_for_everyone_who_waits_and_ends_the_writing() {
-    let (store, full) = store_on_a_disk();
+    let disk = Disk::default();
+    let store = Store::start(disk.open(), Arc::new(Nobody)).expect("the writer starts");
     store.commit(put("a", "1")).wait().unwrap();
-    full.store(true, Ordering::SeqCst);
+    disk.arm(Some(Fault::From(0, ErrorKind::StorageFull)));
     let waiting: Vec<_> = (0..10).map(|number| store.commit(put(&number.to_string(), "x"))).collect();
     for durable in waiting {
         let text = durable.wait().unwrap_err().to_string();
         assert!(text.contains("cannot be written"), "{text}");
     }
-    full.store(false, Ordering::SeqCst);
+    disk.arm(None);
     assert!(store.commit(put("b", "1")).wait().is_err(), "a hole in the middle would be worse");
     assert!(store.flush().wait().is_err());
 }

@@ -1,0 +1,97 @@
+//! Every key of the configuration: the one table that the parser and the reference are made of.
+
+/// One key: what the reference shows of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConfigKey {
+    /// Where it is, such as `plugins.<name>.tuning.timeout`.
+    pub path: &'static str,
+    /// What its value is.
+    pub kind: &'static str,
+    /// What holds without it.
+    pub default: &'static str,
+    /// What it does.
+    pub text: &'static str,
+}
+
+const fn key(path: &'static str, kind: &'static str, default: &'static str, text: &'static str) -> ConfigKey {
+    ConfigKey { path, kind, default, text }
+}
+
+const KEYS: &[ConfigKey] = &[
+    key("apiVersion", "string", "required", "Version of the configuration: config.setpoint.dev/v1alpha1"),
+    key("kind", "string", "none", "For editors that know files by it; not looked at"),
+    key("pluginsDir", "path", "./plugins", "Directory of plugins; a path relative to this file"),
+    key("resourcesDir", "path", "./resources", "Directory of resources; a path relative to this file"),
+    key("stateDir", "path", "./.setpoint", "Directory of the state; a path relative to this file"),
+    key("listen", "address", "127.0.0.1:8474", "Address of the HTTP API"),
+    key("healthListen", "address", "none", "Address that serves only /healthz, /readyz and /metrics"),
+    key("workers", "number", "cores × 4", "Calls at a time over all plugins, 1 to 4096"),
+    key("strict", "boolean", "false", "Files with unknown fields are refused, instead of warned of and pruned"),
+    key(
+        "holdAbove",
+        "number",
+        "10",
+        "After an upgrade, or a change of configuration or grants, more deletions than this by one plugin wait for \
+         setpoint confirm, if they are also more than holdPercent",
+    ),
+    key("holdPercent", "number", "20", "Of the plugin's own children, 0 to 100; 100 lets all deletions happen"),
+    key("plugins", "object", "{}", "What is said of plugins, by their names; * for those without a name here"),
+    key(
+        "plugins.<name>.grants",
+        "list of grants",
+        "[described@local]",
+        "What it may read, write and use, such as read:core/Secret@local/team-*",
+    ),
+    key("plugins.<name>.config", "object", "{}", "Its configuration, checked against the schema that it brings"),
+    key("plugins.<name>.digest", "string", "none", "SHA-256 that the component must have"),
+    key("plugins.<name>.tuning", "object", "{}", "Overrides of its own defaults"),
+    key("plugins.<name>.tuning.resync", "duration", "the plugin's, else 10m", "Period of calls that nothing caused"),
+    key("plugins.<name>.tuning.concurrency", "number", "the plugin's, else 4", "Calls at a time, 1 to 4096"),
+    key("plugins.<name>.tuning.timeout", "duration", "the plugin's, else 30s", "Wall clock of a call"),
+    key("plugins.<name>.tuning.firstBackoff", "duration", "the plugin's, else 1s", "Delay after the first failure"),
+    key("plugins.<name>.tuning.longestBackoff", "duration", "the plugin's, else 5m", "Delay that doubling ends at"),
+    key("plugins.<name>.tuning.memoryBytes", "number", "the plugin's, else 67108864", "Memory of a call"),
+    key(
+        "plugins.<name>.tuning.warmCalls",
+        "number",
+        "the plugin's, else 0",
+        "An instance is reused for at most so many calls; 0 or 1: each call has a fresh one",
+    ),
+    key("plugins.<name>.limits", "object", "{}", "Limits of each call"),
+    key("plugins.<name>.limits.cpu", "duration", "5s", "CPU time"),
+    key("plugins.<name>.limits.tables", "number", "10000", "Elements of all tables together"),
+    key("plugins.<name>.limits.hostCalls", "number", "10000", "Reads"),
+    key("plugins.<name>.limits.bytesRead", "number", "67108864", "Bytes of objects read"),
+    key("plugins.<name>.limits.outcomeBytes", "number", "8388608", "Bytes of the outcome"),
+    key("plugins.<name>.limits.objectBytes", "number", "1572864", "Bytes of one object of the outcome"),
+    key("plugins.<name>.limits.children", "number", "2000", "Children"),
+    key("plugins.<name>.limits.events", "number", "50", "Events"),
+    key("plugins.<name>.limits.logLines", "number", "1000", "Log lines; more are dropped and counted"),
+    key("plugins.<name>.limits.logBytes", "number", "262144", "Bytes of log lines; more are dropped and counted"),
+];
+
+/// All keys, for the reference.
+pub fn reference() -> Vec<ConfigKey> {
+    KEYS.to_vec()
+}
+
+/// The names of the keys directly below a path; the empty path is the top.
+pub(super) fn below(path: &str) -> Vec<&'static str> {
+    let name = |key: &ConfigKey| {
+        let rest = if path.is_empty() { key.path } else { key.path.strip_prefix(path)?.strip_prefix('.')? };
+        (!rest.contains('.')).then_some(rest)
+    };
+    KEYS.iter().filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_below_a_path_are_those_one_step_down() {
+        assert_eq!(below("plugins.<name>"), ["grants", "config", "digest", "tuning", "limits"]);
+        assert!(below("").contains(&"plugins") && !below("").contains(&"plugins.<name>.grants"));
+        assert!(below("plugins.<name>.tuning").contains(&"warmCalls"));
+    }
+}
