@@ -57,7 +57,10 @@ impl Edit {
                     *byte ^= 1 << (bit % 8);
                 }
             }
-            Self::Cut(index) => data.truncate(at(index)),
+            Self::Cut(index) => {
+                let at = at(index);
+                data.truncate(at);
+            }
         }
     }
 }

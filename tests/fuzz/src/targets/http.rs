@@ -150,7 +150,7 @@ impl Request {
         let (head, body) = input.split_once("\n\n").unwrap_or((input, ""));
         let mut lines = head.lines().map(|line| line.replace('\r', " "));
         let first = lines.next().unwrap_or_default();
-        let (method, path) = first.split_once(' ').unwrap_or(("GET", &first));
+        let (method, path) = first.split_once(' ').unwrap_or(("GET", first.as_str()));
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         for header in lines.filter(|line| {
             let name = line.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
