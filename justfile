@@ -16,13 +16,21 @@ test:
 lint:
     cargo xtask lint
 
-# The budgets of the design, measured.
-bench:
-    cargo xtask bench
+# The budgets of the design, measured; such as `just bench --write`, `just bench core plugin`.
+bench *args:
+    cargo xtask bench {{args}}
 
-# The simulation at full size.
-soak seeds="20000":
-    cargo xtask soak {{seeds}}
+# One fuzz target, or each, guided by coverage; such as `just fuzz yaml 600`.
+fuzz *args:
+    cargo xtask fuzz {{args}}
+
+# Simulation, kills, fuzz targets and an idle hour, at full size or within `--minutes N`; writes docs/soak.md.
+soak *args:
+    cargo xtask soak {{args}}
+
+# The reference pages of the book; `just docs --check` only compares them.
+docs *args:
+    cargo xtask docs {{args}}
 
 # The plugins into target/guests.
 guests:

@@ -2,13 +2,11 @@
 
 use std::process::Command;
 
+use crate::PROFILE;
 use crate::counts::Counts;
 use crate::guests as components;
 use crate::paths;
 use crate::step::{Failure, begin, cargo, end, run, run_tests, with_built};
-
-/// The profile of the demonstration, the tests and CI.
-const PROFILE: &str = "ci";
 
 /// `cargo xtask setup`
 pub(crate) fn setup() -> Result<(), Failure> {
@@ -30,7 +28,7 @@ pub(crate) fn build() -> Result<(), Failure> {
 }
 
 /// Of the whole workspace, so that features are what the tests have too.
-fn bins(names: &[&str]) -> Command {
+pub(crate) fn bins(names: &[&str]) -> Command {
     let mut command = cargo();
     command.args(["build", "--workspace"]);
     for name in names {
@@ -105,6 +103,7 @@ pub(crate) fn lint() -> Result<(), Failure> {
     let all = ["clippy", "--workspace", "--all-targets"];
     run("clippy, the host", cargo().args(all).args(["--profile", PROFILE, "--", "-D", "warnings"]))?;
     run("clippy, the plugins", cargo().args(all).args(["--", "-D", "warnings"]).current_dir(paths::plugins()))?;
+    book()?;
     let installed = cargo().args(["deny", "--version"]).output().is_ok_and(|output| output.status.success());
     if !installed {
         println!(
@@ -129,21 +128,18 @@ pub(crate) fn lint() -> Result<(), Failure> {
     )
 }
 
-/// `cargo xtask bench`
-pub(crate) fn bench() -> Result<(), Failure> {
-    guests()?;
-    run("build the host for release", bins(&["setpoint", "setpoint-bench"]).arg("--release"))?;
-    let mut bench = Command::new(paths::binary("release", "setpoint-bench"));
-    run("measure", with_built(bench.current_dir(paths::root()), "release"))
-}
-
-/// `cargo xtask soak`
-pub(crate) fn soak(seeds: u64) -> Result<(), Failure> {
-    let mut simulation = cargo();
-    simulation
-        .args(["test", "--package", "setpoint-sim", "--profile", PROFILE, "--", "--nocapture"])
-        .env("SETPOINT_SEEDS", seeds.to_string());
-    run(&format!("simulate {seeds} seeds"), &mut simulation)
+/// The book, where it can be built.
+fn book() -> Result<(), Failure> {
+    let dir = paths::root().join("docs/book");
+    if !dir.join("book.toml").is_file() {
+        return Ok(());
+    }
+    let mdbook = || Command::new("mdbook");
+    if !mdbook().arg("--version").output().is_ok_and(|output| output.status.success()) {
+        println!("== mdbook is not installed, so the book is not built: cargo install mdbook");
+        return Ok(());
+    }
+    run("build the book", mdbook().arg("build").arg(&dir).arg("--dest-dir").arg(paths::target().join("book")))
 }
 
 #[cfg(test)]

@@ -5,10 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod commands;
 mod counts;
+mod docs;
+mod fuzz;
 mod guests;
+mod machine;
+mod page;
 mod paths;
+mod soak;
 mod step;
 
 use std::process::ExitCode;
@@ -19,14 +25,26 @@ usage: cargo xtask COMMAND
   demo          set up, build, and show Setpoint at work step by step;
                 on a terminal the host then stays up until Ctrl-C
   test          set up, build, run every test, and the demonstration
-  lint          formatting, clippy, and cargo deny where it is installed
-  bench         measure the budgets of the design, in a release build
-  soak [SEEDS]  the simulation at full size: 20000 seeds unless told
+  lint          formatting, clippy; the book and cargo deny where their tools are installed
+
+  bench [--write] [PART]...
+                measure the budgets of the design in a release build; with --write into docs/benchmarks.md;
+                parts: core, plugin, host, start, neighbours, idle
+  fuzz [TARGET] [SECONDS]
+                one fuzz target, or each, guided by coverage: 60 s unless told; needs cargo-fuzz and nightly
+  soak [SEEDS] [--minutes N]
+                all at full size: 100000 seeds, 300 kills, fuzz targets, an idle hour; or what fits into
+                about N minutes; the result goes into docs/soak.md
+  docs [--check]
+                write the reference pages of the book, or say which are not what the code says
 
   setup         add the target wasm32-wasip2 if it is missing
   guests        build the plugins into target/guests
   build         build the host: target/ci/setpoint
 ";
+
+/// The profile of the demonstration, the tests and CI.
+const PROFILE: &str = "ci";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -38,12 +56,23 @@ fn main() -> ExitCode {
         ["demo"] => commands::demo(),
         ["test"] => commands::test(),
         ["lint"] => commands::lint(),
-        ["bench"] => commands::bench(),
-        ["soak"] => commands::soak(20_000),
-        ["soak", seeds] => match seeds.parse() {
-            Ok(seeds) => commands::soak(seeds),
-            Err(_) => return usage(&format!("{seeds:?} is no number of seeds")),
+        ["bench", "--write", parts @ ..] => bench::bench(parts, true),
+        ["bench", parts @ ..] => bench::bench(parts, false),
+        ["fuzz"] => fuzz::fuzz(None, fuzz::SECONDS),
+        ["fuzz", target] => match target.parse() {
+            Ok(seconds) => fuzz::fuzz(None, seconds),
+            Err(_) => fuzz::fuzz(Some(*target), fuzz::SECONDS),
         },
+        ["fuzz", target, seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::fuzz(Some(*target), seconds),
+            Err(_) => return usage(&format!("{seconds:?} is no number of seconds")),
+        },
+        ["soak", rest @ ..] => match soak_size(rest) {
+            Ok((seeds, minutes)) => soak::soak(seeds, minutes),
+            Err(error) => return usage(&error),
+        },
+        ["docs"] => docs::docs(false),
+        ["docs", "--check"] => docs::docs(true),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())
@@ -58,6 +87,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `[SEEDS] [--minutes N]`
+fn soak_size(args: &[&str]) -> Result<(u64, Option<u64>), String> {
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no number"));
+    Ok(match args {
+        [] => (soak::SEEDS, None),
+        ["--minutes", minutes] => (soak::SEEDS, Some(number(minutes)?)),
+        [seeds] => (number(seeds)?, None),
+        [seeds, "--minutes", minutes] => (number(seeds)?, Some(number(minutes)?)),
+        _ => return Err("soak takes a number of seeds and `--minutes N`".into()),
+    })
 }
 
 fn usage(error: &str) -> ExitCode {

@@ -58,14 +58,16 @@ pub struct GrantError {
     problem: String,
 }
 
+/// Each part is taken where it comes first: nothing is tried twice, however many `*` there are.
 fn glob(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((prefix, rest)) => {
-            let Some(after) = text.strip_prefix(prefix) else { return false };
-            (0..=after.len()).filter(|at| after.is_char_boundary(*at)).any(|at| glob(rest, &after[at..]))
-        }
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
     }
+    rest.ends_with(last)
 }
 
 impl Grant {
@@ -93,12 +95,16 @@ impl Grant {
             let group = if group == "core" { "" } else { group };
             if kind.is_empty() { Err(error("the kind is missing")) } else { Ok(GroupKind::new(group, kind)) }
         };
+        let scoped = text.contains('@');
         match what.split_once(':') {
             None if what == "described" => Ok(Grant::Described(scope)),
-            None if what == "process" => Ok(Grant::Process),
+            None if what == "process" && !scoped => Ok(Grant::Process),
             Some(("read", rest)) => Ok(Grant::Read(kind(rest)?, scope)),
             Some(("write", rest)) => Ok(Grant::Write(kind(rest)?, scope)),
-            Some(("http", host)) if !host.is_empty() => Ok(Grant::Http(host.to_owned())),
+            Some(("http", host)) if !host.is_empty() && !scoped => Ok(Grant::Http(host.to_owned())),
+            _ if scoped && (what == "process" || what.starts_with("http:")) => {
+                Err(error("it holds everywhere, and takes no pattern after `@`"))
+            }
             _ => Err(error("it is not known")),
         }
     }
@@ -242,5 +248,28 @@ mod tests {
             assert!(Grant::parse(bad).is_err(), "{bad}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_pattern_that_would_mean_nothing_is_refused() {
+        for bad in ["process@prod", "http:x.io@prod"] {
+            let error = Grant::parse(bad).map_err(|error| error.to_string());
+            assert!(error.is_err_and(|error| error.contains("takes no pattern")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_matched_in_one_pass() {
+        for (pattern, text, matches) in [
+            ("a*b*c", "aXbYc", true),
+            ("a*a", "a", false),
+            ("*", "", true),
+            ("*b*", "abc", true),
+            ("a*bc", "abcbc", true),
+            ("ab", "abc", false),
+        ] {
+            assert_eq!(glob(pattern, text), matches, "{pattern} {text}");
+        }
+        assert!(!glob(&"*a".repeat(40), &"a".repeat(39)));
     }
 }

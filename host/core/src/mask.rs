@@ -87,12 +87,25 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.steps {
             match step {
-                Step::Field(name) if name.contains(['.', '[', '\'']) => write!(f, "[\"{name}\"]")?,
-                Step::Field(name) => write!(f, ".{name}")?,
+                Step::Field(name) => match quote(name) {
+                    Some(quote) => write!(f, "[{quote}{name}{quote}]")?,
+                    None => write!(f, ".{name}")?,
+                },
                 Step::Each => f.write_str("[*]")?,
             }
         }
         Ok(())
+    }
+}
+
+/// The quote that a name needs to be read again; none if it stands alone.
+fn quote(name: &str) -> Option<char> {
+    let alone = !name.is_empty() && !name.contains(['.', '[']) && !name.ends_with(char::is_whitespace);
+    // A name with both cannot have been quoted, so that it stood alone.
+    match (alone, name.contains('"'), name.contains('\'')) {
+        (true, ..) | (_, true, true) => None,
+        (_, true, false) => Some('\''),
+        (_, false, _) => Some('"'),
     }
 }
 
@@ -254,6 +267,16 @@ mod tests {
         for bad in ["", ".", "..a", "a[", "a[0]", "a['x]", "a['x'", "a]b["] {
             assert!(Path::parse(bad).is_err() || bad == "a]b[", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_path_survives_its_own_text() -> Result<(), PathError> {
+        let quoted = ["data['a.b']", "['a\"b.c']", "[\"it's.x\"]", "['']", "['a ']"];
+        for text in [".spec.refs[*].name", ".a'b\"c", ". a.b"].into_iter().chain(quoted) {
+            let path = Path::parse(text)?;
+            assert_eq!(Path::parse(&path.to_string()).as_ref(), Ok(&path), "{text} as {path}");
+        }
+        Ok(())
     }
 
     proptest! {

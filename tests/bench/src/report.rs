@@ -38,26 +38,8 @@ impl Report {
             };
             let _ = writeln!(table, "| {what} | {figure} | {budget} | {held} |");
         }
-        println!("{}\n{table}", conditions());
+        print!("{table}");
     }
-}
-
-fn conditions() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let cpu = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .unwrap_or(": unknown")
-        .trim_start_matches([' ', '\t', ':']);
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let load = read("/proc/loadavg");
-    format!(
-        "Conditions: {cores} cores, {cpu}, kernel {}, load before {}, release build, version {}.",
-        read("/proc/sys/kernel/osrelease").trim(),
-        load.split(' ').next().unwrap_or("?"),
-        env!("CARGO_PKG_VERSION"),
-    )
 }
 
 /// Resident memory of a process in bytes; of this one for `self`.

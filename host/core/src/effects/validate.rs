@@ -100,7 +100,7 @@ fn desired_child(
     let (Some(api_version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {
         return refused(None, "ChildInvalid", "a child has no apiVersion or no kind".into());
     };
-    let (group, version) = split_api_version(api_version);
+    let (group, _) = split_api_version(api_version);
     let Some(name) = text("/metadata/name") else {
         let hint = if text("/metadata/generateName").is_some() { " (generateName is not supported)" } else { "" };
         let message = format!("a child of kind {kind} has no metadata.name{hint}; derive a stable name from the owner");
@@ -122,8 +122,8 @@ fn desired_child(
         let message = format!("{key}: the plugin does not describe that it writes {group_kind}");
         return refused(Some(key), "ChildNotDescribed", message);
     };
-    if &*described.version != version {
-        let message = format!("{key}: the plugin describes version {}, not {version}", described.version);
+    if described.api_version() != api_version {
+        let message = format!("{key}: the plugin describes {}, not {api_version}", described.api_version());
         return refused(Some(key), "ChildNotDescribed", message);
     }
     if !grants.may_write(&key) {
