@@ -102,6 +102,11 @@ pub use reconciler::{NoConfig, Reconciler};
 
 pub use {schemars, serde, serde_json};
 
+// What the book shows as complete plugins is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/book/src/author/recipes.md")]
+struct Recipes;
+
 /// What nearly every plugin needs.
 pub mod prelude {
     pub use crate::{
