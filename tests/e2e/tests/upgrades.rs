@@ -105,7 +105,9 @@ fn a_version_that_would_delete_much_is_held_until_somebody_confirms() {
     host.wait_for("all of it is held", |host| (held(host) == OWNERS * 5).then_some(()));
     host.never("nothing may be deleted", Duration::from_secs(1), |host| children(host) != before);
     let shown = host.cli(&["get", "held"]).ok();
-    assert!(shown.contains("c-0-0") && shown.contains("c-3-4") && shown.contains("setpoint confirm hostile"), "{shown}");
+    for text in ["c-0-0", "c-3-4", "setpoint confirm hostile"] {
+        assert!(shown.contains(text), "{text} is missing: {shown}");
+    }
     host.cli(&["confirm", "hostile"]).ok();
     host.wait_for("confirmed, they go", |host| children(host).is_empty().then_some(()));
     host.wait_for("nothing is held any more", |host| (held(host) == 0).then_some(()));
