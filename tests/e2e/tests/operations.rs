@@ -66,7 +66,8 @@ fn why_names_the_change_that_began_it_over_several_objects() {
     for word in ["ConfigMap", "made", "maker", "changed", "waited"] {
         assert!(said.contains(word), "{word} is missing:\n{said}");
     }
-    let json: Value = serde_json::from_str(&host.cli(&["why", "hostile/reader", "-o", "json"]).ok()).unwrap_or_default();
+    let json = host.cli(&["why", "hostile/reader", "-o", "json"]).ok();
+    let json: Value = serde_json::from_str(&json).unwrap_or_default();
     assert_eq!(json.as_array().map(Vec::len), Some(runs.len()));
 }
 
@@ -168,7 +169,7 @@ fn calls_are_recorded_without_secrets_and_answered_alike_by_the_same_component()
         (host.object(HOSTILE, "reader")?["status"]["value"] == json!(["password"])).then_some(())
     });
     let record = |args: &[&str]| {
-        let mut running = host.cli_running(&[&["record", "hostile", "reader"], args].concat());
+        let mut running = host.cli_running(&[&["record", "hostile", "reader"][..], args].concat());
         host.wait_for("the calls are recorded", |host| {
             trigger(host, HOSTILE, "reader");
             running.ended().then_some(())
@@ -310,7 +311,8 @@ fn validate_says_what_the_running_host_says() {
     }
     assert!(!said.text().contains("good.yaml"), "{}", said.text());
     for file in ["broken", "type", "twice", "rule", "final"] {
-        fs::remove_file(stopped.root().join(format!("resources/{file}.yaml"))).unwrap_or_else(|error| panic!("{error}"));
+        let file = stopped.root().join(format!("resources/{file}.yaml"));
+        fs::remove_file(file).unwrap_or_else(|error| panic!("{error}"));
     }
     stopped.cli(&["validate", "resources"]).ok();
 }
@@ -331,7 +333,7 @@ fn a_scenario_is_written_once_and_fails_when_the_answer_is_another() {
     let scenario = format!("given:\n{}", indented(&echo("a", 1)));
     fs::write(host.root().join("s.yaml"), scenario).unwrap_or_else(|error| panic!("{error}"));
     let component = text(&guest("hostile"));
-    let test = |more: &[&str]| host.cli(&[&["plugin", "test", &component, "s.yaml"], more].concat());
+    let test = |more: &[&str]| host.cli(&[&["plugin", "test", &component, "s.yaml"][..], more].concat());
     assert_eq!(test(&[]).code, Some(1), "nothing is expected yet");
     test(&["--update"]).ok();
     test(&[]).ok();

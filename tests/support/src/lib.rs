@@ -38,4 +38,4 @@ pub use client::{Answer, Client, get_json};
 pub use command::{Ran, Running, run};
 pub use host::Host;
 pub use setup::Setup;
-pub use stopped::Stopped;
+pub use stopped::{Start, Stopped};

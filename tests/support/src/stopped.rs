@@ -15,6 +15,15 @@ pub struct Stopped {
     setup: Setup,
 }
 
+/// What came of a start that may be refused.
+#[derive(Debug)]
+pub enum Start {
+    /// It runs.
+    Up(Host),
+    /// It ended: what it left, its exit code, and what it said.
+    Refused(Stopped, Ran),
+}
+
 impl Host {
     /// Stops it as a supervisor does.
     ///
@@ -92,25 +101,23 @@ impl Stopped {
 
     /// Starts it where it may refuse to.
     ///
-    /// # Errors
-    /// It ended: what is left, the exit code, and what it said.
-    ///
     /// # Panics
     /// It neither listens nor ends within 30 s.
-    pub fn try_start(self) -> Result<Host, (Self, Ran)> {
+    #[must_use]
+    pub fn try_start(self) -> Start {
         let log = self.root().join("host.log");
         let said_before = fs::read(&log).unwrap_or_default().len();
         let host = Host::spawn(self.setup);
         let began = Instant::now();
         loop {
             if let Some(server) = host.address() {
-                return Ok(host.listening(server));
+                return Start::Up(host.listening(server));
             }
             if let Some(status) = host.ended() {
                 let said = fs::read(&log).unwrap_or_default();
                 let stderr = String::from_utf8_lossy(said.get(said_before..).unwrap_or_default()).into_owned();
                 let ran = Ran { code: status.code(), stdout: String::new(), stderr };
-                return Err((Self { setup: host.into_setup() }, ran));
+                return Start::Refused(Self { setup: host.into_setup() }, ran);
             }
             assert!(began.elapsed() < START, "it neither listens nor ends\n{}", host.log_tail());
             thread::sleep(POLL);
