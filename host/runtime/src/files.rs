@@ -212,6 +212,8 @@ impl Files {
         for notice in &report.notices {
             tracing::info!("{}:{}:{}: {}", report.file, notice.position.line, notice.position.column, notice.message);
         }
+        let mut mistakes = file_rows::of_report(&report);
+        mistakes.retain(|row| row.state == file_rows::INVALID);
         for key in &report.held {
             let problems = report
                 .errors
@@ -222,6 +224,7 @@ impl Files {
                     message: error.message.clone(),
                 })
                 .collect();
+            self.tell_invalid(key, &mistakes);
             self.local.invalid(key, problems);
         }
         let mut reports = lock(&self.reports);

@@ -17,12 +17,13 @@ static CALLS: AtomicU64 = AtomicU64::new(0);
 static REMEMBERED: Mutex<Option<Value>> = Mutex::new(None);
 
 /// All of them, each with what it does.
-pub const BEHAVIOURS: [(&str, &str); 30] = [
+pub const BEHAVIOURS: [(&str, &str); 32] = [
     ("ok", "echoes spec.value; the children stay as they are"),
     ("progressing", "the same, waiting for something outside"),
     ("stalled", "the same, waiting for a person"),
     ("panic", "panics with a message"),
     ("abort", "prints spec.value on standard error, and aborts"),
+    ("panic-without", "panics unless the ConfigMap named by spec.value is there"),
     ("spin", "computes without end"),
     ("recurse", "calls itself without end"),
     ("allocate", "takes memory without end"),
@@ -36,6 +37,7 @@ pub const BEHAVIOURS: [(&str, &str); 30] = [
     ("events", "spec.count events (51)"),
     ("get", "status.value is the data of the ConfigMap named by spec.value; null if there is none"),
     ("list", "status.value is the names of the ConfigMaps that the label selector spec.value picks"),
+    ("secret", "status.value is the keys of the Secret named by spec.value; null if there is none"),
     ("huge-outcome", "a status of spec.count bytes (9 MiB)"),
     ("invalid-json-status", "a status that is no JSON"),
     ("many-host-calls", "spec.count reads (10 001)"),
@@ -78,6 +80,10 @@ pub(crate) fn perform(cx: &Context<Hostile>) -> Result<Outcome<HostileStatus>, E
             eprintln!("{text}");
             std::process::abort()
         }
+        "panic-without" => match cx.get::<ConfigMap>(text)? {
+            Some(_) => ok(),
+            None => panic!("hostile panics without the ConfigMap {text}"),
+        },
         "spin" => spin(),
         "recurse" => Outcome::ready(HostileStatus::of(recurse(0))),
         "allocate" => allocate(),
@@ -108,6 +114,10 @@ pub(crate) fn perform(cx: &Context<Hostile>) -> Result<Outcome<HostileStatus>, E
             let maps = cx.list::<ConfigMap>(Query::new().selector(text))?;
             Outcome::ready(HostileStatus::of(maps.into_iter().map(|map| map.metadata.name).collect::<Vec<_>>()))
         }
+        "secret" => match cx.get::<Secret>(text)? {
+            Some(secret) => Outcome::ready(HostileStatus::of(secret.data.keys().cloned().collect::<Vec<_>>())),
+            None => Outcome::ready(HostileStatus::of(Value::Null)),
+        },
         "huge-outcome" => Outcome::ready(HostileStatus::of("x".repeat(usize::try_from(count(9 << 20))?))),
         "many-host-calls" => {
             for number in 0..count(10_001) {

@@ -11,6 +11,7 @@
 mod behaviour;
 #[cfg(any(target_family = "wasm", test))]
 mod component;
+mod variant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use serde_json::Value;
 use setpoint_sdk::prelude::*;
 
 pub use behaviour::BEHAVIOURS;
+pub use variant::VARIANTS;
 
 const GROUP: &str = "examples.setpoint.dev";
 const NAME: &str = "hostile";
@@ -82,7 +84,10 @@ impl Reconciler for Hostile {
 
     fn describe() -> Describe<Self> {
         let kind = Kind::namespaced(GROUP, "v1alpha1", "Hostile").column("Behaviour", "string", ".spec.behaviour");
-        Describe::new(NAME, VERSION, kind).reads(Read::all::<ConfigMap>()).writes::<ConfigMap>()
+        Describe::new(NAME, VERSION, kind)
+            .reads(Read::all::<ConfigMap>())
+            .reads(Read::named::<Secret>())
+            .writes::<ConfigMap>()
     }
 
     fn reconcile(cx: &Context<Self>) -> Result<Outcome<HostileStatus>, Error> {

@@ -16,7 +16,7 @@ fn both_kinds_are_one_plugin() {
     let description = testing::describe::<(Hostile, HostileFinal)>();
     assert_eq!(description.name, "hostile");
     assert_eq!(description.kinds.iter().map(|kind| kind.finalizer).collect::<Vec<_>>(), [false, true]);
-    assert_eq!((description.reads.len(), description.writes.len()), (1, 1));
+    assert_eq!((description.reads.len(), description.writes.len()), (2, 1));
     assert!(<(Hostile, HostileFinal)>::description().is_ok());
 }
 

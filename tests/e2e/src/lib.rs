@@ -5,6 +5,9 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+use setpoint_test_support::Host;
+
 /// `Kind.group` of the test double.
 pub const HOSTILE: &str = "Hostile.examples.setpoint.dev";
 /// `Kind.group` of the test double with a finalizer.
@@ -52,4 +55,32 @@ pub fn workflow(name: &str, steps: usize) -> String {
         let _ = write!(text, "  - id: step-{at}\n    tool: x_tool_{at}\n");
     }
     text
+}
+
+/// A configuration file that says this.
+pub fn configuration(text: &str) -> String {
+    format!("apiVersion: config.setpoint.dev/v1alpha1\n{text}")
+}
+
+/// The status of a `Hostile` once its value is this.
+pub fn shows(host: &Host, name: &str, value: u64) -> Option<Value> {
+    let object = host.object(HOSTILE, name)?;
+    (object["status"]["value"] == value).then(|| object["status"].clone())
+}
+
+/// A condition of a status; null if it is not there.
+pub fn condition<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().find(|condition| condition["type"] == name).unwrap_or(&Value::Null)
+}
+
+/// The events of an object of namespace `default`; for the kind see [`Host::path`].
+pub fn events(host: &Host, kind: &str, name: &str) -> Vec<Value> {
+    let view = host.json(&format!("/v1/objects/{}", Host::path(kind, name)));
+    view["events"].as_array().cloned().unwrap_or_default()
+}
+
+/// Whether a text of JSON contains another; not if it is none.
+pub fn says(value: &Value, text: &str) -> bool {
+    value.as_str().is_some_and(|said| said.contains(text))
 }

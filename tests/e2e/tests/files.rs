@@ -2,20 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use setpoint_e2e::{CONFIG_MAP, HOSTILE, WORKFLOW, config_map, echo, hostile, workflow};
+use serde_json::json;
+use setpoint_e2e::{CONFIG_MAP, HOSTILE, WORKFLOW, condition, config_map, echo, hostile, shows, workflow};
 use setpoint_test_support::Host;
-
-/// The status of an object once its value is this.
-fn with_value(host: &Host, name: &str, value: u64) -> Option<Value> {
-    let object = host.object(HOSTILE, name)?;
-    (object["status"]["value"] == value).then(|| object["status"].clone())
-}
-
-fn condition<'a>(status: &'a Value, name: &str) -> &'a Value {
-    let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    conditions.iter().find(|condition| condition["type"] == name).unwrap_or(&Value::Null)
-}
 
 #[test]
 fn a_status_appears_for_every_object_that_is_there_at_the_start() {
@@ -34,7 +23,7 @@ fn a_status_appears_for_every_object_that_is_there_at_the_start() {
         .start();
     host.all_synced(4, Duration::from_secs(20));
     for (name, value) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
-        let status = host.wait_for("the status", |host| with_value(host, name, value));
+        let status = host.wait_for("the status", |host| shows(host, name, value));
         assert_eq!(status["observedGeneration"], 1, "{name}");
         assert_eq!(condition(&status, "Ready")["status"], "True", "{name}: {status}");
     }
@@ -45,14 +34,14 @@ fn a_status_appears_for_every_object_that_is_there_at_the_start() {
 #[test]
 fn an_edit_is_through_in_milliseconds() {
     let host = Host::setup().plugin("hostile").file("a.yaml", &echo("a", 0)).start();
-    host.wait_for("the first status", |host| with_value(host, "a", 0));
+    host.wait_for("the first status", |host| shows(host, "a", 0));
     let mut took: Vec<Duration> = (1..=7)
         .map(|value| {
             // Changes in quick succession are debounced (rule C3); people's are not.
             std::thread::sleep(Duration::from_millis(550));
             let began = Instant::now();
             host.write("a.yaml", &echo("a", value));
-            let status = host.wait_for("the edit is through", |host| with_value(host, "a", value));
+            let status = host.wait_for("the edit is through", |host| shows(host, "a", value));
             assert_eq!(status["observedGeneration"], 1 + value);
             began.elapsed()
         })
@@ -68,12 +57,12 @@ fn edits_in_place_and_edits_by_rename_both_count() {
     let host = Host::setup().plugin("hostile").file("a.yaml", &echo("a", 1)).start();
     let file = host.resources().join("a.yaml");
     std::fs::write(&file, echo("a", 2)).unwrap_or_else(|error| panic!("{error}"));
-    host.wait_for("the edit in place is through", |host| with_value(host, "a", 2));
+    host.wait_for("the edit in place is through", |host| shows(host, "a", 2));
     let uid = host.object(HOSTILE, "a").map(|object| object["metadata"]["uid"].clone());
     // As some editors do: the old one moved away, a new one written.
     std::fs::rename(&file, host.resources().join("a.yaml~")).unwrap_or_else(|error| panic!("{error}"));
     std::fs::write(&file, echo("a", 3)).unwrap_or_else(|error| panic!("{error}"));
-    host.wait_for("the edit by rename is through", |host| with_value(host, "a", 3));
+    host.wait_for("the edit by rename is through", |host| shows(host, "a", 3));
     assert_eq!(
         host.object(HOSTILE, "a").map(|object| object["metadata"]["uid"].clone()),
         uid,
@@ -96,9 +85,9 @@ fn three_hundred_objects_are_reconciled() {
         began.elapsed().as_secs_f64() * 1e3
     );
     for number in [0, 57, 199] {
-        assert!(with_value(&host, &format!("one-{number}"), number).is_some());
+        assert!(shows(&host, &format!("one-{number}"), number).is_some());
     }
-    assert!(with_value(&host, "many-99", 99).is_some());
+    assert!(shows(&host, "many-99", 99).is_some());
     assert_eq!(host.metric("controller_runtime_reconcile_errors_total", &[]), 0.0);
     assert_eq!(host.metric("controller_runtime_reconcile_total", &["success"]), 300.0, "each was called once");
 }
@@ -106,7 +95,7 @@ fn three_hundred_objects_are_reconciled() {
 #[test]
 fn an_invalid_file_keeps_the_last_good_state_and_says_where_it_is_wrong() {
     let host = Host::setup().plugin("hostile").file("a.yaml", &echo("a", 1)).start();
-    host.wait_for("the status", |host| with_value(host, "a", 1));
+    host.wait_for("the status", |host| shows(host, "a", 1));
     let before = host.object(HOSTILE, "a");
 
     // No YAML: the flow mapping of line 5 is never closed.
@@ -135,7 +124,7 @@ fn an_invalid_file_keeps_the_last_good_state_and_says_where_it_is_wrong() {
     assert!(shown.contains(&place), "{shown}");
 
     host.write("a.yaml", &echo("a", 3));
-    host.wait_for("the mended file is through", |host| with_value(host, "a", 3));
+    host.wait_for("the mended file is through", |host| shows(host, "a", 3));
     host.wait_for("nothing is wrong any more", |host| {
         (host.row("Hostile", "a")?["problems"] == json!([]) && host.list("/v1/files").is_empty()).then_some(())
     });
@@ -145,8 +134,8 @@ fn an_invalid_file_keeps_the_last_good_state_and_says_where_it_is_wrong() {
 fn one_broken_document_does_not_hide_the_others_of_its_file() {
     let text = format!("{}---\nkind: [\n---\n{}", echo("a", 1), echo("b", 2));
     let host = Host::setup().plugin("hostile").file("three.yaml", &text).start();
-    host.wait_for("the first", |host| with_value(host, "a", 1));
-    host.wait_for("the last", |host| with_value(host, "b", 2));
+    host.wait_for("the first", |host| shows(host, "a", 1));
+    host.wait_for("the last", |host| shows(host, "b", 2));
     assert!(host.list("/v1/files").iter().any(|row| row["state"] == "Invalid" && row["file"] == "three.yaml"));
 }
 
@@ -154,13 +143,13 @@ fn one_broken_document_does_not_hide_the_others_of_its_file() {
 fn of_two_files_with_one_key_one_counts_and_the_other_takes_over() {
     let host =
         Host::setup().plugin("hostile").file("a.yaml", &echo("twice", 1)).file("b.yaml", &echo("twice", 2)).start();
-    host.wait_for("the first in order counts", |host| with_value(host, "twice", 1));
+    host.wait_for("the first in order counts", |host| shows(host, "twice", 1));
     let uid = host.object(HOSTILE, "twice").map(|object| object["metadata"]["uid"].clone());
     let other = host
         .wait_for("the other is named", |host| host.list("/v1/files").into_iter().find(|row| row["file"] == "b.yaml"));
     assert!(other["message"].as_str().is_some_and(|message| message.contains("a.yaml")), "{other}");
     host.remove("a.yaml");
-    host.wait_for("the other takes over", |host| with_value(host, "twice", 2));
+    host.wait_for("the other takes over", |host| shows(host, "twice", 2));
     assert_eq!(host.object(HOSTILE, "twice").map(|object| object["metadata"]["uid"].clone()), uid, "as an update");
 }
 
@@ -185,7 +174,7 @@ fn a_file_that_is_moved_within_the_directory_is_an_update() {
         .unwrap_or_else(|error| panic!("{error}"));
     host.never("the object must not be deleted", Duration::from_millis(2_500), |host| uid(host) != before);
     host.write("sub/a.yaml", &echo("a", 2));
-    host.wait_for("an edit in the new place is through", |host| with_value(host, "a", 2));
+    host.wait_for("an edit in the new place is through", |host| shows(host, "a", 2));
 }
 
 #[test]
@@ -214,7 +203,7 @@ fn a_directory_that_is_moved_away_deletes_nothing() {
     host.wait_for("it is ready again", |host| host.ready().then_some(()));
     assert_eq!(host.versions(), before, "nothing was written either");
     host.write("h-3.yaml", &echo("h-3", 33));
-    host.wait_for("edits are seen again", |host| with_value(host, "h-3", 33));
+    host.wait_for("edits are seen again", |host| shows(host, "h-3", 33));
 }
 
 #[test]
@@ -252,10 +241,10 @@ fn a_mounted_config_map_is_followed_through_its_symlinks() {
     publish(1, 1)
         .and_then(|()| std::os::unix::fs::symlink("..data/a.yaml", dir.join("a.yaml")))
         .unwrap_or_else(|error| panic!("{error}"));
-    host.wait_for("the mounted file", |host| with_value(host, "a", 1));
+    host.wait_for("the mounted file", |host| shows(host, "a", 1));
     let uid = host.object(HOSTILE, "a").map(|object| object["metadata"]["uid"].clone());
     publish(2, 2).and_then(|()| std::fs::remove_dir_all(dir.join("..1"))).unwrap_or_else(|error| panic!("{error}"));
-    host.wait_for("the new version", |host| with_value(host, "a", 2));
+    host.wait_for("the new version", |host| shows(host, "a", 2));
     assert_eq!(host.object(HOSTILE, "a").map(|object| object["metadata"]["uid"].clone()), uid);
 }
 

@@ -2,13 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use setpoint_e2e::{HOSTILE, WORKFLOW, echo, workflow};
 use setpoint_test_support::Host;
-
-fn plugin(host: &Host, file: &str) -> Option<Value> {
-    host.list("/v1/plugins").into_iter().find(|row| row["file"] == format!("{file}.wasm"))
-}
 
 #[test]
 fn a_plugin_that_is_dropped_in_starts_its_kind_without_a_restart() {
@@ -29,7 +25,7 @@ fn a_plugin_that_is_dropped_in_starts_its_kind_without_a_restart() {
     );
     assert_eq!(host.pid(), pid);
     host.wait_for("nothing waits any more", |host| host.list("/v1/files").is_empty().then_some(()));
-    assert_eq!(plugin(&host, "workflow").map(|row| row["state"].clone()), Some(json!("Running")));
+    assert_eq!(host.plugin("workflow").map(|row| row["state"].clone()), Some(json!("Running")));
     assert_eq!(host.metric("controller_runtime_reconcile_total", &["hostile"]), 1.0, "nobody else was disturbed");
 }
 
@@ -68,7 +64,7 @@ fn a_plugin_is_swapped_under_load_and_no_reconcile_is_failed_or_lost() {
     assert_eq!(host.metric("controller_runtime_reconcile_errors_total", &[]), 0.0);
     assert_eq!(host.metric("setpoint_plugin_traps_total", &[]), 0.0);
     assert_eq!(host.metric("controller_runtime_reconcile_total", &["error"]), 0.0);
-    let row = plugin(&host, "hostile").unwrap_or_default();
+    let row = host.plugin("hostile").unwrap_or_default();
     assert_eq!((&row["version"], &row["state"], &row["traps"]), (&json!("2.0.0"), &json!("Running"), &json!(0)));
 }
 
@@ -129,7 +125,7 @@ fn what_is_no_plugin_is_refused_and_what_runs_keeps_running() {
     std::fs::write(host.plugins().join("hostile.wasm"), b"\0asm, but no more")
         .unwrap_or_else(|error| panic!("{error}"));
     for file in ["broken", "hostile"] {
-        let row = host.wait_for("it is refused", |host| plugin(host, file).filter(|row| row["state"] == "Refused"));
+        let row = host.wait_for("it is refused", |host| host.plugin(file).filter(|row| row["state"] == "Refused"));
         assert!(row["problem"].as_str().is_some_and(|problem| !problem.is_empty()), "{row}");
     }
     host.write("a.yaml", &echo("a", 2));
@@ -146,7 +142,7 @@ fn two_plugins_never_own_one_kind() {
     host.all_synced(1, Duration::from_secs(20));
     host.install("hostile-v2", "second");
     let row =
-        host.wait_for("the second is refused", |host| plugin(host, "second").filter(|row| row["state"] == "Refused"));
+        host.wait_for("the second is refused", |host| host.plugin("second").filter(|row| row["state"] == "Refused"));
     assert!(row["problem"].as_str().is_some_and(|problem| problem.contains("hostile")), "{row}");
     host.uninstall("hostile");
     host.wait_for("when the first goes, the second takes over", |host| {

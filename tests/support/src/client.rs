@@ -63,6 +63,22 @@ impl Client {
         answer(self.agent.post(self.url(path)).send_empty())
     }
 
+    /// With a JSON body.
+    ///
+    /// # Errors
+    /// Nobody answered.
+    pub fn post_json(&self, path: &str, body: &Value) -> Result<Answer, String> {
+        answer(self.agent.post(self.url(path)).content_type("application/json").send(body.to_string()))
+    }
+
+    /// A list where others are given a stream.
+    ///
+    /// # Errors
+    /// Nobody answered.
+    pub fn get_list(&self, path: &str) -> Result<Answer, String> {
+        answer(self.agent.get(self.url(path)).header("accept", "application/json").call())
+    }
+
     /// # Errors
     /// Nobody answered.
     pub fn delete(&self, path: &str) -> Result<Answer, String> {

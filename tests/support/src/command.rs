@@ -1,7 +1,8 @@
-//! Commands that must end.
+//! Commands that must end, and those that run until they are told to.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,11 @@ impl Ran {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self.stderr
     }
+
+    /// Both of what it wrote.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
 }
 
 /// Runs a command to its end, or kills it.
@@ -41,44 +47,128 @@ impl Ran {
 /// # Panics
 /// It cannot be started, or does not end within the time.
 pub fn run(command: &mut Command, at_most: Duration) -> Ran {
+    start(command).end(at_most)
+}
+
+/// Starts a command.
+///
+/// # Panics
+/// It cannot be started.
+pub fn start(command: &mut Command) -> Running {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
-    let stdout = collect(child.stdout.take());
-    let stderr = collect(child.stderr.take());
-    let deadline = Instant::now() + at_most;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break Some(status),
-            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-            Ok(None) | Err(_) => {
-                // It may have ended just now.
-                let _ = child.kill();
-                let _ = child.wait();
-                break None;
-            }
-        }
-    };
-    let text = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
-    let (stdout, stderr) = (text(stdout), text(stderr));
-    let Some(status) = status else {
-        panic!("{command:?} did not end within {at_most:?}\nstdout:\n{stdout}\nstderr:\n{stderr}");
-    };
-    Ran { code: status.code(), stdout, stderr }
+    let stdout = Collected::of(child.stdout.take());
+    let stderr = Collected::of(child.stderr.take());
+    Running { what: format!("{command:?}"), child, stdout, stderr }
 }
 
-/// Both streams are read while it runs: a full pipe would stop it.
-fn collect(stream: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
-            let _ = stream.read_to_end(&mut bytes);
+/// A command that runs. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Running {
+    what: String,
+    child: Child,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+impl Running {
+    /// What it has written to standard output until now.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has written to standard error until now.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Tells it to stop as Ctrl-C does.
+    ///
+    /// # Panics
+    /// It runs no more.
+    pub fn interrupt(&self) {
+        let mut kill = Command::new("sh");
+        kill.args(["-c", "kill -INT \"$0\""]).arg(self.child.id().to_string());
+        run(&mut kill, Duration::from_secs(10)).ok();
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// It does not end within the time.
+    pub fn end(mut self, at_most: Duration) -> Ran {
+        let deadline = Instant::now() + at_most;
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break Some(status),
+                Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+                Ok(None) | Err(_) => break None,
+            }
+        };
+        self.kill();
+        let (stdout, stderr) = (self.stdout.whole(), self.stderr.whole());
+        let Some(status) = status else {
+            panic!("{} did not end within {at_most:?}\nstdout:\n{stdout}\nstderr:\n{stderr}", self.what);
+        };
+        Ran { code: status.code(), stdout, stderr }
+    }
+
+    fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A stream that is read while the command runs: a full pipe would stop it.
+#[derive(Debug)]
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Collected {
+    fn of(stream: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let reader = stream.map(|mut stream| {
+            let bytes = bytes.clone();
+            thread::spawn(move || {
+                let mut part = [0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut part) {
+                    bytes.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&part[..read]);
+                }
+            })
+        });
+        Self { bytes, reader }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// All of it, once nobody writes any more.
+    fn whole(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            // A reader does not panic; if it did, what it had read is there.
+            let _ = reader.join();
         }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+        self.text()
+    }
 }
 
 #[cfg(test)]
@@ -101,5 +191,17 @@ mod tests {
     #[should_panic(expected = "did not end within")]
     fn a_command_without_end_is_killed() {
         run(&mut sh("exec sleep 60"), Duration::from_millis(50));
+    }
+
+    #[test]
+    fn what_a_running_command_writes_is_seen_before_it_ends() {
+        let running = start(&mut sh("echo first; exec sleep 60"));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while running.stdout() != "first\n" {
+            assert!(Instant::now() < deadline, "{running:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+        running.interrupt();
+        assert_eq!(running.end(Duration::from_secs(10)).code, None, "the signal ended it");
     }
 }

@@ -32,6 +32,14 @@ impl Host {
         copy(&built::guest(plugin), &self.plugins().join(format!("{file}.wasm")));
     }
 
+    /// Puts bytes into the plugins directory as `FILE.wasm`; see [`crate::component`].
+    ///
+    /// # Panics
+    /// They cannot be written.
+    pub fn install_bytes(&self, bytes: &[u8], file: &str) {
+        put(&self.plugins().join(format!("{file}.wasm")), bytes);
+    }
+
     /// Takes `FILE.wasm` out of the plugins directory.
     ///
     /// # Panics

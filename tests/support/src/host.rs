@@ -11,15 +11,15 @@ use serde_json::Value;
 
 use crate::built;
 use crate::client::Client;
-use crate::command::{Ran, run};
+use crate::command::{Ran, Running, run};
 use crate::setup::Setup;
 
-/// It listens and is ready within this.
-const START: Duration = Duration::from_secs(30);
+/// It listens within this, and is ready within as much again.
+pub(crate) const START: Duration = Duration::from_secs(30);
 /// Told to stop, it has 10 s; these are a few more.
 const STOP: Duration = Duration::from_secs(20);
 /// A command of the command line takes no longer.
-const COMMAND: Duration = Duration::from_secs(30);
+pub(crate) const COMMAND: Duration = Duration::from_secs(30);
 /// How often is looked.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 
@@ -61,6 +61,13 @@ impl Host {
     }
 
     pub(crate) fn start(setup: Setup) -> Self {
+        let host = Self::spawn(setup);
+        let server = host.wait_within("it listens", START, Self::address);
+        host.listening(server)
+    }
+
+    /// The process is there; whether it will listen is not known yet.
+    pub(crate) fn spawn(setup: Setup) -> Self {
         let log = File::options()
             .create(true)
             .append(true)
@@ -68,7 +75,7 @@ impl Host {
             .and_then(|file| Ok((file.try_clone()?, file)))
             .unwrap_or_else(|error| panic!("the log cannot be opened: {error}"));
         // Port 0: the system picks a free one, and the host says which in `host.json`.
-        let child = command(setup.root.path())
+        let child = host_command(&setup)
             .args(["run", "--listen", "127.0.0.1:0"])
             .args(&setup.args)
             .stdin(std::process::Stdio::null())
@@ -76,17 +83,19 @@ impl Host {
             .stderr(log.1)
             .spawn()
             .unwrap_or_else(|error| panic!("the host cannot be started: {error}"));
-        let mut host = Self { process: Process(Mutex::new(child)), setup, client: Client::new("") };
-        let server = host.wait_within("it listens", START, Self::address);
-        host.client = Client::new(server);
-        if host.setup.wait_until_ready {
-            host.wait_within("it is ready", START, |host| host.ready().then_some(()));
+        Self { process: Process(Mutex::new(child)), setup, client: Client::new("") }
+    }
+
+    pub(crate) fn listening(mut self, server: String) -> Self {
+        self.client = Client::new(server);
+        if self.setup.wait_until_ready {
+            self.wait_within("it is ready", START, |host| host.ready().then_some(()));
         }
-        host
+        self
     }
 
     /// What this very process says in `host.json`; one that was killed leaves its own behind.
-    fn address(&self) -> Option<String> {
+    pub(crate) fn address(&self) -> Option<String> {
         let text = fs::read_to_string(self.root().join(".setpoint/host.json")).ok()?;
         let said: Value = serde_json::from_str(&text).ok()?;
         (said["pid"] == self.pid()).then(|| said["server"].as_str().map(str::to_owned))?
@@ -167,9 +176,15 @@ impl Host {
     }
 
     fn again(self, wait_until_ready: bool) -> Self {
+        let setup = self.into_setup();
+        Self::start(Setup { wait_until_ready, ..setup })
+    }
+
+    /// What it leaves; if it still runs, it is killed.
+    pub(crate) fn into_setup(self) -> Setup {
         let Self { process, setup, .. } = self;
         drop(process);
-        Self::start(Setup { wait_until_ready, ..setup })
+        setup
     }
 
     /// Runs `setpoint ARGS` in its directory, where the command finds the host by itself.
@@ -178,6 +193,14 @@ impl Host {
     /// It does not end within 30 s.
     pub fn cli(&self, args: &[&str]) -> Ran {
         run(command(self.root()).args(args), COMMAND)
+    }
+
+    /// Starts `setpoint ARGS` in its directory, for a command that does not end by itself.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    pub fn cli_running(&self, args: &[&str]) -> Running {
+        crate::command::start(command(self.root()).args(args))
     }
 
     /// The last lines of its log.
@@ -191,7 +214,20 @@ impl Host {
 
 /// The binary, in a directory, with nothing of this process' environment that it would listen to.
 pub fn command(dir: &Path) -> Command {
-    let mut command = Command::new(built::binary());
+    within(dir, Command::new(built::binary()))
+}
+
+fn host_command(setup: &Setup) -> Command {
+    let dir = setup.root.path();
+    let Some(bytes) = setup.largest_file else { return command(dir) };
+    let mut shell = within(dir, Command::new("sh"));
+    // Without the signal a write beyond the limit fails, as it does on a full disk.
+    shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\""]).arg((bytes / 512).to_string());
+    shell.arg(built::binary());
+    shell
+}
+
+fn within(dir: &Path, mut command: Command) -> Command {
     command.current_dir(dir).env("HOME", dir.join("home")).env_remove("XDG_CACHE_HOME");
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SETPOINT_") {

@@ -14,7 +14,9 @@
 //! | how are its files and plugins changed | [`files`] |
 //! | what does it say | [`look`], [`client`] |
 //! | where are the binary and the components | [`built`] |
-//! | how is a command run that must end | [`command`] |
+//! | what other components can be made of them | [`component`] |
+//! | how are commands run | [`command`] |
+//! | what if it does not run | [`stopped`] |
 //!
 //! Everything is bounded: a wait that does not come true panics with what was waited for, the state
 //! of the host and the end of its log. A host that is dropped is killed.
@@ -25,12 +27,15 @@
 pub mod built;
 pub mod client;
 pub mod command;
+pub mod component;
 pub mod files;
 pub mod host;
 pub mod look;
 pub mod setup;
+pub mod stopped;
 
 pub use client::{Answer, Client, get_json};
-pub use command::{Ran, run};
+pub use command::{Ran, Running, run};
 pub use host::Host;
 pub use setup::Setup;
+pub use stopped::{Start, Stopped};

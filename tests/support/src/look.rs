@@ -102,6 +102,17 @@ impl Host {
         self.list(&format!("/v1/reconciles?kind={kind}"))
     }
 
+    /// How the file `FILE.wasm` of the plugins directory is doing; none if nothing is said of it.
+    pub fn plugin(&self, file: &str) -> Option<Value> {
+        let file = format!("{file}.wasm");
+        self.list("/v1/plugins").into_iter().find(|row| row["file"] == *file)
+    }
+
+    /// What is wrong with a file of resources, in order of places.
+    pub fn wrong(&self, file: &str) -> Vec<Value> {
+        self.list("/v1/files").into_iter().filter(|row| row["file"] == *file && row["state"] == "Invalid").collect()
+    }
+
     /// The path of an object of namespace `default` under `/v1/objects`, `/v1/reconciles`; `KIND` is
     /// written `Kind.group`, without group for the core group.
     pub fn path(kind: &str, name: &str) -> String {

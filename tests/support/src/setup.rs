@@ -16,6 +16,8 @@ pub struct Setup {
     pub(crate) root: TempDir,
     pub(crate) args: Vec<String>,
     pub(crate) wait_until_ready: bool,
+    /// Writes that would make a file longer than so many bytes fail.
+    pub(crate) largest_file: Option<u64>,
 }
 
 impl Setup {
@@ -31,13 +33,20 @@ impl Setup {
         for part in ["plugins", "resources", "home"] {
             make_dir(&root.path().join(part));
         }
-        Self { root, args: Vec::new(), wait_until_ready: true }
+        Self { root, args: Vec::new(), wait_until_ready: true, largest_file: None }
     }
 
     /// With a plugin, as `NAME.wasm`.
     #[must_use]
     pub fn plugin(self, name: &str) -> Self {
         copy(&built::guest(name), &self.root.path().join("plugins").join(format!("{name}.wasm")));
+        self
+    }
+
+    /// With bytes as the plugin `FILE.wasm`; see [`crate::component`].
+    #[must_use]
+    pub fn plugin_bytes(self, bytes: &[u8], file: &str) -> Self {
+        put(&self.root.path().join("plugins").join(format!("{file}.wasm")), bytes);
         self
     }
 
