@@ -91,7 +91,8 @@ fn table(rows: &[Row]) -> String {
 
 /// A test file of the workspace, its output shown and returned: standard output, and whether it passed.
 fn tests(file: &str, filter: Option<&str>, settings: &[(&str, String)]) -> Result<(String, bool), Failure> {
-    let what = format!("{file} {}", settings.iter().map(|(name, value)| format!("{name}={value} ")).collect::<String>());
+    let what =
+        format!("{file} {}", settings.iter().map(|(name, value)| format!("{name}={value} ")).collect::<String>());
     let began = begin(what.trim_end());
     let mut command = cargo();
     command.args(["test", "--workspace", "--profile", PROFILE, "--test", file]);

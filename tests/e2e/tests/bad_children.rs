@@ -48,12 +48,7 @@ fn a_child_that_makes_no_sense_is_refused_and_the_others_are_made() {
             "ChildNotDescribed",
             "does not describe that it writes Secret",
         ),
-        (
-            "not-valid",
-            "{apiVersion: v1, kind: ConfigMap, metadata: {name: v}, data: {a: [1]}}",
-            "ChildInvalid",
-            "data",
-        ),
+        ("not-valid", "{apiVersion: v1, kind: ConfigMap, metadata: {name: v}, data: {a: [1]}}", "ChildInvalid", "data"),
     ];
     let mut setup = Host::setup().plugin("hostile");
     for (name, child, ..) in cases {

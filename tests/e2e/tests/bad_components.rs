@@ -24,9 +24,7 @@ fn running() -> Host {
 }
 
 fn refused(host: &Host, file: &str) -> Value {
-    host.wait_for(&format!("{file}.wasm is refused"), |host| {
-        host.plugin(file).filter(|row| row["state"] == "Refused")
-    })
+    host.wait_for(&format!("{file}.wasm is refused"), |host| host.plugin(file).filter(|row| row["state"] == "Refused"))
 }
 
 /// It is refused with all of these texts, in the API, on the command line and in the log.

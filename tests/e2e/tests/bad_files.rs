@@ -124,9 +124,7 @@ fn a_file_that_goes_wrong_keeps_its_object_and_says_where_people_look() {
     // A host that starts with them keeps what it had as well.
     let host = host.stop().start();
     for ((case, ..), before) in CASES.iter().zip(&before) {
-        host.wait_for(&format!("the mistake of {case} is found again"), |host| {
-            mistake(host, &format!("{case}.yaml"))
-        });
+        host.wait_for(&format!("the mistake of {case} is found again"), |host| mistake(host, &format!("{case}.yaml")));
         assert_eq!(host.object(kind(case), case), *before, "{case}: after a restart");
     }
     for (case, ..) in CASES {

@@ -97,8 +97,8 @@ fn broken_links(file: &Path) -> Vec<String> {
     for link in links(&read(file)) {
         let (path, wanted) = link.split_once('#').map_or((link.as_str(), None), |(path, anchor)| (path, Some(anchor)));
         let target = if path.is_empty() { file.to_owned() } else { dir.join(path) };
-        let there = target.exists()
-            && wanted.is_none_or(|wanted| target.is_file() && anchors(&read(&target)).contains(wanted));
+        let there =
+            target.exists() && wanted.is_none_or(|wanted| target.is_file() && anchors(&read(&target)).contains(wanted));
         if !there {
             broken.push(format!("{}: {link}", file.display()));
         }

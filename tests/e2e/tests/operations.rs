@@ -158,8 +158,7 @@ fn a_plan_of_a_plugin_file_shows_what_it_would_change_before_it_is_installed() {
 
 #[test]
 fn calls_are_recorded_without_secrets_and_answered_alike_by_the_same_component() {
-    let secret =
-        format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\nstringData:\n  password: {PASSWORD}\n");
+    let secret = format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\nstringData:\n  password: {PASSWORD}\n");
     let host = Host::setup()
         .plugin("hostile")
         .file("s.yaml", &secret)
