@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory};
-use setpoint_runtime::http::error_codes;
+use setpoint_runtime::http::{endpoints, error_codes};
 use setpoint_runtime::{config, metrics};
 
 use crate::args::{Cli, DocsArgs};
@@ -28,8 +28,14 @@ fn write(path: &Path, page: &str) -> Result<(), Failure> {
     fs::write(path, page).map_err(|error| Failure::io(path, &error))
 }
 
-fn pages() -> [(&'static str, String); 4] {
-    [("cli.md", cli()), ("errors.md", errors()), ("metrics.md", metrics_page()), ("configuration.md", configuration())]
+fn pages() -> [(&'static str, String); 5] {
+    [
+        ("cli.md", cli()),
+        ("errors.md", errors()),
+        ("metrics.md", metrics_page()),
+        ("configuration.md", configuration()),
+        ("http.md", http()),
+    ]
 }
 
 // Writing to a String cannot fail, here and below.
@@ -122,6 +128,17 @@ fn metrics_page() -> String {
         .map(|metric| [format!("`{}`", metric.name), text(metric.kind), metric.labels.join(", "), text(metric.help)]);
     let table = table(["metric", "type", "labels", "meaning"], rows);
     format!("{MADE}# Metrics\n\n`GET /metrics` answers in OpenMetrics.\n\n{table}")
+}
+
+fn http() -> String {
+    let rows =
+        endpoints().iter().map(|one| [format!("`{} {}`", one.method, one.path), text(one.takes), text(one.answers)]);
+    format!(
+        "{MADE}# HTTP API\n\nJSON on `--listen`. `{{key}}` is `{{cluster}}/{{group}}/{{kind}}/{{namespace}}/{{name}}`, where the core group \
+         is written `core` and no namespace `-`. What is refused is an object with `code`, `message` and `hint`; see \
+         [error codes](errors.md). Bodies are JSON of at most 1 MiB.\n\n{}",
+        table(["request", "takes", "answers"], rows)
+    )
 }
 
 fn configuration() -> String {

@@ -92,7 +92,11 @@ fn cause_text(text: &mut String, of: &Key, cause: &CauseRow, indent: usize) {
         return;
     }
     let Some(by) = &cause.by else {
-        let _ = writeln!(text, "{:indent$}  ← written from outside: a file, a person or another controller", "");
+        let who = match &cause.file {
+            Some(file) => format!("the file {}, or a person", one_line(file)),
+            None => "a file, a person or another controller".to_owned(),
+        };
+        let _ = writeln!(text, "{:indent$}  ← written from outside: {who}", "");
         return;
     };
     let run = cause.run.map_or_else(|| "an earlier run".to_owned(), |run| format!("run {run}"));
@@ -147,6 +151,7 @@ mod tests {
             by: by.map(|(by, _)| by.to_owned()),
             run: by.map(|(_, run)| run),
             because,
+            file: None,
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use setpoint_cluster::{Cluster, Sink};
 use setpoint_core::Time;
 use setpoint_core::contract::Failure;
-use setpoint_core::engine::{Attempt, CallResult, Engine, Step};
+use setpoint_core::engine::{Attempt, CallResult, Engine, PluginVersion, Step};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
@@ -30,6 +30,9 @@ const EFFECTS_TIMEOUT: Duration = Duration::from_secs(60);
 /// A subscriber that is so many items behind is told to read everything anew.
 const STREAM: usize = 1_024;
 
+/// Told of versions whose first pass is over.
+pub(crate) type OnPassed = Box<dyn Fn(Vec<(Name, PluginVersion)>) + Send + Sync>;
+
 /// A loaded component with the limits of its calls.
 #[derive(Clone)]
 pub struct Component {
@@ -41,6 +44,8 @@ pub struct Component {
 
 struct Inner {
     engine: Engine,
+    /// The first passes that [`OnPassed`] was told of.
+    passed: u64,
     components: HashMap<Name, Component>,
 }
 
@@ -58,6 +63,7 @@ pub struct Driver {
     /// What is counted.
     pub metrics: Metrics,
     stream: broadcast::Sender<StreamItem>,
+    on_passed: OnceLock<OnPassed>,
     /// What plugins have logged.
     pub(crate) logs: Arc<LogBook>,
     /// The last calls.
@@ -68,7 +74,7 @@ impl Driver {
     /// A driver for an engine.
     pub fn new(engine: Engine, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
-            inner: Mutex::new(Inner { engine, components: HashMap::new() }),
+            inner: Mutex::new(Inner { engine, passed: 0, components: HashMap::new() }),
             clusters: Mutex::new(HashMap::new()),
             wake: Notify::new(),
             synced: Notify::new(),
@@ -77,6 +83,7 @@ impl Driver {
             clock,
             metrics: Metrics::default(),
             stream: broadcast::channel(STREAM).0,
+            on_passed: OnceLock::new(),
             logs: Arc::default(),
             ring: Ring::default(),
         })
@@ -118,6 +125,11 @@ impl Driver {
     /// A component is no longer called; calls that run hold on to it.
     pub fn remove_component(&self, digest: &str) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.remove(digest);
+    }
+
+    /// What is told of versions whose first pass is over, from now on. Set once.
+    pub(crate) fn on_passed(&self, tell: OnPassed) {
+        let _ = self.on_passed.set(tell);
     }
 
     /// Every event that is recorded and every row that changes.
@@ -166,7 +178,14 @@ impl Driver {
         for key in inner.engine.stale(now) {
             tokio::spawn(self.clone().read_back(key));
         }
-        inner.engine.next_wakeup()
+        let due = inner.engine.next_wakeup();
+        let Inner { engine, passed, .. } = &mut *inner;
+        let news = engine.passed(passed);
+        drop(inner);
+        if let (Some(news), Some(tell)) = (news, self.on_passed.get()) {
+            tell(news);
+        }
+        due
     }
 
     async fn carry(self: Arc<Self>, mut attempt: Attempt, component: Option<Component>) {

@@ -19,6 +19,7 @@ use crate::driver::{Driver, unix_now};
 use crate::files::Files;
 use crate::kinds::Kinds;
 use crate::metrics::MetricsSnapshot;
+use crate::passed::Passed;
 use crate::plan;
 use crate::plugins::Plugins;
 use crate::views::{FileRow, KindRow, Overview, PluginRow, Readiness, StatusSummary, StreamItem};
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) files: Arc<Files>,
     pub(crate) kinds: Arc<Kinds>,
     pub(crate) plugins: Arc<Plugins>,
+    pub(crate) passed: Arc<Passed>,
     pub(crate) started: Instant,
     pub(crate) confirm: Box<dyn Fn() + Send + Sync>,
 }
@@ -259,9 +261,14 @@ impl Handle {
         self.inner.driver.look(Engine::held).into_iter().map(texts).collect()
     }
 
-    /// Lets the held deletions of a plugin happen. False if there are none.
-    pub fn confirm(&self, plugin: &str) -> bool {
-        self.inner.driver.with(|engine, now| engine.confirm(now, plugin))
+    /// Lets the held deletions of a plugin happen; durable when it returns. False if there are none.
+    ///
+    /// # Errors
+    /// The store cannot keep it: they stay held.
+    pub async fn confirm(&self, plugin: &str) -> Result<bool, String> {
+        let Some(version) = self.inner.driver.look(|engine| engine.held_version(plugin)) else { return Ok(false) };
+        self.inner.passed.confirm(plugin, version).await?;
+        Ok(self.inner.driver.with(|engine, now| engine.confirm(now, plugin)))
     }
 
     /// Numbers of this moment.

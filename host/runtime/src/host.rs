@@ -22,6 +22,7 @@ use crate::driver::{Driver, EngineSink};
 use crate::files::Files;
 use crate::handle::{DISABLED, Handle, Inner};
 use crate::kinds::Kinds;
+use crate::passed::Passed;
 use crate::plugins::{Parts, Plugins};
 
 /// Where and how a host runs. What is `None` comes from the configuration file, else the default.
@@ -164,8 +165,12 @@ impl Host {
             local.bookkeeping_get(DISABLED).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         // The cluster's lock is taken before the engine's, everywhere.
         let (places, built_in) = local.read(|model| (model.places(), model.kinds()));
+        let passed = Passed::open(local.clone());
+        let note = passed.clone();
+        driver.on_passed(Box::new(move |versions| note.note(versions)));
         driver.with(|engine, _| {
             engine.restore_places(places);
+            engine.restore_versions(passed.versions());
             engine.restore_disabled(disabled.iter().map(|(group, kind)| GroupKind::new(group, kind)));
             for crd in &built_in {
                 engine.source_syncing(&Source::new(LOCAL, &crd.group, &crd.kind));
@@ -232,6 +237,7 @@ impl Host {
             files: files.clone(),
             kinds,
             plugins: plugins.clone(),
+            passed,
             started: Instant::now(),
             confirm: Box::new(move || confirm.with(FileSource::confirm)),
         });

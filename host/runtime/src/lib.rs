@@ -15,6 +15,7 @@
 //! | which plugins are there | [`plugins`] |
 //! | is a new version as good as the one before | `shadow`, with the calls of [`ring`] |
 //! | which components ran before | `versions` |
+//! | which of them have looked at all objects | `passed` |
 //! | what do the files say | [`files`], in words [`file_rows`] |
 //! | what did the operator configure | [`config`] |
 //! | what is counted | [`metrics`] |
@@ -36,6 +37,7 @@ pub mod live;
 mod logs;
 pub mod metrics;
 mod objects;
+mod passed;
 pub mod plan;
 pub mod plugins;
 pub mod reads;

@@ -14,7 +14,9 @@ impl Handle {
     pub fn runs(&self, key: &Key) -> Vec<RunRow> {
         let clock = &self.inner.driver.clock;
         let runs = self.inner.driver.look(|engine| engine.why(key));
-        runs.iter().map(|run| RunRow { because: run.because.iter().map(cause).collect(), ..row(clock, run) }).collect()
+        let file = |key: &Key| self.inner.local.read(|model| model.file_of(key).map(|file| file.to_string()));
+        let because = |run: &RunRecord| run.because.iter().map(|because| cause(because, &file)).collect();
+        runs.iter().map(|run| RunRow { because: because(run), ..row(clock, run) }).collect()
     }
 }
 
@@ -40,19 +42,21 @@ pub(crate) fn row(clock: &Clock, run: &RunRecord) -> RunRow {
     }
 }
 
-fn cause(because: &Because) -> CauseRow {
+fn cause(because: &Because, file: &dyn Fn(&Key) -> Option<String>) -> CauseRow {
     let change = because.change.as_ref();
     let by = change.and_then(|change| change.by.as_ref());
     let named = match &because.cause {
         Cause::Dependency(key) => Some(key),
         _ => None,
     };
+    let changed = change.map(|change| &change.key).or(named);
     CauseRow {
         cause: because.cause.word().to_owned(),
-        key: change.map(|change| &change.key).or(named).map(ToString::to_string),
+        key: changed.map(ToString::to_string),
         by: by.map(|(key, _)| key.to_string()),
+        file: changed.filter(|_| by.is_none()).and_then(|key| file(key)),
         run: by.map(|(_, number)| *number),
-        because: because.because.iter().map(cause).collect(),
+        because: because.because.iter().map(|because| cause(because, file)).collect(),
     }
 }
 
@@ -69,16 +73,20 @@ mod tests {
         let key = |name: &str| Arc::new(Key::new("local", "", "ConfigMap", Some("default"), name));
         let began =
             Because { cause: Cause::Changed, change: Some(Change { key: key("a"), by: None }), because: Vec::new() };
-        let row = cause(&Because {
-            cause: Cause::Dependency(key("b")),
-            change: Some(Change { key: key("b"), by: Some((key("a"), 7)) }),
-            because: vec![began],
-        });
+        let row = cause(
+            &Because {
+                cause: Cause::Dependency(key("b")),
+                change: Some(Change { key: key("b"), by: Some((key("a"), 7)) }),
+                because: vec![began],
+            },
+            &|key: &Key| Some(format!("{}.yaml", key.name)),
+        );
         assert_eq!((row.cause.as_str(), row.key.as_deref()), ("dependency", Some("local/core/ConfigMap/default/b")));
         assert_eq!((row.by.as_deref(), row.run), (Some("local/core/ConfigMap/default/a"), Some(7)));
         let first = &row.because[0];
+        assert_eq!((row.file.as_deref(), first.file.as_deref()), (None, Some("a.yaml")));
         assert_eq!((first.cause.as_str(), first.by.as_deref(), first.because.len()), ("changed", None, 0));
-        let manual = cause(&Because { cause: Cause::Manual, change: None, because: Vec::new() });
+        let manual = cause(&Because { cause: Cause::Manual, change: None, because: Vec::new() }, &|_: &Key| None);
         assert_eq!((manual.cause.as_str(), manual.key), ("manual", None));
     }
 }

@@ -157,6 +157,9 @@ pub struct CauseRow {
     /// Whose effects made the change: the object whose run it was; none: somebody else (a file, a
     /// person, another controller).
     pub by: Option<String>,
+    /// The file that defines what changed, relative to its root, if nobody's effects made the change.
+    #[serde(default)]
+    pub file: Option<String>,
     /// The number of that run, if it is still known.
     pub run: Option<u64>,
     /// Why that run ran; empty where the chain ends.

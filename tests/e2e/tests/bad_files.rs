@@ -20,7 +20,7 @@ const CASES: [(&str, &str, Option<(u64, u64)>); 10] = [
     ("too-large", "bytes", Some((1, 1))),
     ("pipe", "regular file", Some((1, 1))),
     ("link-to-itself", "cannot be read", Some((1, 1))),
-    ("link-to-nowhere", "cannot be read", Some((1, 1))),
+    ("link-to-nowhere", "leads nowhere", Some((1, 1))),
     ("not-utf-8", "UTF-8", Some((5, 31))),
     ("rule-of-the-schema", "exactly one of tool", None),
 ];

@@ -162,11 +162,13 @@ impl Model {
     }
 
     /// Everything is let go, and becomes as the files say.
-    fn converge(&self, host: &Host) {
+    fn converge(&mut self, host: &Host) {
         assert!(accepted(host, "/v1/kinds/examples.setpoint.dev/Hostile/enable"));
+        self.disabled = Some(false);
         for number in 0..OWNERS {
             let path = Host::path(HOSTILE, &format!("o-{number}"));
             assert!(accepted(host, &format!("/v1/reconciles/{path}/resume")));
+            self.paused[number] = Some(false);
         }
         for (number, value) in self.echoes.iter().enumerate() {
             let name = format!("k-{number}");

@@ -367,7 +367,7 @@ fn describe_and_why_speak_of_the_same_runs() {
     });
     host.at_rest();
     let why = host.cli(&["why", "configbundle", "shop"]).ok();
-    assert!(why.contains("ConfigMap/default/m"), "the file that was edited is named:\n{why}");
+    assert!(why.contains("ConfigMap/m") && why.contains("m.yaml"), "the file that was edited is named:\n{why}");
     let row = host.row("ConfigBundle", "shop").unwrap_or_default();
     let runs = host.list(&format!("/v1/reconciles/{}/runs", Host::path(CONFIG_BUNDLE, "shop")));
     let numbers = |runs: &[Value]| runs.iter().map(|run| run["number"].clone()).collect::<Vec<_>>();

@@ -58,7 +58,7 @@ pub(crate) struct RecordArgs {
     /// Only calls for this object
     pub(crate) name: Option<String>,
     /// File to write, readable only by you [default: standard output]
-    #[arg(short, long = "output", value_name = "FILE")]
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Only calls of this plugin
     #[arg(long)]

@@ -32,13 +32,13 @@ const POOL: &str = "given:\n- apiVersion: a.io/v1\n  kind: Pool\n  metadata: {na
 #[test]
 fn a_scenario_says_what_there_is_and_what_is_expected() {
     let text = format!(
-        "# why\nscenario: a sentence\n{POOL}- apiVersion: x.io/v1\n  kind: Node\n  metadata: {{name: n, namespace: \"\"}}\n\
+        "# why\nscenario: a sentence\n{POOL}- apiVersion: x.io/v1\n  kind: Node\n  metadata: {{name: node, namespace: \"\"}}\n\
          config: {{limit: 3}}\nunavailable: [ConfigMap]\nnot_granted: [Secret]\nexpect:\n  failure: {{retry: later}}\n"
     );
     let scenario = one(&text);
     assert_eq!((scenario.line, scenario.name.as_str()), (2, "a sentence"));
     let keys: Vec<String> = scenario.given.iter().map(|(key, _)| key.to_string()).collect();
-    assert_eq!(keys, ["local/a.io/Pool/default/p", "local/x.io/Node/-/n"]);
+    assert_eq!(keys, ["local/a.io/Pool/default/p", "local/x.io/Node/-/node"]);
     assert_eq!(scenario.reconcile, scenario.given[0].0);
     assert_eq!(scenario.config, Some(json!({"limit": 3})));
     assert_eq!((scenario.unavailable, scenario.not_granted), (vec!["ConfigMap".into()], vec!["Secret".into()]));
@@ -72,10 +72,10 @@ fn a_mistake_is_named_where_it_is_written() {
 
 #[test]
 fn the_object_to_reconcile_is_named_as_far_as_is_needed() {
-    let second = "- apiVersion: a.io/v1\n  kind: Pool\n  metadata: {name: p, namespace: n}\n";
+    let second = "- apiVersion: a.io/v1\n  kind: Pool\n  metadata: {name: p, namespace: ns}\n";
     let with = |word: &str| format!("{POOL}{second}reconcile: {word}\n");
-    for word in ["n/p", "Pool n/p", "Pool.a.io n/p"] {
-        assert_eq!(one(&with(word)).reconcile.namespace.as_deref(), Some("n"), "{word}");
+    for word in ["ns/p", "Pool ns/p", "Pool.a.io ns/p"] {
+        assert_eq!(one(&with(word)).reconcile.namespace.as_deref(), Some("ns"), "{word}");
     }
     assert!(mistake(&with("p")).ends_with("several objects p are given; write KIND NAMESPACE/NAME"));
 }

@@ -155,6 +155,8 @@ pub struct Engine {
     in_flight: FxHashMap<KeyId, InFlight>,
     /// Sources that became synced so far.
     syncs: u64,
+    /// First passes that ended so far, those that were none included.
+    passes: u64,
     fan_outs: VecDeque<FanOut>,
     plugins: Vec<PluginState>,
     kinds: FxHashMap<Source, PluginId>,
@@ -193,6 +195,7 @@ impl Engine {
             pins: FxHashMap::default(),
             in_flight: FxHashMap::default(),
             syncs: 0,
+            passes: 0,
             fan_outs: VecDeque::new(),
             plugins: Vec::new(),
             kinds: FxHashMap::default(),

@@ -43,6 +43,17 @@ enum Verdict {
     Held,
 }
 
+/// What is known when a first pass begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Start {
+    /// The objects: the host has run with another version.
+    Known,
+    /// Nothing: the host has just started, and another version ran before it stopped.
+    Restored,
+    /// Nothing, and the store was rebuilt (rule D10).
+    Rebuilt,
+}
+
 #[derive(Debug)]
 pub(super) struct Pass {
     /// Keys whose attempt is to end yet.
@@ -55,8 +66,8 @@ pub(super) struct Pass {
     expected: usize,
     /// Children of the plugin when the pass began.
     children: usize,
-    /// The first pass on a rebuilt store: keys that come meanwhile belong to it (rule D10).
-    rebuilt: bool,
+    /// Unless all objects were known, those that come meanwhile belong to it.
+    start: Start,
     /// Owners that are gone or terminating, and wait until anything may be deleted at all.
     leaving: FxHashSet<KeyId>,
     verdict: Verdict,
@@ -64,6 +75,14 @@ pub(super) struct Pass {
 }
 
 impl Pass {
+    fn rebuilt(&self) -> bool {
+        self.start == Start::Rebuilt
+    }
+
+    fn joins(&self) -> bool {
+        self.start != Start::Known
+    }
+
     /// What is known of the deletions of an owner now, in place of what was foreseen.
     fn expect(&mut self, owner: KeyId, deletions: usize) {
         let foreseen = self.foreseen.remove(&owner).map_or(0, |children| children.len());
@@ -84,11 +103,11 @@ impl Engine {
         keys: FxHashSet<KeyId>,
         cause: Cause,
         trial: &Trial,
-        rebuilt: bool,
+        start: Start,
     ) {
         let mut remaining = keys;
         let mut gone: Vec<KeyId> = Vec::new();
-        if rebuilt {
+        if start == Start::Rebuilt {
             // Those that are gone and have left children have waited for this, too.
             let all = (0..self.states.len() as u32).map(KeyId);
             let its = all.filter(|id| self.state(*id).is_some_and(|state| state.plugin == plugin));
@@ -101,7 +120,7 @@ impl Engine {
             foreseen: FxHashMap::default(),
             expected: 0,
             children: self.children_of(plugin),
-            rebuilt,
+            start,
             leaving: FxHashSet::default(),
             verdict: Verdict::Counting,
             cause,
@@ -130,7 +149,7 @@ impl Engine {
 
     /// Whether nothing at all may be deleted at present (rule D10).
     pub(super) fn is_frozen(&self, plugin: PluginId) -> bool {
-        self.pass_of(plugin).is_some_and(|pass| pass.rebuilt)
+        self.pass_of(plugin).is_some_and(Pass::rebuilt)
     }
 
     fn pass_of(&self, plugin: PluginId) -> Option<&Pass> {
@@ -141,9 +160,9 @@ impl Engine {
         self.plugins.get_mut(plugin.0 as usize)?.pass.as_mut()
     }
 
-    /// A key comes while the store is being seen for the first time: it is part of the first pass.
+    /// A key comes while the objects are being seen for the first time: it is part of the first pass.
     pub(super) fn joins_pass(&mut self, id: KeyId, plugin: PluginId) {
-        if let Some(pass) = self.pass_mut(plugin).filter(|pass| pass.rebuilt && pass.verdict != Verdict::Held) {
+        if let Some(pass) = self.pass_mut(plugin).filter(|pass| pass.joins() && pass.verdict != Verdict::Held) {
             pass.remaining.insert(id);
         }
     }
@@ -206,7 +225,7 @@ impl Engine {
         if pass.verdict == Verdict::Held {
             return;
         }
-        let over = pass.remaining.is_empty() && (!pass.rebuilt || self.owned_sources_are_known(plugin));
+        let over = pass.remaining.is_empty() && (!pass.joins() || self.owned_sources_are_known(plugin));
         let verdict = if over {
             let deferred = |id: &KeyId| self.state(*id).map_or(0, |state| state.deferred.len());
             let deletions: usize = pass.owners.keys().map(deferred).sum();
@@ -214,7 +233,7 @@ impl Engine {
                 return self.release_pass(now, plugin);
             }
             Verdict::Held
-        } else if !pass.rebuilt && self.too_many(pass.expected, pass.children) {
+        } else if !pass.joins() && self.too_many(pass.expected, pass.children) {
             Verdict::TooMany
         } else {
             Verdict::Counting
@@ -258,7 +277,8 @@ impl Engine {
     fn release_pass(&mut self, now: Time, plugin: PluginId) {
         let entry = &mut self.plugins[plugin.0 as usize];
         let Some(pass) = entry.pass.take() else { return };
-        entry.passed_rebuilt |= pass.rebuilt;
+        entry.passed_rebuilt |= pass.rebuilt();
+        self.passes += 1;
         let leaving = pass.leaving.iter().filter(|id| !pass.owners.contains_key(*id)).copied();
         let ids: Vec<KeyId> = pass.owners.keys().copied().chain(leaving).collect();
         for id in ids {

@@ -5,10 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use super::attempt::{Attempt, CallResult};
-use super::pass::{Pass, Trial};
+use super::pass::{Pass, Start, Trial};
 use super::quarantine::{AFTER_SWAP, Quarantined, Record, Records, Ticket};
 use super::schedule::Touch;
 use super::state::Class;
@@ -22,13 +23,30 @@ use crate::mask::{Mask, Path, PathError};
 use crate::queue::{Lane, Picked, PluginId};
 use crate::sanitize::sanitize;
 
-/// One version of a plugin with its configuration and grants: what a memo depends on (rule A6).
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// One version of a plugin with its configuration and grants: what a memo depends on (rule A6). It may be
+/// written down; another build of the host may find the same version to be another one, which costs a
+/// guarded first pass and nothing else.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PluginVersion {
     /// Digest of the component.
+    #[serde(with = "digest_text")]
     pub digest: Name,
     pub(super) config: u64,
     pub(super) grants: u64,
+}
+
+mod digest_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::key::Name;
+
+    pub(super) fn serialize<S: Serializer>(digest: &Name, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(digest)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        String::deserialize(deserializer).map(Name::from)
+    }
 }
 
 /// What the engine has to know of a plugin. Times in milliseconds.
@@ -137,6 +155,8 @@ pub(super) struct PluginState {
     pub(super) info: Option<Arc<PluginInfo>>,
     /// The version that was loaded last, be it gone by now.
     last: Option<PluginVersion>,
+    /// `last` is from before this start: its objects are still to come.
+    restored: bool,
     /// It was taken away before its first pass was over.
     interrupted: bool,
     pub(super) pass: Option<Pass>,
@@ -163,6 +183,7 @@ impl PluginState {
             name,
             info: None,
             last: None,
+            restored: false,
             interrupted: false,
             pass: None,
             passed_rebuilt: false,
@@ -261,9 +282,45 @@ impl Engine {
         }
         let interrupted = std::mem::take(&mut self.plugins[id.0 as usize].interrupted);
         let rebuilt = self.options.rebuilt && !self.plugins[id.0 as usize].passed_rebuilt;
+        let restored = std::mem::take(&mut self.plugins[id.0 as usize].restored);
         if rebuilt || interrupted || moved || last.is_some_and(|last| last != info.version()) {
-            self.begin_pass(now, id, pass, cause, &trial, rebuilt);
+            let start = match (rebuilt, restored) {
+                (true, _) => Start::Rebuilt,
+                (false, true) => Start::Restored,
+                (false, false) => Start::Known,
+            };
+            self.begin_pass(now, id, pass, cause, &trial, start);
+        } else {
+            self.passes += 1;
         }
+    }
+
+    /// The versions whose first pass was over before the last stop: another one that starts now is an
+    /// upgrade, and so is one whose deletions were held (rule B3).
+    pub fn restore_versions(&mut self, versions: impl IntoIterator<Item = (Name, PluginVersion)>) {
+        for (name, version) in versions {
+            let mut plugin = PluginState::new(name);
+            plugin.last = Some(version);
+            plugin.restored = true;
+            self.plugins.push(plugin);
+        }
+    }
+
+    /// The loaded versions whose first pass is over, for [`Engine::restore_versions`] after the next
+    /// start; none if nothing has changed since `seen`, which is then up to date.
+    pub fn passed(&self, seen: &mut u64) -> Option<Vec<(Name, PluginVersion)>> {
+        if std::mem::replace(seen, self.passes) == self.passes {
+            return None;
+        }
+        let over = self.plugins.iter().filter(|plugin| plugin.pass.is_none());
+        Some(over.filter_map(|plugin| Some((plugin.name.clone(), plugin.info.as_ref()?.version()))).collect())
+    }
+
+    /// The version of a plugin whose deletions wait for a person, or will.
+    pub fn held_version(&self, plugin: &str) -> Option<PluginVersion> {
+        self.held().iter().find(|held| &*held.plugin == plugin)?;
+        let plugin = self.plugins.iter().find(|known| &*known.name == plugin)?;
+        Some(plugin.info.as_ref()?.version())
     }
 
     /// A plugin is taken away: its kinds stop. Nothing that it made is deleted.

@@ -80,7 +80,8 @@ async fn set_enabled(app: &App, kind: &GroupKind, enabled: bool) -> Answer {
 }
 
 pub(super) async fn confirm_held(State(app): State<App>, NamePath(plugin): NamePath) -> Answer {
-    if !app.handle.confirm(&plugin) {
+    let confirmed = app.handle.confirm(&plugin).await.map_err(|text| ApiError::new(Code::Internal, text))?;
+    if !confirmed {
         return Err(ApiError::new(Code::NotFound, format!("no deletions of a plugin {plugin:?} are held"))
             .hint("`setpoint get held` shows what is"));
     }

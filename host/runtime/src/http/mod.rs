@@ -30,6 +30,7 @@ mod act;
 mod ask;
 mod body;
 mod codes;
+mod endpoints;
 mod error;
 mod guard;
 mod params;
@@ -50,6 +51,7 @@ use tokio::sync::watch;
 
 pub use act::Done;
 pub use codes::{ErrorCode, error_codes};
+pub use endpoints::{Endpoint, endpoints};
 pub use error::ApiError;
 pub use guard::{HttpOptions, check_listen};
 pub use read::{HeldDeletion, HeldRow};

@@ -15,8 +15,8 @@ use setpoint_core::Time;
 use setpoint_core::contract::Update;
 use setpoint_core::delay::Rng;
 use setpoint_core::effects::PAUSED;
-use setpoint_core::engine::{Attempt, Engine, Options, PluginInfo, Quarantined, Step, Trial};
-use setpoint_core::key::{GroupKind, Key, LOCAL, Source};
+use setpoint_core::engine::{Attempt, Engine, Options, PluginInfo, PluginVersion, Quarantined, Step, Trial};
+use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
 
@@ -63,6 +63,8 @@ pub struct World {
     pub disabled: BTreeSet<GroupKind>,
     /// The next start is one on a rebuilt store (rule D10).
     rebuilt: bool,
+    /// What the host has written down of versions whose first pass was over (rule B3).
+    passed: BTreeMap<Name, PluginVersion>,
     options: Options,
     loaded: BTreeSet<String>,
     /// The last attempt before each plugin started, or its present version did.
@@ -102,6 +104,7 @@ impl World {
             broken: BTreeSet::new(),
             disabled: BTreeSet::new(),
             rebuilt: false,
+            passed: BTreeMap::new(),
             started: BTreeMap::new(),
             options,
             agenda: BTreeMap::new(),
@@ -149,6 +152,7 @@ impl World {
         let places: Vec<_> = self.server.models.values().flat_map(|model| model.places()).collect();
         self.engine.restore_places(places);
         self.engine.restore_disabled(self.disabled.iter().cloned());
+        self.engine.restore_versions(self.passed.clone());
         self.say(|| "the host starts".into());
         let host = self.host;
         for plugin in self.loaded.clone() {
@@ -166,6 +170,7 @@ impl World {
     /// done now, or never.
     pub fn crash(&mut self) {
         self.say(|| "the host dies".into());
+        self.passed.extend(self.engine.passed(&mut 0).into_iter().flatten());
         let agenda = std::mem::take(&mut self.agenda);
         for (at, event) in agenda {
             match event {
@@ -196,6 +201,7 @@ impl World {
         self.say(|| "the store is lost".into());
         self.rebuilt = true;
         self.crash();
+        self.passed.clear();
     }
 
     /// Objects that nothing keeps from being attempted.
