@@ -145,6 +145,8 @@ impl Ledger {
             notices: parsed.notices,
         };
         self.files.insert(file.clone(), record);
+        // What the last scan made of it is older than this.
+        self.refused.remove(file);
         self.stale_reports.insert(file.clone());
         let decisions = self.proof.event_changed(now, file, keys, whole);
         for object in parsed.objects {

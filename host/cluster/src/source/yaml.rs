@@ -254,7 +254,27 @@ impl Part<'_> {
     fn error(&self, error: &serde_saphyr::Error, start: Position) -> SourceError {
         let error = error.without_snippet();
         let position = error.location().as_ref().and_then(|location| place(location, self.lines_before));
-        let message = serde_saphyr::DefaultMessageFormatter.format_message(error);
+        let root = match error {
+            serde_saphyr::Error::AliasError { error, .. } => error.without_snippet(),
+            error => error,
+        };
+        let message = match root {
+            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                return SourceError::new(
+                    position.unwrap_or(start),
+                    format!("the key {key:?} is there twice; leave one"),
+                );
+            }
+            serde_saphyr::Error::Budget { .. } => {
+                let message = format!(
+                    "the document is too large: with its aliases expanded it may have {MAX_NODES} values and {} MiB of \
+                     text, and be nested reasonably deep; divide it",
+                    MAX_TEXT >> 20
+                );
+                return SourceError::new(position.unwrap_or(start), message);
+            }
+            _ => serde_saphyr::DefaultMessageFormatter.format_message(error),
+        };
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         SourceError::new(position.unwrap_or(start), message)
     }

@@ -84,7 +84,7 @@ fn a_byte_order_mark_carriage_returns_and_directives_do_no_harm() {
 fn a_key_that_is_there_twice_is_an_error_at_its_second_place() {
     let error = refused("spec:\n  a: 1\n  b: 2\n  a: 3\n");
     assert_eq!(error.position, at(4, 3), "{error}");
-    assert!(error.message.contains("duplicate"), "{error}");
+    assert!(error.message.contains("is there twice"), "{error}");
 }
 
 #[test]
@@ -121,6 +121,7 @@ fn an_alias_bomb_is_refused_quickly() {
     let start = std::time::Instant::now();
     let error = refused(&text);
     assert!(start.elapsed() < std::time::Duration::from_secs(2), "{error}");
+    assert!(error.message.contains("too large"), "{error}");
 }
 
 #[test]
