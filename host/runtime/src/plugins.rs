@@ -389,7 +389,7 @@ impl Plugins {
         for before in before.iter().filter(|before| before.plugin.digest().as_str() != digest) {
             self.driver.remove_component(before.plugin.digest().as_str());
         }
-        if prepared.loaded.from_file() {
+        if prepared.loaded.is_from_file() {
             self.versions.runs(&name, &digest, &prepared.loaded.bytes);
         }
         for grant in &prepared.missing {

@@ -15,8 +15,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use report::Report;
 
+/// Measures a part.
+type Measure = fn(&mut Report);
+
 /// What is measured, by the name that the command line knows it.
-const PARTS: [(&str, fn(&mut Report)); 6] = [
+const PARTS: [(&str, Measure); 6] = [
     ("core", core::run),
     ("plugin", plugin::run),
     ("host", host::run),

@@ -11,8 +11,11 @@ use serde_json::{Value, json};
 use setpoint_e2e::{HOSTILE, WORKFLOW, configuration, echo, events, hostile, says, shows, workflow};
 use setpoint_test_support::{Host, run};
 
+/// Line and column.
+type At = (u64, u64);
+
 /// Each with a part of what is said of it, and the place if it is a certain one.
-const CASES: [(&str, &str, Option<(u64, u64)>); 10] = [
+const CASES: [(&str, &str, Option<At>); 10] = [
     ("broken-yaml", "", None),
     ("wrong-type", "count", Some((5, 30))),
     ("duplicate-key", "is there twice", None),

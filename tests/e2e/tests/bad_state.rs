@@ -56,11 +56,14 @@ fn refused(stopped: Stopped) -> Stopped {
     }
 }
 
+/// What becomes of the bytes of a store.
+type Damage = fn(Vec<u8>) -> Vec<u8>;
+
 #[test]
 fn a_state_that_is_none_is_set_aside_repaired_by_hand_and_nothing_is_deleted() {
     let mut host = fleet().start();
     is_whole(&host);
-    let damages: [(&str, fn(Vec<u8>) -> Vec<u8>); 2] = [
+    let damages: [(&str, Damage); 2] = [
         ("something else", |_| b"this is no database\n".repeat(10_000)),
         ("without its beginning", |mut bytes| {
             bytes[..4096].fill(0xff);

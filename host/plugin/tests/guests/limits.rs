@@ -91,7 +91,7 @@ async fn log_lines_arrive_until_there_are_too_many() {
     let spec = json!({"behaviour": "log-flood", "count": 1500});
     let answer = plugin.reconcile(&request("h", &spec), Maps::of([]), &Limits::default(), lines.clone()).await;
     assert!(answer.result.is_ok());
-    let lines = lines.0.lock().expect("no panic with the lock");
+    let lines = lines.0.lock().expect("no panic with the lock").clone();
     assert_eq!((lines.len(), answer.stats.log_lines_dropped), (1000, 500));
     assert_eq!(lines[999], (LogLevel::Info, "line 999".to_owned()));
 

@@ -23,7 +23,7 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// It is what the file has.
-    pub(super) fn from_file(&self) -> bool {
+    pub(super) fn is_from_file(&self) -> bool {
         self.plugin.digest().as_str() == self.in_file
     }
 }

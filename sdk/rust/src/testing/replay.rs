@@ -127,8 +127,10 @@ impl Recorded {
     }
 }
 
+type MakeError = fn(String) -> ReadError;
+
 fn read_error(recorded: &Value) -> ReadError {
-    let kinds: [(&str, fn(String) -> ReadError); 4] = [
+    let kinds: [(&str, MakeError); 4] = [
         ("not_described", ReadError::NotDescribed),
         ("not_granted", ReadError::NotGranted),
         ("invalid", ReadError::Invalid),

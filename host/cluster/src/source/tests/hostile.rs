@@ -128,8 +128,8 @@ fn a_host_starts_beside_a_pipe_that_nobody_writes() {
     assert_eq!(harness.count("b"), 1);
     // What the scan found is outdated by a file that can be read.
     replace(&harness, "a.yaml", |path| fs::write(path, config_map("a", "1")).expect("write"));
-    harness.wait_report("a.yaml", |report| report.errors.is_empty());
     harness.wait_desired("a", "1");
+    harness.wait_report("a.yaml", |report| report.errors.is_empty());
 }
 
 #[test]
