@@ -108,7 +108,7 @@ fn only_the_status_that_was_asked_to_be_broken_is() {
 
 #[test]
 fn each_behaviour_that_ends_is_known() {
-    let endless = ["panic", "abort", "spin", "recurse", "allocate"];
+    let endless = ["panic", "panic-without", "abort", "spin", "recurse", "allocate"];
     for (name, _) in BEHAVIOURS.iter().filter(|(name, _)| !endless.contains(name)) {
         let run = run(json!({"behaviour": name, "millis": 1, "count": 1}));
         let unknown = run.result().is_err_and(|failure| format!("{failure:?}").contains("unknown behaviour"));

@@ -62,54 +62,37 @@ fn of_the_whole(message: String) -> FieldError {
     FieldError { path: FieldPath::default(), message, kind: FieldErrorKind::Invalid }
 }
 
-impl Model {
-    /// Takes the content of a file as what the object shall be. An object that children were made of
-    /// becomes the file's alone (rule B5); one that is terminating stays so, and the content waits
-    /// (rule D3). `now` in unix milliseconds.
-    ///
-    /// # Errors
-    /// The mistakes; they are kept readable with [`Model::problems`], and nothing else changes.
-    pub fn desired(&mut self, now: u64, key: &Key, value: Value, file: &str) -> Result<Accepted, FileRefusal> {
-        let file: Name = file.into();
-        let taken = self.take(now, key, value, &file);
-        match &taken {
-            Ok(_) => {
-                self.refused.remove(key);
-            }
-            Err(FileRefusal::Invalid(errors)) => {
-                let problems = errors.iter().map(|error| Problem::of(error, Some(&file))).collect();
-                self.invalid(key, problems);
-            }
-            Err(_) => {}
-        }
-        taken
+/// What the content of a file is admitted against. To admit takes longer than all else that is done
+/// with a file, and needs nothing but this: others may work with the model meanwhile.
+pub(super) struct Basis {
+    crd: Arc<Crd>,
+    record: Option<Arc<Record>>,
+    strict: bool,
+}
+
+/// The content of a file, admitted.
+pub(super) struct Admitted {
+    basis: Basis,
+    result: Result<(Value, Vec<FieldPath>), FileRefusal>,
+}
+
+impl Basis {
+    fn living(&self) -> Option<&Record> {
+        self.record.as_deref().filter(|record| record.stored.deleting.is_none())
     }
 
-    fn take(&mut self, now: u64, key: &Key, mut value: Value, file: &Name) -> Result<Accepted, FileRefusal> {
-        let crd = self.served(key)?;
-        check_identity(&crd, key, &value)?;
-        builtin::normalise(&crd, &mut value);
-        let record = self.record(key).cloned();
-        let living = record.as_deref().filter(|record| record.stored.deleting.is_none());
-        let (document, unknown) = self.admit_file(&crd, key, value, living)?;
-        let mut effects = Effects::default();
-        match (&record, living) {
-            (Some(record), None) => self.park(key, record, file, &document, &mut effects),
-            _ => self.put_file(now, &crd, key, living, file, &document, &mut effects)?,
-        }
-        Ok(Accepted { effects, unknown })
+    pub(super) fn admit(self, key: &Key, value: Value) -> Admitted {
+        let result = self.checked(key, value);
+        Admitted { basis: self, result }
     }
 
     /// Validates what a file gives, and answers the document that is kept of it.
-    fn admit_file(
-        &self,
-        crd: &Crd,
-        key: &Key,
-        value: Value,
-        living: Option<&Record>,
-    ) -> Result<(Value, Vec<FieldPath>), FileRefusal> {
+    fn checked(&self, key: &Key, mut value: Value) -> Result<(Value, Vec<FieldPath>), FileRefusal> {
+        let crd = &*self.crd;
+        check_identity(crd, key, &value)?;
+        builtin::normalise(crd, &mut value);
         let mut candidate = whole(crd, key, document_of(crd, value));
-        let old = living.and_then(|record| record.object.as_ref()).map(|object| object.value());
+        let old = self.living().and_then(|record| record.object.as_ref()).map(|object| object.value());
         let mut observed = candidate.clone();
         if crd.has_status {
             attach(&mut observed, "status", old.as_ref().and_then(|old| old.get("status").cloned()));
@@ -128,6 +111,84 @@ impl Model {
         }
         crd.prune_partial(&mut candidate);
         Ok((document_of(crd, candidate), admission.unknown))
+    }
+}
+
+impl Model {
+    /// Takes the content of a file as what the object shall be. An object that children were made of
+    /// becomes the file's alone (rule B5); one that is terminating stays so, and the content waits
+    /// (rule D3). `now` in unix milliseconds.
+    ///
+    /// # Errors
+    /// The mistakes; they are kept readable with [`Model::problems`], and nothing else changes.
+    pub fn desired(&mut self, now: u64, key: &Key, value: Value, file: &str) -> Result<Accepted, FileRefusal> {
+        let admitted = self.basis(key)?.admit(key, value);
+        self.take(now, key, admitted, file)
+    }
+
+    /// What the content of a file is admitted against, as it is now.
+    ///
+    /// # Errors
+    /// The kind is not served, or the key has not its scope.
+    pub(super) fn basis(&self, key: &Key) -> Result<Basis, FileRefusal> {
+        Ok(Basis { crd: self.served(key)?, record: self.record(key).cloned(), strict: self.strict })
+    }
+
+    /// Whether something was admitted against what is there still.
+    pub(super) fn is_current(&self, key: &Key, admitted: &Admitted) -> bool {
+        let same = match (self.record(key), &admitted.basis.record) {
+            (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+            (None, None) => true,
+            _ => false,
+        };
+        let crd = self.served(key).is_ok_and(|crd| Arc::ptr_eq(&crd, &admitted.basis.crd));
+        same && crd && self.strict == admitted.basis.strict
+    }
+
+    /// Takes what was admitted against what is there still.
+    ///
+    /// # Errors
+    /// As [`Model::desired`].
+    pub(super) fn take(
+        &mut self,
+        now: u64,
+        key: &Key,
+        admitted: Admitted,
+        file: &str,
+    ) -> Result<Accepted, FileRefusal> {
+        let file: Name = file.into();
+        let Admitted { basis, result } = admitted;
+        let taken = result.and_then(|(document, unknown)| {
+            let effects = self.put(now, key, &basis, &file, &document)?;
+            Ok(Accepted { effects, unknown })
+        });
+        match &taken {
+            Ok(_) => {
+                self.refused.remove(key);
+            }
+            Err(FileRefusal::Invalid(errors)) => {
+                let problems = errors.iter().map(|error| Problem::of(error, Some(&file))).collect();
+                self.invalid(key, problems);
+            }
+            Err(_) => {}
+        }
+        taken
+    }
+
+    fn put(
+        &mut self,
+        now: u64,
+        key: &Key,
+        basis: &Basis,
+        file: &Name,
+        document: &Value,
+    ) -> Result<Effects, FileRefusal> {
+        let mut effects = Effects::default();
+        match (&basis.record, basis.living()) {
+            (Some(record), None) => self.park(key, record, file, document, &mut effects),
+            (_, living) => self.put_file(now, &basis.crd, key, living, file, document, &mut effects)?,
+        }
+        Ok(effects)
     }
 
     fn park(&mut self, key: &Key, record: &Record, file: &Name, document: &Value, effects: &mut Effects) {

@@ -301,11 +301,17 @@ impl Local {
     /// The mistakes, or that the store cannot keep it.
     pub fn desired(&self, key: &Key, value: Value, file: &str) -> Result<(Vec<FieldPath>, Durable), FileRefusal> {
         let now = (self.clock)();
+        // Admitted without the lock. If the object changes meanwhile, it is done again with it.
+        let basis = self.lock().model.basis(key)?;
+        let admitted = basis.admit(key, value.clone());
         let mut state = self.lock();
         if let Some(error) = self.failed() {
             return Err(FileRefusal::Unavailable(error.to_string()));
         }
-        let Accepted { effects, unknown } = state.model.desired(now, key, value, file)?;
+        let Accepted { effects, unknown } = match state.model.is_current(key, &admitted) {
+            true => state.model.take(now, key, admitted, file)?,
+            false => state.model.desired(now, key, value, file)?,
+        };
         Ok((unknown, self.settle(&mut state, effects)))
     }
 
@@ -425,6 +431,15 @@ impl Local {
                 // Best effort: nobody waits for events, and nothing fails for want of them.
                 drop(self.change(|model, now| (Answer::Done, model.perform(now, op).1)));
                 (Answer::Done, Durable::known(Ok(())))
+            }
+            Op::ApplyStatus { key, status, manager, precondition } => {
+                // As with files: what takes long is done without the lock.
+                let basis = self.lock().model.status_basis(key);
+                let prepared = basis.and_then(|basis| basis.prepare(key, status, manager, precondition)).ok();
+                self.change(|model, now| match prepared.and_then(|prepared| model.write_status(now, key, prepared)) {
+                    Some((answer, effects)) => (answer, effects),
+                    None => model.perform(now, op),
+                })
             }
             _ => self.change(|model, now| model.perform(now, op)),
         }

@@ -196,13 +196,72 @@ impl Model {
         precondition: &Precondition,
         effects: &mut Effects,
     ) -> Result<Answer, Refusal> {
+        let prepared = self.status_basis(key)?.prepare(key, status, manager, precondition)?;
+        Ok(self.put_status(now, key, prepared, effects))
+    }
+
+    /// What a status is written to, as it is now.
+    ///
+    /// # Errors
+    /// There is no such object, or its kind has no status.
+    pub(super) fn status_basis(&self, key: &Key) -> Result<StatusBasis, Refusal> {
         let crd = self.served(key)?;
         if !crd.has_status {
             return Err(Refusal::NoStatus);
         }
-        let Some(record) = self.record(key).cloned() else {
-            return Err(gone(key));
-        };
+        let record = self.record(key).cloned().ok_or_else(|| gone(key))?;
+        Ok(StatusBasis { crd, record })
+    }
+
+    /// Writes a status that was prepared; none if the object has changed since.
+    pub(super) fn write_status(&mut self, now: u64, key: &Key, prepared: PreparedStatus) -> Option<(Answer, Effects)> {
+        let same_object = Arc::ptr_eq(self.record(key)?, &prepared.record);
+        let same_kind = self.served(key).is_ok_and(|crd| Arc::ptr_eq(&crd, &prepared.crd));
+        if !same_object || !same_kind {
+            return None;
+        }
+        let mut effects = Effects::default();
+        let answer = self.put_status(now, key, prepared, &mut effects);
+        Some((answer, effects))
+    }
+
+    fn put_status(&mut self, now: u64, key: &Key, prepared: PreparedStatus, effects: &mut Effects) -> Answer {
+        let PreparedStatus { crd, record, change } = prepared;
+        if let Some(object) = unchanged(Some(&record), &change) {
+            return Answer::Applied { object, created: false };
+        }
+        let file = record.stored.file.clone();
+        let object = self.commit(now, &crd, key, Some(&record), change, file, effects);
+        Answer::Applied { object, created: false }
+    }
+}
+
+/// What a status is written to.
+pub(super) struct StatusBasis {
+    crd: Arc<Crd>,
+    record: Arc<Record>,
+}
+
+/// A status, merged and admitted, and what it was written to.
+pub(super) struct PreparedStatus {
+    crd: Arc<Crd>,
+    record: Arc<Record>,
+    change: Change,
+}
+
+impl StatusBasis {
+    /// Merges and admits a status.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(super) fn prepare(
+        self,
+        key: &Key,
+        status: &Value,
+        manager: &str,
+        precondition: &Precondition,
+    ) -> Result<PreparedStatus, Refusal> {
+        let Self { crd, record } = self;
         check(key, &record.stored, precondition)?;
         let mut wanted = whole(&crd, key, json!({ "status": status }));
         crd.prune_partial(&mut wanted);
@@ -219,19 +278,17 @@ impl Model {
         let changed = current != merged.document;
         attach(&mut document, "status", detach(&mut merged.document, "status"));
         let change = Change { old: Value::Null, document, applied: join(rest, &merged.applied), changed, given: false };
-        if let Some(object) = unchanged(Some(&record), &change) {
-            return Ok(Answer::Applied { object, created: false });
+        if unchanged(Some(&record), &change).is_none() {
+            let old = record.object.as_ref().map(|object| object.value());
+            let candidate = whole(&crd, key, change.document.clone());
+            let errors = crd.admit(candidate, old.as_ref(), Part::Status).errors;
+            if !errors.is_empty() {
+                let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                return Err(Refusal::Invalid(format!("{} {}: {}", crd.kind, key.name, texts.join("; "))));
+            }
         }
-        let old = record.object.as_ref().map(|object| object.value());
-        let candidate = whole(&crd, key, change.document.clone());
-        let errors = crd.admit(candidate, old.as_ref(), Part::Status).errors;
-        if !errors.is_empty() {
-            let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            return Err(Refusal::Invalid(format!("{} {}: {}", crd.kind, key.name, texts.join("; "))));
-        }
-        let file = record.stored.file.clone();
-        let object = self.commit(now, &crd, key, Some(&record), change, file, effects);
-        Ok(Answer::Applied { object, created: false })
+        drop(keys);
+        Ok(PreparedStatus { crd, record, change })
     }
 }
 
