@@ -118,7 +118,9 @@ impl Client {
         path: &str,
         query: impl IntoIterator<Item = (&'static str, &'q str)>,
     ) -> Result<Stream<T>, Failure> {
-        let mut request = self.agent.get(self.url(path)).header("Accept", "text/event-stream");
+        // A stream may be silent for ever, its beginning may not.
+        let request = self.agent.get(self.url(path)).config().timeout_recv_response(Some(ANSWER)).build();
+        let mut request = request.header("Accept", "text/event-stream");
         for (name, value) in query {
             request = request.query(name, value);
         }

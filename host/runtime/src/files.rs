@@ -10,6 +10,7 @@ use setpoint_cluster::source::{Desired, FileReport, Position, SourceEvent};
 use setpoint_core::contract::{Event, EventType, Reason};
 use setpoint_core::file_proof::RootIdentity;
 use setpoint_core::key::{GroupKind, Key};
+use setpoint_core::sanitize::sanitize;
 
 use crate::driver::Driver;
 use crate::file_rows;
@@ -177,7 +178,7 @@ impl Files {
                     problems.push(Problem {
                         file: Some(format!("{file}:{}:{}", row.line, row.column).into()),
                         field: error.path.to_string(),
-                        message: error.message,
+                        message: sanitize(&error.message),
                     });
                 }
                 self.tell_invalid(&key, &rows);
@@ -221,7 +222,7 @@ impl Files {
                 .map(|error| Problem {
                     file: Some(format!("{}:{}:{}", report.file, error.position.line, error.position.column).into()),
                     field: String::new(),
-                    message: error.message.clone(),
+                    message: sanitize(&error.message),
                 })
                 .collect();
             self.tell_invalid(key, &mistakes);

@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     pub(crate) plugins: Arc<Plugins>,
     pub(crate) passed: Arc<Passed>,
     pub(crate) started: Instant,
-    pub(crate) confirm: Box<dyn Fn() + Send + Sync>,
+    pub(crate) confirm: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
 /// A running host, for those who look and ask. Cheap to clone.
@@ -243,13 +243,12 @@ impl Handle {
     /// A person says that the files that are gone are gone for good (rule D1).
     ///
     /// # Errors
-    /// Nothing waits for that.
+    /// Nothing waits for that, or the directory is not there: what it holds cannot be looked at.
     pub async fn confirm_resources(&self) -> Result<(), String> {
         if self.inner.files.suspicion().is_none() {
             return Err("nothing is suspicious: there is nothing to confirm".into());
         }
-        (self.inner.confirm)();
-        Ok(())
+        (self.inner.confirm)()
     }
 
     /// Deletions that wait for a person, by plugin: owner and child (rule B3).
@@ -266,9 +265,18 @@ impl Handle {
     /// # Errors
     /// The store cannot keep it: they stay held.
     pub async fn confirm(&self, plugin: &str) -> Result<bool, String> {
-        let Some(version) = self.inner.driver.look(|engine| engine.held_version(plugin)) else { return Ok(false) };
-        self.inner.passed.confirm(plugin, version).await?;
-        Ok(self.inner.driver.with(|engine, now| engine.confirm(now, plugin)))
+        // Not to be cut off between the two when the person who asks does not wait.
+        let (this, plugin) = (self.clone(), plugin.to_owned());
+        finished(tokio::spawn(async move { this.confirm_held(&plugin).await }).await, STOPPING.to_owned())
+    }
+
+    async fn confirm_held(&self, plugin: &str) -> Result<bool, String> {
+        let driver = &self.inner.driver;
+        let Some(version) = driver.look(|engine| engine.held_version(plugin)) else { return Ok(false) };
+        self.inner.passed.confirm(plugin, version.clone()).await?;
+        // What another version would delete is not what the person has seen.
+        Ok(driver
+            .with(|engine, now| engine.held_version(plugin).as_ref() == Some(&version) && engine.confirm(now, plugin)))
     }
 
     /// Numbers of this moment.

@@ -239,7 +239,14 @@ impl Host {
             plugins: plugins.clone(),
             passed,
             started: Instant::now(),
-            confirm: Box::new(move || confirm.with(FileSource::confirm)),
+            confirm: Box::new(move || {
+                if !resources.is_dir() {
+                    let what_to_do = "make it, empty if everything is to go, and confirm again";
+                    return Err(format!("the resources directory is not there: {what_to_do}"));
+                }
+                confirm.with(FileSource::confirm);
+                Ok(())
+            }),
         });
         let mut tasks = vec![
             tokio::spawn(driver.clone().run()),

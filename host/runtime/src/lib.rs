@@ -51,3 +51,4 @@ pub mod views;
 
 pub use handle::Handle;
 pub use host::{Host, HostOptions, StartError};
+pub use versions::COMPONENTS;

@@ -193,6 +193,11 @@ impl Plugins {
             Ok(found) => found,
             Err(error) => {
                 // Nothing is known of the files: what runs keeps running.
+                for slot in self.lock().values_mut() {
+                    // Nothing to hurry for until the directory is back.
+                    slot.gone_since = None;
+                    slot.growing = false;
+                }
                 if !self.unreadable.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, "the plugins directory cannot be read; what runs keeps running");
                 }
@@ -352,12 +357,17 @@ impl Plugins {
         let _one = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         let moved = self.place(file, &prepared)?;
         let before: Vec<Running> = {
-            let slots = self.lock();
-            let Some(slot) = slots.get(file).filter(|slot| load.is_none_or(|load| load == slot.load)) else {
+            let mut slots = self.lock();
+            let Some(slot) = slots.get_mut(file).filter(|slot| load.is_none_or(|load| load == slot.load)) else {
                 return Err("its file has changed meanwhile".into());
             };
-            let moved = moved.as_ref().and_then(|moved| slots.get(moved));
-            [Some(slot), moved].into_iter().flatten().filter_map(|slot| slot.running.clone()).collect()
+            if load.is_none() {
+                // A person has decided: what was begun for the file before is dropped.
+                slot.load += 1;
+            }
+            let own = slot.running.clone();
+            let moved = moved.as_ref().and_then(|moved| slots.get(moved)).and_then(|slot| slot.running.clone());
+            [own, moved].into_iter().flatten().collect()
         };
         let info = prepared.info()?;
         let (name, digest) = (prepared.name().to_owned(), prepared.digest().to_owned());

@@ -10,6 +10,7 @@ use setpoint_core::effects::{Shapes, validate};
 use setpoint_core::engine::PluginInfo;
 use setpoint_core::key::{GroupKind, Key};
 use setpoint_core::recording::{Question, RecordedResult};
+use setpoint_core::sanitize::sanitize;
 use setpoint_plugin::{Call, Limits, Plugin, Reads, Replayed, recorded_result};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -171,7 +172,7 @@ fn judge(mut pairs: Vec<Pair>, children: impl Fn(&Pair) -> Option<(Vec<Key>, Vec
         let after = recorded_result(&pair.after);
         if let RecordedResult::Trap(message) = &after {
             tried.row.traps += 1;
-            tried.trap.get_or_insert_with(|| message.clone());
+            tried.trap.get_or_insert_with(|| sanitize(message));
         }
         let key = pair.before.key();
         if !seen.insert(key.clone()) {

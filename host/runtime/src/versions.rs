@@ -15,7 +15,7 @@ use setpoint_plugin::Digest;
 /// Bookkeeping: the versions of all plugins.
 const VERSIONS: &str = "plugin-versions";
 /// Where components are kept, in the state directory.
-const COMPONENTS: &str = "components";
+pub const COMPONENTS: &str = "components";
 
 /// The components of one plugin, by their digests.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -82,11 +82,12 @@ impl Versions {
 
     /// A component out of the file runs: it is kept, and so is the one before it.
     pub(crate) fn runs(&self, plugin: &str, digest: &str, bytes: &[u8]) {
-        let mut known = self.lock();
-        let version = Version::from_file(known.get(plugin), digest);
+        // Before the lock, which people who look at plugins wait for; components start one after another.
         if let Err(error) = self.keep(digest, bytes) {
             tracing::warn!(plugin, %error, "the component cannot be kept: there will be no rollback to it");
         }
+        let mut known = self.lock();
+        let version = Version::from_file(known.get(plugin), digest);
         if known.get(plugin) == Some(&version) {
             return;
         }

@@ -15,7 +15,7 @@ use setpoint_core::grants::Grant;
 use setpoint_plugin::PluginHost;
 use setpoint_runtime::config::Config;
 use setpoint_runtime::views::{Filter, PlanRow};
-use setpoint_runtime::{Handle, Host, HostOptions};
+use setpoint_runtime::{COMPONENTS, Handle, Host, HostOptions};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -237,7 +237,21 @@ fn copy_store(from: &Path, to: &Path) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    fs::copy(&store, to.join(STORE_FILE)).map(drop).map_err(|error| Failure::io(&store, &error))
+    fs::copy(&store, to.join(STORE_FILE)).map_err(|error| Failure::io(&store, &error))?;
+    copy_components(&from.join(COMPONENTS), &to.join(COMPONENTS))
+}
+
+/// A plugin that a person went back from runs the component that the state keeps.
+fn copy_components(from: &Path, to: &Path) -> Result<(), Failure> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir(to).map_err(|error| Failure::io(to, &error))?;
+    for entry in fs::read_dir(from).map_err(|error| Failure::io(from, &error))? {
+        let file = entry.map_err(|error| Failure::io(from, &error))?;
+        fs::copy(file.path(), to.join(file.file_name())).map_err(|error| Failure::io(&file.path(), &error))?;
+    }
+    Ok(())
 }
 
 fn is_in_use(state: &Path) -> Result<bool, Failure> {

@@ -29,6 +29,8 @@ pub(super) struct Seen {
     modified: Option<SystemTime>,
     /// Another file may have been moved here with the same length and time.
     inode: u64,
+    /// Rights that were given show only here.
+    changed: (i64, i64),
 }
 
 impl Seen {
@@ -41,12 +43,19 @@ impl Seen {
                 len: 0,
                 modified: None,
                 inode: 0,
+                changed: (0, 0),
             }),
         }
     }
 
     fn of(metadata: &Metadata) -> Self {
-        Self { what: what(metadata), len: metadata.len(), modified: metadata.modified().ok(), inode: inode(metadata) }
+        Self {
+            what: what(metadata),
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            inode: inode(metadata),
+            changed: changed(metadata),
+        }
     }
 
     /// Why it is not even opened: opening a pipe may block for ever.
@@ -68,6 +77,17 @@ impl Seen {
         let passed = self.modified.and_then(|modified| modified.elapsed().ok());
         self.what == What::File && passed.is_some_and(|passed| passed < age)
     }
+}
+
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> (i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.ctime(), metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> (i64, i64) {
+    (0, 0)
 }
 
 #[cfg(unix)]

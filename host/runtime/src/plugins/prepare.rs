@@ -6,6 +6,7 @@ use setpoint_core::contract::Description;
 use setpoint_core::engine::PluginInfo;
 use setpoint_core::grants::{Grant, Grants};
 use setpoint_core::key::LOCAL;
+use setpoint_core::sanitize::sanitize;
 use setpoint_plugin::{Limits, Plugin};
 use setpoint_schema::{Crd, Part};
 
@@ -151,6 +152,6 @@ pub fn check_config(description: &Description, given: Option<&serde_json::Value>
     if mistakes.is_empty() {
         Ok(admission.object["spec"].take())
     } else {
-        Err(format!("its configuration: {}", mistakes.join("; ")))
+        Err(sanitize(&format!("its configuration: {}", mistakes.join("; "))))
     }
 }
