@@ -192,6 +192,12 @@ impl Model {
             });
         }
         host.at_rest();
+        // Changes in quick succession wait for quiet, which nothing shows from outside (rule C3).
+        host.wait_within("a second passes without a write", Duration::from_secs(20), |host| {
+            let before = host.versions();
+            thread::sleep(Duration::from_secs(1));
+            (host.versions() == before).then_some(())
+        });
         let before = host.versions();
         host.never("nothing is written any more", Duration::from_millis(500), |host| host.versions() != before);
         assert_eq!(host.json("/v1/held"), json!([]));

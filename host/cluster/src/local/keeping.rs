@@ -69,9 +69,11 @@ impl State {
                 before.entry(&**key).or_insert_with(|| record.as_ref().and_then(|record| record.object.as_ref()));
             }
         }
+        let Self { model, in_flight, .. } = self;
         for (key, _) in &events {
-            let flight = self.in_flight.entry(key.clone()).or_insert_with(|| {
-                let shown = before.get(&**key).copied().flatten().cloned();
+            let flight = in_flight.entry(key.clone()).or_insert_with(|| {
+                // What is told anew without a change was there before as it is.
+                let shown = before.get(&**key).map_or_else(|| model.get(key), |before| before.cloned());
                 InFlight { shown, changes: 0 }
             });
             flight.changes += 1;

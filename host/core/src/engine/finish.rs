@@ -13,7 +13,7 @@ use crate::deps::{MaskId, ReadSet};
 use crate::effects::{ChildReport, ChildResult, Report, Settled};
 use crate::fields::covers;
 use crate::key::{GroupKind, Key, KeyId, Name};
-use crate::queue::Lane;
+use crate::queue::{Lane, PluginId};
 
 /// How an attempt ended, before its effects are looked at.
 #[derive(Debug)]
@@ -85,11 +85,9 @@ impl Engine {
                 self.places.insert((*attempt.key).clone(), places);
             }
         }
-        if self.plugin_of(&attempt.key.source()) != Some(attempt.plugin) && self.state(id).is_some() {
-            if let Some(state) = self.state_mut(id) {
-                state.running = false;
-            }
-            return self.drop_state(id);
+        let reconciled_by = self.plugin_of(&attempt.key.source());
+        if reconciled_by != Some(attempt.plugin) && self.state(id).is_some() {
+            return self.handed_over(now, attempt, reconciled_by);
         }
         if self.state(id).is_none() {
             return self.forget_if_unused(id);
@@ -138,6 +136,29 @@ impl Engine {
             self.touch(now, id, touch);
         }
         self.pass_attempted(now, id, attempt.plugin, &attempt.version);
+    }
+
+    /// The kind went to another plugin, or to none, while the attempt was running: what there is of the key
+    /// is the other one's to begin anew.
+    fn handed_over(&mut self, now: Time, attempt: &Attempt, to: Option<PluginId>) {
+        let (id, source) = (attempt.id, attempt.key.source());
+        if let Some(state) = self.state_mut(id) {
+            state.running = false;
+        }
+        let there = self.cache.view(id).is_some();
+        if let Some(plugin) = to.filter(|_| !there) {
+            self.pass_done(id, plugin);
+        }
+        self.drop_state(id);
+        let Some(plugin) = to else { return };
+        if there {
+            self.new_state(now, id, plugin);
+            let because = Cause::Created.into();
+            let touch = Touch { class: Class::Hard, lane: Lane::First, because, debounce: false, read: true };
+            self.touch(now, id, touch);
+        } else if self.cache.state(&source) == SourceState::Synced {
+            self.clean_up_orphans(now, &source);
+        }
     }
 
     /// The read set is that of the latest attempt; a trap or a timeout keeps that of the one before

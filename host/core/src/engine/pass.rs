@@ -136,6 +136,8 @@ impl Engine {
             }
         }
         self.plugins[plugin.0 as usize].pass = Some(pass);
+        // Until it is over, a restart has to begin as carefully.
+        self.passes += 1;
         for id in gone {
             let because = Cause::Deleted.into();
             self.touch(now, id, Touch { class: Class::Hard, lane: Lane::User, because, debounce: false, read: true });
@@ -229,7 +231,9 @@ impl Engine {
         let verdict = if over {
             let deferred = |id: &KeyId| self.state(*id).map_or(0, |state| state.deferred.len());
             let deletions: usize = pass.owners.keys().map(deferred).sum();
-            if !self.too_many(deletions, self.children_of(plugin)) {
+            // What the new version has made meanwhile is no measure.
+            let children = if pass.joins() { self.children_of(plugin) } else { pass.children };
+            if !self.too_many(deletions, children) {
                 return self.release_pass(now, plugin);
             }
             Verdict::Held

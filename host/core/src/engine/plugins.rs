@@ -35,6 +35,13 @@ pub struct PluginVersion {
     pub(super) grants: u64,
 }
 
+impl PluginVersion {
+    /// A version that no component has.
+    fn none() -> Self {
+        Self { digest: "".into(), config: 0, grants: 0 }
+    }
+}
+
 mod digest_text {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -306,14 +313,18 @@ impl Engine {
         }
     }
 
-    /// The loaded versions whose first pass is over, for [`Engine::restore_versions`] after the next
-    /// start; none if nothing has changed since `seen`, which is then up to date.
+    /// The loaded versions, for [`Engine::restore_versions`] after the next start; none if nothing has changed
+    /// since `seen`, which is then up to date. One whose first pass is not over is written as no version at
+    /// all, so that every start after it is an upgrade.
     pub fn passed(&self, seen: &mut u64) -> Option<Vec<(Name, PluginVersion)>> {
         if std::mem::replace(seen, self.passes) == self.passes {
             return None;
         }
-        let over = self.plugins.iter().filter(|plugin| plugin.pass.is_none());
-        Some(over.filter_map(|plugin| Some((plugin.name.clone(), plugin.info.as_ref()?.version()))).collect())
+        let version = |plugin: &PluginState| {
+            let version = plugin.info.as_ref()?.version();
+            Some((plugin.name.clone(), if plugin.pass.is_none() { version } else { PluginVersion::none() }))
+        };
+        Some(self.plugins.iter().filter_map(version).collect())
     }
 
     /// The version of a plugin whose deletions wait for a person, or will.

@@ -112,6 +112,11 @@ impl Engine {
         if report.failed.is_some() {
             self.stuck.set(id, Some(now + AGAIN));
         }
+        // What became due meanwhile was passed over because the key was running.
+        let due = self.state(id).and_then(|state| [state.quiet_at, state.due].into_iter().flatten().min());
+        if due.is_some() {
+            self.timers.set(id, due);
+        }
         for mark in marks {
             self.schedule(now, id, mark);
         }
