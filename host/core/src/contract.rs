@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::key::{GroupKind, GroupVersionKind, Key, Name};
 
 /// One reason why a call happens. For logs; a plugin must not decide by it.
@@ -320,7 +322,8 @@ pub enum Capability {
 }
 
 /// Defaults of a plugin that the operator may override. Times in milliseconds.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Tuning {
     /// Resync period.
     pub resync: Option<u64>,

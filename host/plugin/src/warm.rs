@@ -158,21 +158,13 @@ fn difference(warm: &RecordedOutcome, fresh: &RecordedOutcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use setpoint_core::Key;
-    use setpoint_core::contract::{Failure, Outcome, Readiness};
+    use setpoint_core::contract::{Failure, Outcome};
 
     use super::*;
     use crate::call::CallStats;
 
     fn call(result: Result<&str, CallFailure>) -> Call {
-        let outcome = |status: &str| Outcome {
-            status: Some(status.to_owned()),
-            readiness: Readiness::Ready,
-            conditions: Vec::new(),
-            children: None,
-            events: Vec::new(),
-            requeue_after: None,
-            finalized: false,
-        };
+        let outcome = |status: &str| Outcome { status: Some(status.to_owned()), ..Outcome::default() };
         Call { result: result.map(outcome), impure: false, stats: CallStats::default() }
     }
 

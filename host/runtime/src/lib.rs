@@ -15,7 +15,7 @@
 //! | which plugins are there | [`plugins`] |
 //! | is a new version as good as the one before | `shadow`, with the calls of [`ring`] |
 //! | which components ran before | `versions` |
-//! | which of them have looked at all objects | `passed` |
+//! | which of them have looked at all objects | `passed`, kept like them in `kept` |
 //! | what do the files say | [`files`], in words [`file_rows`] |
 //! | what did the operator configure | [`config`] |
 //! | what is counted | [`metrics`] |
@@ -32,6 +32,7 @@ mod filter;
 pub mod handle;
 pub mod host;
 pub mod http;
+mod kept;
 pub mod kinds;
 pub mod live;
 mod logs;

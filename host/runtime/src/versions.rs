@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use setpoint_cluster::local::Local;
 use setpoint_plugin::Digest;
 
-/// Bookkeeping: the versions of all plugins.
-const VERSIONS: &str = "plugin-versions";
+use crate::kept::Kept;
+
 /// Where components are kept, in the state directory.
 pub const COMPONENTS: &str = "components";
 
@@ -53,48 +53,32 @@ impl Version {
 /// The components that ran, of all plugins.
 pub(crate) struct Versions {
     dir: PathBuf,
-    local: Arc<Local>,
-    known: Mutex<BTreeMap<String, Version>>,
+    known: Kept<Version>,
 }
 
 impl Versions {
     /// As recorded before the last stop.
     pub(crate) fn open(state_dir: &Path, local: Arc<Local>) -> Self {
-        let known = match local.bookkeeping_get(VERSIONS).map(|bytes| serde_json::from_slice(&bytes)) {
-            None => BTreeMap::new(),
-            Some(Ok(known)) => known,
-            Some(Err(error)) => {
-                tracing::warn!(%error, "the record of previous components cannot be read: there is no rollback");
-                BTreeMap::new()
-            }
-        };
-        Self { dir: state_dir.join(COMPONENTS), local, known: Mutex::new(known) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Version>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { dir: state_dir.join(COMPONENTS), known: Kept::open(local, "plugin-versions", "there is no rollback") }
     }
 
     /// What is known of a plugin.
     pub(crate) fn of(&self, plugin: &str) -> Option<Version> {
-        self.lock().get(plugin).cloned()
+        self.known.of(plugin)
     }
 
     /// A component out of the file runs: it is kept, and so is the one before it.
     pub(crate) fn runs(&self, plugin: &str, digest: &str, bytes: &[u8]) {
-        // Before the lock, which people who look at plugins wait for; components start one after another.
         if let Err(error) = self.keep(digest, bytes) {
             tracing::warn!(plugin, %error, "the component cannot be kept: there will be no rollback to it");
         }
-        let mut known = self.lock();
-        let version = Version::from_file(known.get(plugin), digest);
-        if known.get(plugin) == Some(&version) {
-            return;
+        let changed = self.known.update(|known| {
+            let version = Version::from_file(known.get(plugin), digest);
+            known.insert(plugin.to_owned(), version);
+        });
+        if let Some(known) = changed {
+            self.sweep(&known);
         }
-        known.insert(plugin.to_owned(), version);
-        // Lost, it costs a rollback and nothing else; failures of the store show in every later write.
-        drop(self.record(&known));
-        self.sweep(&known);
     }
 
     /// What is recorded of a plugin from now on; durable when it returns.
@@ -102,25 +86,7 @@ impl Versions {
     /// # Errors
     /// The store cannot keep it: what was recorded stays.
     pub(crate) async fn set(&self, plugin: &str, version: Version) -> Result<(), String> {
-        let (durable, before) = {
-            let mut known = self.lock();
-            let before = known.insert(plugin.to_owned(), version);
-            (self.record(&known), before)
-        };
-        durable.await.map_err(|error| {
-            let mut known = self.lock();
-            match before {
-                Some(before) => known.insert(plugin.to_owned(), before),
-                None => known.remove(plugin),
-            };
-            error.to_string()
-        })
-    }
-
-    fn record(&self, known: &BTreeMap<String, Version>) -> setpoint_cluster::local::Durable {
-        // Texts only: it cannot fail.
-        let text = serde_json::to_vec(known).unwrap_or_default();
-        self.local.bookkeeping_put(VERSIONS, Some(&text))
+        self.known.set(plugin, version).await
     }
 
     /// The bytes of a component that ran.

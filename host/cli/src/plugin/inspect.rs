@@ -46,7 +46,8 @@ struct Shown {
     capabilities: Vec<String>,
     /// JSON schema of the configuration; null if it takes none.
     config_schema: Value,
-    tuning: ShownTuning,
+    /// What the plugin asks for instead of the host's defaults. Times in milliseconds.
+    tuning: Tuning,
     imports: Vec<String>,
 }
 
@@ -80,20 +81,6 @@ struct ShownRead {
     fields: Vec<String>,
     /// Name and path.
     indexes: Vec<(String, String)>,
-}
-
-/// What the plugin asks for instead of the host's defaults. Times in milliseconds.
-#[derive(Serialize, Debug)]
-#[serde(rename_all = "camelCase")]
-struct ShownTuning {
-    resync: Option<u64>,
-    resync_always: bool,
-    concurrency: Option<u32>,
-    timeout: Option<u64>,
-    first_backoff: Option<u64>,
-    longest_backoff: Option<u64>,
-    memory_bytes: Option<u64>,
-    warm_calls: Option<u32>,
 }
 
 /// Shows a plugin file. It is loaded as a host would, and asked what it is; it reconciles nothing.
@@ -150,16 +137,6 @@ fn shown(facts: &Facts<'_>, description: &Description, crds: &[Crd]) -> Result<S
         fields: read.fields.clone(),
         indexes: read.indexes.clone(),
     });
-    let Tuning {
-        resync,
-        resync_always,
-        concurrency,
-        timeout,
-        first_backoff,
-        longest_backoff,
-        memory_bytes,
-        warm_calls,
-    } = description.tuning;
     Ok(Shown {
         name: description.name.to_string(),
         version: description.version.clone(),
@@ -171,16 +148,7 @@ fn shown(facts: &Facts<'_>, description: &Description, crds: &[Crd]) -> Result<S
         writes: description.writes.iter().map(named).collect(),
         capabilities: capabilities(description).collect(),
         config_schema,
-        tuning: ShownTuning {
-            resync,
-            resync_always,
-            concurrency,
-            timeout,
-            first_backoff,
-            longest_backoff,
-            memory_bytes,
-            warm_calls,
-        },
+        tuning: description.tuning.clone(),
         imports: facts.imports.to_vec(),
     })
 }
