@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use crate::contract::Description;
+use serde_json::Value;
+
+use crate::contract::{Capability, Description};
 use crate::key::{GroupKind, Key};
+use crate::native;
 
 /// One grant as an operator writes it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -14,10 +17,19 @@ pub enum Grant {
     Read(GroupKind, Scope),
     /// `write:GROUP/KIND[@CLUSTER[/NAMESPACE]]`
     Write(GroupKind, Scope),
-    /// `process`
-    Process,
-    /// `http:HOST`
+    /// `process[:COMMAND]`: processes, of commands that match; `*` stands for any run of characters.
+    Process(Option<String>),
+    /// `http:HOST[:PORT]`: `*.` as first label stands for one label, `*` alone for every host.
     Http(String),
+}
+
+impl From<&Capability> for Grant {
+    fn from(capability: &Capability) -> Self {
+        match capability {
+            Capability::Process => Grant::Process(None),
+            Capability::Http(host) => Grant::Http(host.clone()),
+        }
+    }
 }
 
 /// Clusters and namespaces of a grant; `*` stands for any run of characters.
@@ -51,7 +63,7 @@ impl Scope {
 /// Why a grant does not parse.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "grant {text:?}: {problem}; known are described, read:GROUP/KIND, write:GROUP/KIND (each with @CLUSTER[/NAMESPACE]), process and http:HOST"
+    "grant {text:?}: {problem}; known are described, read:GROUP/KIND, write:GROUP/KIND (each with @CLUSTER[/NAMESPACE]), process[:COMMAND] and http:HOST[:PORT]"
 )]
 pub struct GrantError {
     text: String,
@@ -70,6 +82,26 @@ fn glob(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// Whether a grant of the network covers a host. Without a port it covers all of them.
+fn covers_host(granted: &str, host: &str, port: u16) -> bool {
+    let (name, only) = match granted.rsplit_once(':') {
+        // The last colon of an IPv6 address is none before a port.
+        Some((name, digits)) if !name.contains(':') || name.ends_with(']') => match digits.parse() {
+            Ok(only) => (name, Some(only)),
+            Err(_) => return false,
+        },
+        _ => (granted, None),
+    };
+    let plain = |text: &str| text.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_lowercase();
+    let (name, host) = (plain(name), plain(host));
+    let named = match name.strip_prefix("*.") {
+        _ if name == "*" => true,
+        Some(rest) => host.split_once('.').is_some_and(|(label, of)| !label.is_empty() && of == rest),
+        None => name == host,
+    };
+    named && only.is_none_or(|only: u16| only == port)
+}
+
 impl Grant {
     /// Reads a grant.
     ///
@@ -77,6 +109,13 @@ impl Grant {
     /// Says what is wrong and what is known.
     pub fn parse(text: &str) -> Result<Self, GrantError> {
         let error = |problem: &str| GrantError { text: text.to_owned(), problem: problem.to_owned() };
+        if let Some(command) = text.strip_prefix("process:") {
+            // A command may have any character in it.
+            return match command {
+                "" => Err(error("the command after `process:` is missing")),
+                command => Ok(Grant::Process(Some(command.to_owned()))),
+            };
+        }
         let (what, scope) = match text.split_once('@') {
             None => (text, Scope::everywhere()),
             Some((what, scope)) => {
@@ -98,7 +137,7 @@ impl Grant {
         let scoped = text.contains('@');
         match what.split_once(':') {
             None if what == "described" => Ok(Grant::Described(scope)),
-            None if what == "process" && !scoped => Ok(Grant::Process),
+            None if what == "process" && !scoped => Ok(Grant::Process(None)),
             Some(("read", rest)) => Ok(Grant::Read(kind(rest)?, scope)),
             Some(("write", rest)) => Ok(Grant::Write(kind(rest)?, scope)),
             Some(("http", host)) if !host.is_empty() && !scoped => Ok(Grant::Http(host.to_owned())),
@@ -123,7 +162,8 @@ impl fmt::Display for Grant {
             Grant::Described(s) => write!(f, "described{}", scope(s)),
             Grant::Read(k, s) => write!(f, "read:{}{}", kind(k), scope(s)),
             Grant::Write(k, s) => write!(f, "write:{}{}", kind(k), scope(s)),
-            Grant::Process => f.write_str("process"),
+            Grant::Process(None) => f.write_str("process"),
+            Grant::Process(Some(command)) => write!(f, "process:{command}"),
             Grant::Http(host) => write!(f, "http:{host}"),
         }
     }
@@ -161,16 +201,41 @@ impl Grants {
     }
 
     /// Whether this child may be written. The plugin describes the kind.
-    pub fn may_write(&self, key: &Key) -> bool {
-        let is_process = &*key.group == "host.setpoint.dev" && &*key.kind == "Process";
+    ///
+    /// # Errors
+    /// What it takes, as a grant to add.
+    pub fn may_write(&self, key: &Key, child: &Value) -> Result<(), Grant> {
+        let kind = key.group_kind();
+        if kind.is(native::GROUP, native::PROCESS) {
+            let command = child.pointer("/spec/command").and_then(Value::as_str).unwrap_or_default();
+            return if self.may_run(command) { Ok(()) } else { Err(Grant::Process(None)) };
+        }
+        let scoped = self.grants.iter().any(|grant| match grant {
+            Grant::Described(scope) => scope.covers(&key.cluster, key.namespace.as_deref()),
+            Grant::Write(granted, scope) => *granted == kind && scope.covers(&key.cluster, key.namespace.as_deref()),
+            Grant::Process(_) | Grant::Read(..) | Grant::Http(_) => false,
+        });
+        if !scoped {
+            return Err(Grant::Write(kind, Scope::cluster(&key.cluster)));
+        }
+        match native::target(child).filter(|_| kind.is(native::GROUP, native::PROBE)) {
+            Some(target) if !self.may_dial(&target.host, target.port) => Err(Grant::Http(target.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a process of this command may run.
+    pub fn may_run(&self, command: &str) -> bool {
         self.grants.iter().any(|grant| match grant {
-            Grant::Described(scope) => !is_process && scope.covers(&key.cluster, key.namespace.as_deref()),
-            Grant::Write(granted, scope) => {
-                !is_process && *granted == key.group_kind() && scope.covers(&key.cluster, key.namespace.as_deref())
-            }
-            Grant::Process => is_process,
-            Grant::Read(..) | Grant::Http(_) => false,
+            Grant::Process(None) => true,
+            Grant::Process(Some(pattern)) => glob(pattern, command),
+            _ => false,
         })
+    }
+
+    /// Whether this host may be spoken to at this port.
+    pub fn may_dial(&self, host: &str, port: u16) -> bool {
+        self.grants.iter().any(|grant| matches!(grant, Grant::Http(granted) if covers_host(granted, host, port)))
     }
 
     /// What a plugin asks for in a cluster and does not have, as grants to add.
@@ -184,18 +249,20 @@ impl Grants {
         }
         for write in &description.writes {
             let key = Key::new(cluster, &write.group, &write.kind, Some("default"), "x");
-            let process = &*write.group == "host.setpoint.dev" && &*write.kind == "Process";
-            if !self.may_write(&key) && !process {
-                missing.push(Grant::Write(write.group_kind(), Scope::cluster(cluster)));
+            // Processes and targets of probes are asked for as capabilities.
+            match self.may_write(&key, &Value::Null) {
+                Err(grant @ Grant::Write(..)) => missing.push(grant),
+                Ok(()) | Err(_) => {}
             }
         }
         for capability in &description.capabilities {
-            let wanted = match capability {
-                crate::contract::Capability::Process => Grant::Process,
-                crate::contract::Capability::Http(host) => Grant::Http(host.clone()),
-            };
-            if !self.grants.contains(&wanted) {
-                missing.push(wanted);
+            let has = self.grants.iter().any(|grant| match (grant, capability) {
+                (Grant::Process(_), Capability::Process) => true,
+                (Grant::Http(granted), Capability::Http(asked)) => granted == "*" || granted == asked,
+                _ => false,
+            });
+            if !has {
+                missing.push(capability.into());
             }
         }
         missing
@@ -204,6 +271,8 @@ impl Grants {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn grants(texts: &[&str]) -> Result<Grants, GrantError> {
@@ -213,7 +282,7 @@ mod tests {
     #[test]
     fn nothing_is_granted_by_default() {
         let key = Key::new("local", "", "ConfigMap", Some("default"), "a");
-        assert!(!Grants::default().may_write(&key));
+        assert!(Grants::default().may_write(&key, &Value::Null).is_err());
         assert!(!Grants::default().may_read(&key.group_kind(), "local", None));
     }
 
@@ -225,26 +294,93 @@ mod tests {
         assert!(!grants.may_read(&secret, "prod-1", Some("kube-system")));
         assert!(!grants.may_read(&secret, "prod-1", None), "all namespaces are more than was granted");
         assert!(!grants.may_read(&secret, "dev", Some("team-a")));
-        assert!(grants.may_write(&Key::new("local", "apps", "Deployment", Some("x"), "a")));
-        assert!(!grants.may_write(&Key::new("hub", "apps", "Deployment", Some("x"), "a")));
+        let deployment = |cluster| Key::new(cluster, "apps", "Deployment", Some("x"), "a");
+        assert_eq!(grants.may_write(&deployment("local"), &Value::Null), Ok(()));
+        let lacks = grants.may_write(&deployment("hub"), &Value::Null).map_err(|grant| grant.to_string());
+        assert_eq!(lacks, Err("write:apps/Deployment@hub".to_owned()));
         Ok(())
     }
 
     #[test]
     fn processes_are_never_in_described() {
         let process = Key::new("local", "host.setpoint.dev", "Process", Some("default"), "a");
-        assert!(!Grants::described_in_local().may_write(&process));
-        assert!(grants(&["process"]).is_ok_and(|g| g.may_write(&process)));
+        let child = json!({"spec": {"command": "npx"}});
+        assert_eq!(Grants::described_in_local().may_write(&process, &child), Err(Grant::Process(None)));
+        assert!(grants(&["write:host.setpoint.dev/Process"]).is_ok_and(|g| g.may_write(&process, &child).is_err()));
+        assert!(grants(&["process"]).is_ok_and(|g| g.may_write(&process, &child).is_ok()));
+    }
+
+    #[test]
+    fn processes_can_be_granted_by_their_command() -> Result<(), GrantError> {
+        let grants = grants(&["process:npx", "process:/opt/tools/*"])?;
+        for (command, may) in
+            [("npx", true), ("npx2", false), ("/opt/tools/a", true), ("/opt/other", false), ("", false)]
+        {
+            assert_eq!(grants.may_run(command), may, "{command}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_target_of_a_probe_takes_a_grant_of_the_network() -> Result<(), GrantError> {
+        let probe = Key::new("local", "host.setpoint.dev", "Probe", Some("default"), "a");
+        let http = json!({"spec": {"http": {"url": "https://api.example.com/mcp"}}});
+        let local = Grants::described_in_local();
+        assert_eq!(local.may_write(&probe, &http), Err(Grant::Http("api.example.com:443".into())));
+        let own = json!({"spec": {"mcp": {"transport": "stdio", "process": "a"}}});
+        assert_eq!(local.may_write(&probe, &own), Ok(()));
+        assert_eq!(grants(&["described", "http:*.example.com"])?.may_write(&probe, &http), Ok(()));
+        assert!(grants(&["http:*"])?.may_write(&probe, &http).is_err(), "the kind itself is to be granted, too");
+        Ok(())
+    }
+
+    #[test]
+    fn a_host_is_covered_by_its_name_one_label_or_everything() {
+        for (granted, host, port, covers) in [
+            ("*", "a.b", 1, true),
+            ("a.b", "a.b", 1, true),
+            ("a.b", "A.B.", 1, true),
+            ("a.b", "x.a.b", 1, false),
+            ("a.b:80", "a.b", 80, true),
+            ("a.b:80", "a.b", 81, false),
+            ("*.b", "a.b", 1, true),
+            ("*.b", "x.a.b", 1, false),
+            ("*.b", "b", 1, false),
+            ("*.b", ".b", 1, false),
+            ("*:80", "a.b", 80, true),
+            ("*:80", "a.b", 81, false),
+            ("[::1]:80", "::1", 80, true),
+            ("[::1]", "::1", 81, true),
+            ("::1", "[::1]", 80, true),
+            ("a.b:x", "a.b", 80, false),
+        ] {
+            assert_eq!(covers_host(granted, host, port), covers, "{granted} {host}:{port}");
+        }
     }
 
     #[test]
     fn a_grant_survives_its_own_text() -> Result<(), GrantError> {
-        for text in
-            ["described", "described@local", "read:core/Secret@a/b", "write:g.io/K", "process", "http:*.x.io:80"]
-        {
+        for text in [
+            "described",
+            "described@local",
+            "read:core/Secret@a/b",
+            "write:g.io/K",
+            "process",
+            "process:/opt/@x/*",
+            "http:*.x.io:80",
+        ] {
             assert_eq!(Grant::parse(text)?.to_string(), text);
         }
-        for bad in ["", "reed:core/Secret", "read:Secret", "read:core/", "described@", "http:", "read:core/Secret@a/"] {
+        for bad in [
+            "",
+            "reed:core/Secret",
+            "read:Secret",
+            "read:core/",
+            "described@",
+            "http:",
+            "read:core/Secret@a/",
+            "process:",
+        ] {
             assert!(Grant::parse(bad).is_err(), "{bad}");
         }
         Ok(())

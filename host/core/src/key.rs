@@ -29,6 +29,11 @@ impl GroupKind {
     pub fn new(group: &str, kind: &str) -> Self {
         Self { group: group.into(), kind: kind.into() }
     }
+
+    /// Whether it is this kind.
+    pub fn is(&self, group: &str, kind: &str) -> bool {
+        *self.group == *group && *self.kind == *kind
+    }
 }
 
 impl fmt::Display for GroupKind {

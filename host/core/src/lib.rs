@@ -17,6 +17,7 @@
 //! | what is written, deleted, left alone | [`effects`], [`status`] |
 //! | is a file really gone | [`file_proof`] |
 //! | what may a plugin do | [`grants`] |
+//! | which kinds does the host itself reconcile | [`native`] |
 //! | what may be shown | [`sanitize`] |
 //! | what was asked and answered, to be asked again | [`recording`] |
 
@@ -34,6 +35,7 @@ pub mod file_proof;
 pub mod grants;
 pub mod key;
 pub mod mask;
+pub mod native;
 pub mod object;
 pub mod op;
 pub mod queue;

@@ -260,7 +260,7 @@ fn is_in_use(state: &Path) -> Result<bool, Failure> {
 }
 
 fn is_harmless(grant: &Grant) -> bool {
-    !matches!(grant, Grant::Process | Grant::Http(_))
+    !matches!(grant, Grant::Process(_) | Grant::Http(_))
 }
 
 /// The configuration without what reaches out of the temporary directory.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 use serde_json::Value;
-use setpoint_core::contract::{Capability, Description, ReadScope, Tuning};
+use setpoint_core::contract::{Description, ReadScope, Tuning};
 use setpoint_core::grants::Grant;
 use setpoint_core::key::GroupVersionKind;
 use setpoint_schema::Crd;
@@ -106,13 +106,7 @@ fn named(kind: &GroupVersionKind) -> Named {
 }
 
 fn capabilities(description: &Description) -> impl Iterator<Item = String> {
-    description.capabilities.iter().map(|capability| {
-        let grant = match capability {
-            Capability::Process => Grant::Process,
-            Capability::Http(host) => Grant::Http(host.clone()),
-        };
-        grant.to_string()
-    })
+    description.capabilities.iter().map(|capability| Grant::from(capability).to_string())
 }
 
 fn shown(facts: &Facts<'_>, description: &Description, crds: &[Crd]) -> Result<Shown, Failure> {
@@ -206,7 +200,7 @@ fn text(facts: &Facts<'_>, description: &Description, crds: &[Crd]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
-    use setpoint_core::contract::{OwnedKind, ReadKind};
+    use setpoint_core::contract::{Capability, OwnedKind, ReadKind};
 
     fn example() -> (Value, Description) {
         let crd = json!({

@@ -12,6 +12,7 @@ use setpoint_core::effects;
 use setpoint_core::engine::{Answered, Engine, Options, PluginInfo, Step};
 use setpoint_core::grants::{Grant, Grants, Scope};
 use setpoint_core::key::{GroupKind, GroupVersionKind, Key, KeyId, LOCAL, Name, Source, split_api_version};
+use setpoint_core::native;
 use setpoint_core::op::{Answer, Op, Precondition};
 use setpoint_core::recording::Question;
 use setpoint_plugin::{BoxFuture, Reads};
@@ -236,12 +237,9 @@ fn grants(description: &Description, not_granted: &[String]) -> Grants {
         .chain(writes.filter(|kind| granted(not_granted, kind)).map(|kind| Grant::Write(kind, everywhere())))
         .collect();
     for capability in &description.capabilities {
-        match capability {
-            Capability::Process if granted(not_granted, &GroupKind::new("host.setpoint.dev", "Process")) => {
-                grants.push(Grant::Process);
-            }
-            Capability::Process => {}
-            Capability::Http(host) => grants.push(Grant::Http(host.clone())),
+        let process = GroupKind::new(native::GROUP, native::PROCESS);
+        if *capability != Capability::Process || granted(not_granted, &process) {
+            grants.push(capability.into());
         }
     }
     Grants::new(grants)

@@ -107,7 +107,7 @@ fn desired_child(
         return refused(None, "ChildInvalid", message);
     };
     let cluster = match group {
-        "host.setpoint.dev" => LOCAL,
+        crate::native::GROUP => LOCAL,
         _ => child.cluster.as_deref().unwrap_or(&owner.cluster),
     };
     let group_kind = GroupKind::new(group, kind);
@@ -126,11 +126,8 @@ fn desired_child(
         let message = format!("{key}: the plugin describes {}, not {api_version}", described.api_version());
         return refused(Some(key), "ChildNotDescribed", message);
     }
-    if !grants.may_write(&key) {
-        let message = format!(
-            "{key}: not granted; grant it with write:{}/{kind}@{cluster}",
-            if group.is_empty() { "core" } else { group }
-        );
+    if let Err(grant) = grants.may_write(&key, &object) {
+        let message = format!("{key}: not granted; grant it with {grant}");
         return refused(Some(key), "ChildNotGranted", message);
     }
     if object.get("status").is_some() {

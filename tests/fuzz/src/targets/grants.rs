@@ -1,5 +1,6 @@
 //! Grants.
 
+use serde_json::{Value, json};
 use setpoint_core::grants::{Grant, Grants};
 use setpoint_core::key::{GroupKind, Key};
 
@@ -51,10 +52,15 @@ fn run(data: &[u8]) {
     let long = "a".repeat(63);
     for kind in ["Secret", "ConfigMap", "Process"] {
         let key = Key::new(&long, "", kind, Some(&long), "x");
-        let (read, write) = (grants.may_read(&GroupKind::new("", kind), &long, Some(&long)), grants.may_write(&key));
+        let (read, write) = (
+            grants.may_read(&GroupKind::new("", kind), &long, Some(&long)),
+            grants.may_write(&key, &Value::Null).is_ok(),
+        );
         // What only reads never writes, and the other way round; `described` is both.
         assert!(!(read && write) || shown.starts_with("described"), "{shown}");
     }
     let process = Key::new("local", "host.setpoint.dev", "Process", Some("default"), "x");
-    assert_eq!(grants.may_write(&process), shown == "process", "{shown}");
+    let runs = |command: &str| grants.may_write(&process, &json!({"spec": {"command": command}})).is_ok();
+    assert!(!runs(&long) || shown == "process" || shown.starts_with("process:"), "{shown}");
+    assert!(runs(&long) || shown != "process", "{shown}");
 }

@@ -131,7 +131,7 @@ fn check(child: &DesiredChild, description: &Description, grants: &Grants) {
         }
     };
     let Some(key) = &child.key else { panic!("a child without a key is taken: {object}") };
-    assert!(grants.may_write(key), "{key} is not granted");
+    assert!(grants.may_write(key, object).is_ok(), "{key} is not granted");
     let kind = description.writes.iter().find(|kind| kind.group_kind() == key.group_kind());
     assert_eq!(kind.map(|kind| kind.api_version()).as_deref(), object["apiVersion"].as_str(), "{key}");
     let metadata = &object["metadata"];
