@@ -5,11 +5,17 @@ use std::process::Command;
 use crate::PROFILE;
 use crate::counts::Counts;
 use crate::guests as components;
-use crate::paths;
 use crate::step::{Failure, begin, cargo, end, run, run_tests, with_built};
+use crate::{mcp, paths};
 
 /// `cargo xtask setup`
 pub(crate) fn setup() -> Result<(), Failure> {
+    guests_set_up()?;
+    mcp::set_up().map(drop)
+}
+
+/// What it takes to build everything; tests need more.
+fn guests_set_up() -> Result<(), Failure> {
     let began = begin("set up");
     components::set_up()?;
     end("set up", began);
@@ -18,7 +24,7 @@ pub(crate) fn setup() -> Result<(), Failure> {
 
 /// `cargo xtask guests`
 pub(crate) fn guests() -> Result<(), Failure> {
-    setup()?;
+    guests_set_up()?;
     components::build()
 }
 
@@ -64,10 +70,12 @@ fn demonstration() -> Command {
 pub(crate) fn test() -> Result<(), Failure> {
     let began = begin("test");
     guests()?;
+    let servers = mcp::set_up()?;
     build()?;
     let mut host = cargo();
     host.args(["test", "--workspace", "--no-fail-fast", "--profile", PROFILE, "--", "--show-output"]);
-    let host = run_tests("test the host", with_built(&mut host, PROFILE))?;
+    let host = mcp::with_servers(with_built(&mut host, PROFILE), servers.as_deref());
+    let host = run_tests("test the host", host)?;
     let mut plugins = cargo();
     plugins.args(["test", "--no-fail-fast", "--", "--show-output"]).current_dir(paths::plugins());
     let plugins = run_tests("test the plugins", &mut plugins)?;

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod cache;
 mod commands;
 mod counts;
 mod docs;
 mod fuzz;
 mod guests;
 mod machine;
+mod mcp;
 mod page;
 mod paths;
 mod soak;
@@ -38,7 +40,8 @@ usage: cargo xtask COMMAND
   docs [--check]
                 write the reference pages of the book, or say which are not what the code says
 
-  setup         add the target wasm32-wasip2 if it is missing
+  setup         add the target wasm32-wasip2 if it is missing, and install the MCP servers of npm and PyPI
+                that tests run, outside the clone
   guests        build the plugins into target/guests
   build         build the host: target/ci/setpoint
 ";
