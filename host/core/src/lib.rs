@@ -18,6 +18,7 @@
 //! | is a file really gone | [`file_proof`] |
 //! | what may a plugin do | [`grants`] |
 //! | what may be shown | [`sanitize`] |
+//! | what becomes of a supervised process | [`process`] |
 //! | what was asked and answered, to be asked again | [`recording`] |
 
 #![forbid(unsafe_code)]
@@ -36,6 +37,7 @@ pub mod key;
 pub mod mask;
 pub mod object;
 pub mod op;
+pub mod process;
 pub mod queue;
 pub mod recording;
 pub mod sanitize;
