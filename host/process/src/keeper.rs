@@ -44,11 +44,14 @@ enum Role {
 
 impl Role {
     fn put(&self, command: &mut Command) {
-        command.env(ROLE, match self {
-            Role::Keeper { mark, open_files: None } => format!("keeper {mark}"),
-            Role::Keeper { mark, open_files: Some(files) } => format!("keeper {mark} {files}"),
-            Role::Launcher { keeper } => format!("launcher {keeper}"),
-        });
+        command.env(
+            ROLE,
+            match self {
+                Role::Keeper { mark, open_files: None } => format!("keeper {mark}"),
+                Role::Keeper { mark, open_files: Some(files) } => format!("keeper {mark} {files}"),
+                Role::Launcher { keeper } => format!("launcher {keeper}"),
+            },
+        );
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -95,8 +98,12 @@ fn restore(open_files: Option<u64>) {
 /// How a process that is watched over ended, and what became of the rest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum News {
-    Spawned { pid: u32 },
-    NotSpawned { error: i32 },
+    Spawned {
+        pid: u32,
+    },
+    NotSpawned {
+        error: i32,
+    },
     Exited(End),
     Gone,
     /// The keeper was killed, and everything with it.
@@ -263,7 +270,9 @@ impl Shared {
                 if !ending {
                     tracing::error!(?how, %error, "the keeper is gone, and the processes with it; it is started again");
                     self.sweep();
-                    self.state().listeners.values().for_each(|listener| drop(listener.send(News::Lost)));
+                }
+                for listener in self.state().listeners.values() {
+                    let _nobody_listens = listener.send(News::Lost);
                 }
             }
             let state = self.state();
@@ -304,9 +313,9 @@ impl Shared {
                 Report::Gone { .. } => News::Gone,
             };
             let state = self.state();
-            // Nobody may listen any more.
-            let listener = report.id().and_then(|id| state.listeners.get(&id));
-            listener.into_iter().for_each(|listener| drop(listener.send(news)));
+            if let Some(listener) = report.id().and_then(|id| state.listeners.get(&id)) {
+                let _nobody_listens = listener.send(news);
+            }
         }
     }
 

@@ -74,11 +74,7 @@ fn die_with(keeper: u32) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     // It may have ended before.
-    if std::os::unix::process::parent_id() == keeper {
-        Ok(())
-    } else {
-        Err(io::Error::other("the keeper is gone"))
-    }
+    if std::os::unix::process::parent_id() == keeper { Ok(()) } else { Err(io::Error::other("the keeper is gone")) }
 }
 
 fn read(mut socket: &UnixStream) -> io::Result<(Launch, Vec<OwnedFd>)> {
@@ -94,7 +90,7 @@ fn read(mut socket: &UnixStream) -> io::Result<(Launch, Vec<OwnedFd>)> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut text = Vec::new();
-    socket.by_ref().take(length).read_to_end(&mut text)?;
+    Read::by_ref(&mut socket).take(length).read_to_end(&mut text)?;
     Ok((serde_json::from_slice(&text)?, files))
 }
 
@@ -111,7 +107,10 @@ fn begin(launch: &Launch, mut socket: &UnixStream) -> Reason {
     if let Some(directory) = &launch.directory
         && let Err(error) = std::env::set_current_dir(directory)
     {
-        return reason("BadWorkingDirectory", format!("the working directory {directory} cannot be used: {}", plain(&error)));
+        return reason(
+            "BadWorkingDirectory",
+            format!("the working directory {directory} cannot be used: {}", plain(&error)),
+        );
     }
     let path = launch.environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
     let program = match find(&launch.command, path) {

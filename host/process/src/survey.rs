@@ -204,14 +204,10 @@ fn sort(table: &[Row], keeper: i32, families: &[Family<'_>], tag: impl Fn(i32) -
         known.or_else(|| tag(row.process.pid).filter(|id| families.iter().any(|family| family.id == *id)))
     };
     let mut survey = Survey::default();
-    let mut waiting: Vec<(&Row, Option<u64>)> = Vec::new();
-    let below = |parent: i32, id: Option<u64>, waiting: &mut Vec<(&Row, Option<u64>)>| {
-        // Nobody is its own ancestor, but a table that was read while it changed may say so.
-        let rows = children.get(&parent).into_iter().flatten().filter(|row| row.process.pid != parent);
-        waiting.extend(rows.map(|row| (*row, id)));
-    };
-    below(keeper, None, &mut waiting);
-    let mut looked_at = BTreeSet::new();
+    // Nobody is its own ancestor, but a table that was read while it changed may say so.
+    let below = |parent: i32| children.get(&parent).into_iter().flatten().copied();
+    let mut waiting: Vec<(&Row, Option<u64>)> = below(keeper).map(|row| (row, None)).collect();
+    let mut looked_at = BTreeSet::from([keeper]);
     while let Some((row, of_parent)) = waiting.pop() {
         if !looked_at.insert(row.process.pid) {
             continue;
@@ -227,7 +223,7 @@ fn sort(table: &[Row], keeper: i32, families: &[Family<'_>], tag: impl Fn(i32) -
                 None => survey.strangers.push(target),
             }
         }
-        below(row.process.pid, id, &mut waiting);
+        waiting.extend(below(row.process.pid).map(|row| (row, id)));
     }
     survey
 }

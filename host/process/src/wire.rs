@@ -250,8 +250,7 @@ mod tests {
         };
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         let counts: Vec<_> = came.iter().map(|(request, files)| (*request, files.len())).collect();
-        let expected =
-            [(Request::Kill { id: 1 }, 0), (Request::Spawn { id: 2 }, 1), (Request::Kill { id: 3 }, 0)];
+        let expected = [(Request::Kill { id: 1 }, 0), (Request::Spawn { id: 2 }, 1), (Request::Kill { id: 3 }, 0)];
         assert_eq!(counts, expected.map(|(request, files)| (Some(request), files)));
         // It is the same pipe.
         let file = came.swap_remove(1).1.remove(0);
