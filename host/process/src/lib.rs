@@ -36,8 +36,10 @@
 //!
 //! # What holds
 //!
-//! - Nothing that was started outlives the host, whatever the host dies of; nor the keeper, but for
-//!   processes that scrubbed their environment and whose parents had ended.
+//! - Nothing that was started outlives the host, whatever the host dies of. If it is the keeper that is
+//!   killed, what it started is killed as well, but for processes in a group of their own that scrubbed
+//!   their environment. If both are killed at once, the processes themselves die, and what they started
+//!   does as far as it looks after its parent.
 //! - Nothing is started while something of the start before is there: not the process, not its group, not
 //!   what it put into a session of its own.
 //! - What it writes costs a bounded amount of memory, and is read at a bounded rate.

@@ -36,6 +36,20 @@ async fn a_process_has_what_it_needs_of_the_environment_and_nothing_else() {
     assert!(others.is_empty(), "{others:?}");
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_process_has_no_file_and_no_signal_setting_of_the_host() {
+    let keeper = keeper();
+    let script = "ls /proc/$$/fd; grep -E 'SigBlk|SigIgn' /proc/self/status; echo '(end)'";
+    let mut spec = shell(script);
+    spec.restart_policy = RestartPolicy::Never;
+    let lines = said(&supervised(&keeper, &spec)).await;
+    // What whoever runs these tests leaves open for everybody is not the host's.
+    let plain = std::process::Command::new("sh").args(["-c", script]).output().expect("sh is there");
+    let plain = String::from_utf8(plain.stdout).expect("it is text");
+    assert_eq!(lines, plain.lines().filter(|line| *line != "(end)").collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn a_secret_reaches_the_process_and_is_not_in_what_it_writes() {
     let keeper = keeper();

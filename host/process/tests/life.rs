@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use setpoint_core::contract::Reason;
 use setpoint_core::process::{Environment, RestartPolicy, State, Stdin, StopSignal};
-use setpoint_process::{Permission, Supervised};
+use setpoint_process::{Keeper, Permission, Supervised};
 use support::*;
 
 #[tokio::test]
@@ -264,4 +264,24 @@ async fn standard_input_has_an_end_or_none_as_the_spec_says() {
     until_state(&stays, State::Running).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!((stays.status().state, stays.output().len()), (State::Running, 0));
+}
+
+/// What the next test starts: a program whose tests need a keeper can be it, with a test like this.
+#[test]
+fn is_a_keeper_when_asked_to_be() {
+    if setpoint_process::keeper_main().is_some() {
+        std::process::exit(0);
+    }
+}
+
+#[tokio::test]
+async fn a_program_of_tests_can_be_its_own_keeper() {
+    let program = std::env::current_exe().expect("it is there");
+    let keeper = Keeper::start(&program, ["--exact", "is_a_keeper_when_asked_to_be", "--nocapture"]);
+    let keeper = keeper.expect("it starts");
+    let process = supervised(&keeper, &shell("echo only this; exec sleep 1000"));
+    until_line(&process, |line| line == "only this").await;
+    assert_eq!(process.output().len(), 1, "what a program of tests says first is not said by the process");
+    assert!(process.close(PATIENCE).await);
+    assert!(keeper.close(PATIENCE));
 }

@@ -26,9 +26,14 @@ use crate::wire::{End, Framed, Partial, Report, Request};
 
 /// From the end of a process to the look at what it left behind, so that ends at one time share one look.
 const GATHER: Duration = Duration::from_millis(2);
-/// Between two rounds of killing what does not die at once: the first pause, and the longest.
+/// Rounds of killing without a pause: what starts others all the time has to be caught between two of them.
+const QUICK_ROUNDS: u32 = 10;
+/// Between two rounds after those: the first pause, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How long the end of everything is waited for when the host is gone. What is still there then has been
+/// killed and waits for the system, or may not be killed by this user.
+const LAST: Duration = Duration::from_secs(60);
 
 /// Runs until the host is gone and nothing is left.
 pub(super) fn serve(mark: String) -> io::Result<()> {
@@ -37,7 +42,7 @@ pub(super) fn serve(mark: String) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut keeper = Keeper { mark, charges: BTreeMap::new(), look_at: None, pause: FIRST_PAUSE };
+    let mut keeper = Keeper { mark, charges: BTreeMap::new(), signals: Vec::new(), look_at: None, rounds: 0 };
     // The host is gone: that is how it ends.
     let gone = runtime.block_on(keeper.listen(socket));
     drop(runtime);
@@ -74,9 +79,19 @@ struct Charge {
 struct Keeper {
     mark: String,
     charges: BTreeMap<u64, Charge>,
-    /// When to look whether something is left.
+    /// Signals to be sent. Those that are asked for at one time share one look at what there is.
+    signals: Vec<(u64, Signal)>,
+    /// When to look at what there is.
     look_at: Option<Instant>,
-    pause: Duration,
+    /// Rounds of killing since somebody asked for it.
+    rounds: u32,
+}
+
+fn pause(rounds: u32) -> Duration {
+    match rounds.checked_sub(QUICK_ROUNDS) {
+        None => Duration::ZERO,
+        Some(later) => (FIRST_PAUSE * 2u32.pow(later.min(10))).min(LONGEST_PAUSE),
+    }
 }
 
 impl Keeper {
@@ -99,6 +114,8 @@ impl Keeper {
         loop {
             let due = self.look_at;
             tokio::select! {
+                // What is asked for first: a look serves all of it.
+                biased;
                 framed = next(&socket, &mut partial) => self.perform(&socket, framed?).await?,
                 _ = ends.recv() => {
                     self.reap(&socket).await?;
@@ -123,14 +140,15 @@ impl Keeper {
                 if let Some(signal) = Signal::from_named_raw(signal)
                     && self.charges.contains_key(&id)
                 {
-                    self.signal(id, signal);
+                    self.signals.push((id, signal));
+                    self.look_soon(Duration::ZERO);
                 }
                 Ok(())
             }
             Some(Request::Kill { id }) => {
                 if let Some(charge) = self.charges.get_mut(&id) {
                     charge.killing = true;
-                    self.pause = FIRST_PAUSE;
+                    self.rounds = 0;
                     self.look_soon(Duration::ZERO);
                 }
                 Ok(())
@@ -152,18 +170,25 @@ impl Keeper {
         Ok(pid)
     }
 
-    /// A signal to the group, and to those that left it.
-    fn signal(&mut self, id: u64, signal: Signal) {
-        let members = self.survey().members.remove(&id).unwrap_or_default();
-        let Some(charge) = self.charges.get(&id) else {
+    /// Sends signals to groups, and to those that left them. Who is there is found out before anybody ends:
+    /// then nobody is without parents that say where it belongs.
+    fn send_signals(&mut self) {
+        if self.signals.is_empty() {
             return;
-        };
-        if !charge.ended {
-            // In one step, which nobody who forks meanwhile escapes.
-            survey::signal(Target::Group(charge.leader.as_raw_pid()), signal);
         }
-        let others = members.iter().filter(|member| member.escaped || charge.ended);
-        others.for_each(|member| survey::signal(member.target, signal));
+        let survey = self.survey();
+        for (id, signal) in std::mem::take(&mut self.signals) {
+            let Some(charge) = self.charges.get(&id) else {
+                continue;
+            };
+            if !charge.ended {
+                // In one step, which nobody who forks meanwhile escapes.
+                survey::signal(Target::Group(charge.leader.as_raw_pid()), signal);
+            }
+            let members = survey.members.get(&id).into_iter().flatten();
+            let others = members.filter(|member| member.escaped || charge.ended);
+            others.for_each(|member| survey::signal(member.target, signal));
+        }
     }
 
     /// Asks the system how processes ended, and tells the host of those that it knows. Answers whether
@@ -196,9 +221,14 @@ impl Keeper {
         self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
     }
 
-    /// Looks whether something is left of those that have ended, and kills what is to be killed.
+    /// Sends the signals that were asked for, kills what is to be killed, and looks whether something is
+    /// left of those that have ended.
     async fn look(&mut self, socket: &tokio::net::UnixStream) -> io::Result<()> {
         self.look_at = None;
+        self.send_signals();
+        if !self.charges.values().any(|charge| charge.ended || charge.killing) {
+            return Ok(());
+        }
         // Who has been seen to be there no more may have been followed by a child meanwhile; then its own
         // end is there to be asked for, and one looks again.
         let survey = loop {
@@ -232,10 +262,8 @@ impl Keeper {
             survey.strangers.iter().for_each(|stranger| survey::signal(*stranger, Signal::KILL));
         }
         if again {
-            self.look_soon(self.pause);
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        } else {
-            self.pause = FIRST_PAUSE;
+            self.look_soon(pause(self.rounds));
+            self.rounds = self.rounds.saturating_add(1);
         }
         Ok(())
     }
@@ -262,16 +290,17 @@ impl Keeper {
 
     /// Kills everything, until the system says that there is no child.
     fn end_all(&mut self) {
-        let mut pause = FIRST_PAUSE;
-        loop {
+        let until = std::time::Instant::now() + LAST;
+        let mut rounds = 0;
+        while std::time::Instant::now() < until {
             for charge in self.charges.values().filter(|charge| !charge.ended) {
                 survey::signal(Target::Group(charge.leader.as_raw_pid()), Signal::KILL);
             }
             let survey = self.survey();
             let members = survey.members.values().flatten().map(|member| member.target);
             members.chain(survey.strangers).for_each(|target| survey::signal(target, Signal::KILL));
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            std::thread::sleep(pause(rounds));
+            rounds += 1;
             loop {
                 match wait(WaitOptions::NOHANG) {
                     Ok(Some((pid, _))) => {
