@@ -138,12 +138,14 @@ struct Shared {
     next: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
+    /// Held for one frame. The state is not held meanwhile: the keeper may have to be heard before it listens.
+    sending: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct State {
     /// None while there is no keeper.
-    socket: Option<UnixStream>,
+    socket: Option<Arc<UnixStream>>,
     keeper: u32,
     listeners: HashMap<u64, mpsc::UnboundedSender<News>>,
     ending: bool,
@@ -174,6 +176,7 @@ impl Keeper {
                 ended: false,
             }),
             changed: Condvar::new(),
+            sending: Mutex::new(()),
         });
         let (child, socket) = shared.start()?;
         let reader = shared.adopt(&child, socket)?;
@@ -247,7 +250,7 @@ impl Shared {
             return Err(io::ErrorKind::Interrupted.into());
         }
         state.keeper = child.id();
-        state.socket = Some(socket);
+        state.socket = Some(Arc::new(socket));
         Ok(reader)
     }
 
@@ -334,10 +337,10 @@ impl Shared {
     }
 
     fn ask(&self, request: Request, file: Option<&OwnedFd>) -> io::Result<()> {
-        let state = self.state();
-        let socket = state.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let socket = self.state().socket.clone().ok_or(io::ErrorKind::NotConnected)?;
         let files: Vec<_> = file.iter().map(|file| file.as_fd()).collect();
-        let asked = wire::send(socket, &request.encode(), &files);
+        let _whole = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = wire::send(&*socket, &request.encode(), &files);
         if asked.is_err() {
             // Half a frame may be on its way: nothing that follows could be understood.
             let _gone = socket.shutdown(std::net::Shutdown::Both);

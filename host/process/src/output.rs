@@ -173,8 +173,8 @@ impl Ring {
 }
 
 fn line(stream: Stream, bytes: &[u8], overflow: bool, secrets: &[String]) -> Line {
-    let text = redacted(&String::from_utf8_lossy(bytes), secrets);
-    Line { at: now(), stream, text, cut: overflow || bytes.len() > LONGEST_LINE }
+    let whole = String::from_utf8_lossy(bytes);
+    Line { at: now(), stream, text: redacted(&whole, secrets), cut: overflow || whole.len() > LONGEST_LINE }
 }
 
 /// The first [`LONGEST_LINE`] bytes of the text, without secrets that begin in it.
@@ -321,6 +321,38 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever comes, in whatever pieces, a secret is never shown, and what is kept is bounded.
+        #[test]
+        fn no_secret_is_shown_at_any_time(
+            parts in proptest::collection::vec(
+                prop_oneof![
+                    3 => Just(b"hunter2hunter3".to_vec()),
+                    1 => Just(b"hunter".to_vec()),
+                    2 => proptest::collection::vec(any::<u8>(), 0..40),
+                    1 => (0usize..LONGEST_LINE + 600).prop_map(|length| vec![b'x'; length]),
+                    1 => Just(b"\n".to_vec()),
+                ],
+                1..40,
+            ),
+            cut in 1usize..7,
+        ) {
+            let output = Output::default();
+            output.hide(["hunter2", "hunter2hunter3"].into_iter());
+            for part in parts {
+                for piece in part.chunks(if part.len() > 100 { 997 } else { cut }) {
+                    output.push(Stream::Stderr, piece);
+                }
+                let lines = output.lines();
+                for line in &lines {
+                    prop_assert!(!line.text.contains("hunter2"), "{:?}", line.text);
+                    // What stands for a short secret is longer than it.
+                    prop_assert!(line.text.len() <= 2 * LONGEST_LINE, "{}", line.text.len());
+                }
+                let cost: usize = lines.iter().map(|line| line.text.len() + LINE_COST).sum();
+                prop_assert!(cost <= KEPT + 2 * LONGEST_LINE);
+            }
+        }
+
         /// However the bytes come, the lines are those of the whole text, and what is kept is the end of them.
         #[test]
         fn the_end_of_the_text_is_kept_however_it_comes(

@@ -338,6 +338,15 @@ mod tests {
     }
 
     proptest! {
+        /// A process names itself, and writes its environment, as it likes.
+        #[test]
+        fn what_a_process_says_of_itself_is_read_without_harm(text in ".{0,80}", bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _nothing = (parse(1, &text), tag_in(&bytes, "mark"));
+            let tail = "S 7 8 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 1";
+            let row = parse(1, &format!("1 ({text}) {tail}")).expect("it is a line");
+            prop_assert_eq!((row.parent, row.group, row.process.began), (7, 8, 987_654));
+        }
+
         /// Whatever the table says, each descendant is looked at once, and nobody else is.
         #[test]
         fn exactly_the_descendants_are_sorted(

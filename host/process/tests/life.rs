@@ -89,6 +89,8 @@ async fn what_escaped_into_a_session_of_its_own_is_gone_before_the_process_is() 
         format!("(setsid sleep {} &); sleep 1000", token.0),
         // Nothing in its environment says whose it is.
         format!("env -i setsid sleep {} & wait", token.0),
+        // The same, and it ignores what asks it to end: its parent is gone before it is killed.
+        format!("trap '' TERM; env -i setsid sleep {} & trap - TERM; wait", token.0),
         // It ignores what asks it to end.
         format!("(trap '' TERM; setsid sleep {} &); sleep 1000", token.0),
     ];
