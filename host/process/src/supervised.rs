@@ -103,6 +103,7 @@ impl Supervised {
             machine,
             origin: Instant::now(),
             wanted: None,
+            signal: StopSignal::default(),
             place: Place::Nowhere,
             readers: Vec::new(),
             stamps,
@@ -203,6 +204,8 @@ struct Driver {
     machine: Machine,
     origin: Instant,
     wanted: Option<(Arc<ProcessSpec>, Environment)>,
+    /// What asks it to end, as the last spec says.
+    signal: StopSignal,
     place: Place,
     readers: Vec<JoinHandle<()>>,
     stamps: Stamps,
@@ -261,6 +264,7 @@ impl Driver {
     fn look_into_inbox(&mut self) {
         let Inbox { asked, deleted, hurry } = std::mem::take(&mut *self.shared.inbox());
         if let Some(Asked { spec, generation, permission }) = asked {
+            self.signal = spec.stop.signal;
             let permit = match permission {
                 Permission::Run(environment) => {
                     let digest = environment.digest();
@@ -289,9 +293,8 @@ impl Driver {
         match action {
             Action::Start => self.start(),
             Action::Signal => {
-                let signal = self.wanted.as_ref().map_or(StopSignal::Term, |(spec, _)| spec.stop.signal);
                 if let Some(remote) = self.remote() {
-                    remote.signal(stop_signal(signal));
+                    remote.signal(stop_signal(self.signal));
                 }
             }
             Action::KillGroup => {

@@ -62,6 +62,8 @@ impl Member {
 pub(crate) struct Survey {
     pub(crate) members: BTreeMap<u64, Vec<Member>>,
     pub(crate) strangers: Vec<Target>,
+    /// Whose each process is, or was: those that have ended and were not asked about are here as well.
+    pub(crate) owners: BTreeMap<i32, u64>,
 }
 
 impl Survey {
@@ -195,10 +197,12 @@ fn sort(table: &[Row], keeper: i32, families: &[Family<'_>], tag: impl Fn(i32) -
         children.entry(row.parent).or_default().push(row);
     }
     let own_family = |row: &Row| {
-        let known = families.iter().find(|family| {
-            (family.leader_is_there && family.leader == row.process.pid)
-                || family.leader == row.group
-                || family.seen.contains(&row.process)
+        // The number of a leader that has gone may be that of another one by now.
+        let there = families
+            .iter()
+            .find(|family| family.leader_is_there && (family.leader == row.process.pid || family.leader == row.group));
+        let known = there.or_else(|| {
+            families.iter().find(|family| family.leader == row.group || family.seen.contains(&row.process))
         });
         let known = known.map(|family| family.id);
         known.or_else(|| tag(row.process.pid).filter(|id| families.iter().any(|family| family.id == *id)))
@@ -213,6 +217,7 @@ fn sort(table: &[Row], keeper: i32, families: &[Family<'_>], tag: impl Fn(i32) -
             continue;
         }
         let id = of_parent.or_else(|| own_family(row));
+        survey.owners.extend(id.map(|id| (row.process.pid, id)));
         if !row.dead {
             let target = Target::Process(row.process);
             match id {
@@ -314,6 +319,16 @@ mod tests {
         let escaped: Vec<Member> = survey.members[&1].iter().copied().filter(|member| member.escaped).collect();
         assert_eq!(pids(&escaped), [220, 230, 231]);
         assert_eq!(survey.strangers.iter().map(|target| pid(*target)).collect::<Vec<_>>(), [400]);
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_is_the_new_leaders() {
+        let seen = BTreeSet::new();
+        let old = Family { id: 1, leader: 300, leader_is_there: false, seen: &seen };
+        let new = Family { id: 2, leader: 300, leader_is_there: true, seen: &seen };
+        let table = [at(300, KEEPER, 300), at(301, KEEPER, 300)];
+        let survey = sort(&table, KEEPER, &[old, new], |_| None);
+        assert_eq!((survey.members.len(), pids(&survey.members[&2])), (1, vec![300, 301]));
     }
 
     #[test]

@@ -236,3 +236,23 @@ async fn what_keeps_starting_others_in_sessions_of_their_own_is_caught() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(with_variable(&token.0), 0, "it was still going on");
 }
+
+#[tokio::test]
+async fn one_that_loses_others_all_the_time_holds_up_nobody() {
+    let (keeper, token) = (keeper(), Token::new());
+    let mut spec = shell("while :; do (setsid sh -c 'exit 0' &); done");
+    spec.stop.grace_seconds = 0;
+    let noisy = [supervised(&keeper, &spec), supervised(&keeper, &spec)];
+    for process in &noisy {
+        until_state(process, State::Running).await;
+    }
+    for _ in 0..5 {
+        let process = supervised(&keeper, &shell(&format!("(setsid sleep {0} &); exec sleep {0}", token.0)));
+        token.wait_for(2).await;
+        assert!(process.close(PATIENCE).await);
+        assert!(token.alive().is_empty());
+    }
+    for process in noisy {
+        assert!(process.close(PATIENCE).await);
+    }
+}

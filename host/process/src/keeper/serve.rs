@@ -31,6 +31,11 @@ const QUICK_ROUNDS: u32 = 10;
 /// Between two rounds after those: the first pause, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// So often in a row nothing is seen of what has ended, although what nobody knows ends all the time beside
+/// it, until that is believed.
+const CERTAIN: u32 = 20;
+/// The most ends that are asked about before something else is looked at.
+const ENDS: usize = 1_000;
 /// How long the end of everything is waited for when the host is gone. What is still there then has been
 /// killed and waits for the system, or may not be killed by this user.
 const LAST: Duration = Duration::from_secs(60);
@@ -74,6 +79,8 @@ struct Charge {
     killing: bool,
     /// Members that were seen. They are known even when their parents are gone.
     seen: BTreeSet<Process>,
+    /// So often in a row none was seen.
+    empty: u32,
 }
 
 struct Keeper {
@@ -114,14 +121,14 @@ impl Keeper {
         loop {
             let due = self.look_at;
             tokio::select! {
-                // What is asked for first: a look serves all of it.
+                // What is asked for first: a look serves all of it. Ends last: they may never stop to come.
                 biased;
                 framed = next(&socket, &mut partial) => self.perform(&socket, framed?).await?,
-                _ = ends.recv() => {
-                    self.reap(&socket).await?;
-                }
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.look(&socket).await?;
+                }
+                _ = ends.recv() => {
+                    self.reap(&socket).await?;
                 }
             }
         }
@@ -166,7 +173,7 @@ impl Keeper {
         command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::null());
         let pid = command.spawn()?.id();
         let leader = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-        self.charges.insert(id, Charge { leader, ended: false, killing: false, seen: BTreeSet::new() });
+        self.charges.insert(id, Charge { leader, ended: false, killing: false, seen: BTreeSet::new(), empty: 0 });
         Ok(pid)
     }
 
@@ -191,29 +198,33 @@ impl Keeper {
         }
     }
 
-    /// Asks the system how processes ended, and tells the host of those that it knows. Answers whether
-    /// there were any.
-    async fn reap(&mut self, socket: &tokio::net::UnixStream) -> io::Result<bool> {
-        let mut any = false;
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            any = true;
+    /// Asks the system how processes ended, and tells the host of those that it knows. Answers the others:
+    /// what was left without parents.
+    async fn reap(&mut self, socket: &tokio::net::UnixStream) -> io::Result<Vec<i32>> {
+        let (mut ends, mut orphans) = (0, Vec::new());
+        while ends < ENDS
+            && let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG)
+        {
+            ends += 1;
             let known = self.charges.iter_mut().find(|(_, charge)| charge.leader == pid && !charge.ended);
-            if let Some((id, charge)) = known {
-                let end = match (status.exit_status(), status.terminating_signal()) {
-                    (Some(code), _) => End::Code(code),
-                    (None, Some(signal)) => End::Signal(signal),
-                    // Stopped or continued, which was not asked for.
-                    (None, None) => continue,
-                };
-                charge.ended = true;
-                let id = *id;
-                tell(socket, Report::Exited { id, end }).await?;
-            }
+            let Some((id, charge)) = known else {
+                orphans.push(pid.as_raw_pid());
+                continue;
+            };
+            let end = match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => End::Code(code),
+                (None, Some(signal)) => End::Signal(signal),
+                // Stopped or continued, which was not asked for.
+                (None, None) => continue,
+            };
+            charge.ended = true;
+            let id = *id;
+            tell(socket, Report::Exited { id, end }).await?;
         }
-        if any && self.charges.values().any(|charge| charge.ended || charge.killing) {
+        if ends > 0 && self.charges.values().any(|charge| charge.ended || charge.killing) {
             self.look_soon(GATHER);
         }
-        Ok(any)
+        Ok(orphans)
     }
 
     fn look_soon(&mut self, pause: Duration) {
@@ -229,41 +240,44 @@ impl Keeper {
         if !self.charges.values().any(|charge| charge.ended || charge.killing) {
             return Ok(());
         }
-        // Who has been seen to be there no more may have been followed by a child meanwhile; then its own
-        // end is there to be asked for, and one looks again.
-        let survey = loop {
-            let survey = self.survey();
-            if !self.reap(socket).await? {
-                break survey;
-            }
-        };
-        self.look_at = None;
+        self.reap(socket).await?;
+        let ended: BTreeSet<u64> = self.charges.iter().filter(|(_, charge)| charge.ended).map(|(id, _)| *id).collect();
+        let survey = self.survey();
+        // Sees to it that one looks again, if there are any.
+        let orphans = self.reap(socket).await?;
         let left = |id: &u64| survey.members.get(id).map(Vec::as_slice).unwrap_or_default();
-        let gone: Vec<u64> =
-            self.charges.iter().filter(|(id, charge)| charge.ended && left(id).is_empty()).map(|(id, _)| *id).collect();
+        // What belongs to one that has ended has an ancestor that is our child. It was seen, or it ended while
+        // one looked, and was asked about just now: then what it started may have been overlooked.
+        let doubt = |id: &u64| orphans.iter().any(|orphan| survey.owners.get(orphan).is_none_or(|owner| owner == id));
+        let mut gone = Vec::new();
+        for (id, charge) in self.charges.iter_mut().filter(|(id, _)| ended.contains(id)) {
+            charge.empty = if left(id).is_empty() { charge.empty + 1 } else { 0 };
+            if charge.empty >= CERTAIN || (charge.empty > 0 && !doubt(id)) {
+                gone.push(*id);
+            }
+        }
         for id in gone {
             self.charges.remove(&id);
             tell(socket, Report::Gone { id }).await?;
         }
-        let mut again = false;
-        for (id, charge) in &self.charges {
-            if charge.killing {
-                again = true;
-                if !charge.ended {
-                    survey::signal(Target::Group(charge.leader.as_raw_pid()), Signal::KILL);
-                }
-                left(id).iter().for_each(|member| survey::signal(member.target, Signal::KILL));
+        for (id, charge) in self.charges.iter().filter(|(_, charge)| charge.killing) {
+            if !charge.ended {
+                survey::signal(Target::Group(charge.leader.as_raw_pid()), Signal::KILL);
             }
-            // Without a subreaper nobody says when the last one ends.
-            again |= charge.ended && !cfg!(target_os = "linux");
+            left(id).iter().for_each(|member| survey::signal(member.target, Signal::KILL));
         }
         if self.charges.is_empty() {
             // What nobody can be told to have started: there is nothing any more that it could be of use to.
             survey.strangers.iter().for_each(|stranger| survey::signal(*stranger, Signal::KILL));
         }
-        if again {
+        let killing = self.charges.values().any(|charge| charge.killing);
+        // Without a subreaper nobody says when the last one ends.
+        if killing || (!cfg!(target_os = "linux") && !ended.is_empty()) {
             self.look_soon(pause(self.rounds));
             self.rounds = self.rounds.saturating_add(1);
+        }
+        if self.charges.values().any(|charge| charge.empty > 0) {
+            self.look_soon(GATHER);
         }
         Ok(())
     }
