@@ -16,6 +16,7 @@
 //! | when is a key called, and what became of it | [`engine`] |
 //! | what is written, deleted, left alone | [`effects`], [`status`] |
 //! | is a file really gone | [`file_proof`] |
+//! | when is an endpoint looked at, and how is it | [`probe`] |
 //! | what may a plugin do | [`grants`] |
 //! | what may be shown | [`sanitize`] |
 //! | what was asked and answered, to be asked again | [`recording`] |
@@ -36,6 +37,7 @@ pub mod key;
 pub mod mask;
 pub mod object;
 pub mod op;
+pub mod probe;
 pub mod queue;
 pub mod recording;
 pub mod sanitize;
