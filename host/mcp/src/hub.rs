@@ -17,7 +17,7 @@
 //! The rules are in [`switch`], which does no I/O; this module reads, writes and waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -125,6 +125,28 @@ pub enum DeliveryKind {
     Notification,
     /// A notification that is left out when the client's queue is crowded: a log message.
     Passing,
+    /// A list has changed. Left out when the client has one of the same kind before it that it has not read yet.
+    Changed(List),
+}
+
+/// The lists that a server says have changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum List {
+    /// `notifications/tools/list_changed`
+    Tools = 1,
+    /// `notifications/prompts/list_changed`
+    Prompts = 2,
+    /// `notifications/resources/list_changed`
+    Resources = 4,
+}
+
+/// Where a hub puts what is for a client.
+#[derive(Debug)]
+struct Inbox {
+    push: Push<Delivery>,
+    /// Bits of the lists of which a change was put in and not taken out.
+    unread: Arc<AtomicU8>,
 }
 
 impl Weight for Delivery {
@@ -134,7 +156,7 @@ impl Weight for Delivery {
 }
 
 enum Command {
-    Connect { client: ClientId, inbox: Push<Delivery>, done: oneshot::Sender<Result<(), Failure>> },
+    Connect { client: ClientId, inbox: Inbox, done: oneshot::Sender<Result<(), Failure>> },
     FromClient { client: ClientId, text: String },
     Ping { pong: oneshot::Sender<()> },
     Initialize,
@@ -159,6 +181,7 @@ pub struct Client {
     number: ClientId,
     hub: Hub,
     inbox: Take<Delivery>,
+    unread: Arc<AtomicU8>,
 }
 
 /// Sends the messages of a [`Client`].
@@ -211,12 +234,14 @@ impl Hub {
     /// The server has ended, or there are too many clients.
     pub async fn connect(&self) -> Result<Client, Failure> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (inbox, take) = queue(INBOX);
+        let (push, take) = queue(INBOX);
+        let unread = Arc::new(AtomicU8::new(0));
+        let inbox = Inbox { push, unread: unread.clone() };
         let (done, answer) = oneshot::channel();
         let gone = || Failure::new(ProbeReason::ConnectionFailed, Ended.to_string());
         self.commands.send(Command::Connect { client: number, inbox, done }).await.map_err(|_| gone())?;
         // From here on it says so when it goes, also when nobody waits for the answer any more.
-        let client = Client { number, hub: self.clone(), inbox: take };
+        let client = Client { number, hub: self.clone(), inbox: take, unread };
         answer.await.map_err(|_| gone())??;
         Ok(client)
     }
@@ -318,7 +343,12 @@ impl Client {
 
     /// The next message for this client. None: the server has ended, or this client did not read for too long.
     pub async fn next(&mut self) -> Option<Delivery> {
-        self.inbox.next().await
+        let delivery = self.inbox.next().await?;
+        if let DeliveryKind::Changed(list) = delivery.kind {
+            // What changes from now on is told again.
+            self.unread.fetch_and(!(list as u8), Ordering::AcqRel);
+        }
+        Some(delivery)
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) type Answer = fn(&Arc<Server>, &Request, &mut Connection) -> io::Resu
 /// The way back to a client.
 pub(crate) struct Connection {
     stream: TcpStream,
+    /// No other request can come: a stream of events ends with the connection.
+    ended: bool,
 }
 
 impl Connection {
@@ -43,6 +45,7 @@ impl Connection {
 
     /// The head of an event stream, which ends with the connection.
     pub(crate) fn begin_events(&mut self, headers: &[(&str, &str)]) -> io::Result<()> {
+        self.ended = true;
         let mut head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n".to_owned();
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -59,11 +62,12 @@ impl Connection {
     pub(crate) fn until_gone(&mut self) {
         let mut rest = [0; 64];
         while self.stream.read(&mut rest).is_ok_and(|read| read > 0) {}
+        self.ended = true;
     }
 
     /// Another hand on the same connection.
     pub(crate) fn again(&self) -> io::Result<Self> {
-        Ok(Self { stream: self.stream.try_clone()? })
+        Ok(Self { stream: self.stream.try_clone()?, ended: self.ended })
     }
 }
 
@@ -71,7 +75,7 @@ impl Connection {
 pub(crate) fn serve(options: Options, port: u16, answer: Answer) -> io::Result<()> {
     let path = if matches!(options.mode, Mode::Sse(_)) { "sse" } else { "mcp" };
     let listener = TcpListener::bind(("127.0.0.1", port))?;
-    println!("listening on http://{}/{path}", listener.local_addr()?);
+    writeln!(io::stdout(), "listening on http://{}/{path}", listener.local_addr()?)?;
     let server = Server::new(options);
     for stream in listener.incoming() {
         let (stream, server) = (stream?, server.clone());
@@ -83,8 +87,11 @@ pub(crate) fn serve(options: Options, port: u16, answer: Answer) -> io::Result<(
 fn converse(server: &Arc<Server>, stream: TcpStream, answer: Answer) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
-    let mut connection = Connection { stream };
-    while let Some(request) = read(&mut reader)? {
+    let mut connection = Connection { stream, ended: false };
+    while !connection.ended {
+        let Some(request) = read(&mut reader)? else {
+            break;
+        };
         let options = &server.options;
         if options.hang {
             connection.until_gone();

@@ -169,7 +169,7 @@ impl Server {
         let more = (1..=self.options.tools).map(|n| format!("tool-{n:04}"));
         let names = tools::NAMES.iter().map(|name| (*name).to_owned()).chain(more);
         let names: Vec<String> = names.chain(lock(&self.grown).iter().cloned()).collect();
-        let start = match &params["cursor"] {
+        let start: usize = match &params["cursor"] {
             Value::Null => 0,
             cursor => cursor.as_str().and_then(|text| text.parse().ok()).ok_or((-32602, "no such page".to_owned()))?,
         };

@@ -62,8 +62,7 @@ fn post(server: &Arc<Server>, message: &Value, named: &[(&str, &str)], connectio
         if let Some(answer) = server.handle(message, &out) {
             out(&answer);
         }
-        // The stream ends with the answer.
-        return Err(io::ErrorKind::ConnectionReset.into());
+        return Ok(());
     }
     match server.handle(message, &silent()) {
         Some(answer) => {

@@ -16,7 +16,7 @@ use setpoint_core::probe::ProbeReason;
 use super::connect::{Access, Connector, Step, Trail};
 use super::tls::Tls;
 use super::url::{self, Origin};
-use crate::failure::{Failure, causes};
+use crate::failure::Failure;
 
 /// Redirects that are followed.
 const REDIRECTS: usize = 5;
@@ -99,6 +99,7 @@ struct Inner {
     client: Client<Connector, Full<Bytes>>,
     headers: SecretHeaders,
     trail: Trail,
+    garbage: ProbeReason,
 }
 
 /// A request.
@@ -140,12 +141,19 @@ pub(crate) struct Answer {
 }
 
 impl Http {
-    pub(crate) fn new(tls: Arc<Tls>, access: Access, headers: SecretHeaders, trail: Trail) -> Self {
+    /// `garbage`: the class of a failure when what answers does not speak HTTP.
+    pub(crate) fn new(
+        tls: Arc<Tls>,
+        access: Access,
+        headers: SecretHeaders,
+        trail: Trail,
+        garbage: ProbeReason,
+    ) -> Self {
         let connector = Connector { tls, access, trail: trail.clone() };
         // Without a timer for idle connections nothing wakes up: they go when this client goes.
         let client =
             Client::builder(TokioExecutor::new()).pool_idle_timeout(None).pool_max_idle_per_host(4).build(connector);
-        Self { inner: Arc::new(Inner { client, headers, trail }) }
+        Self { inner: Arc::new(Inner { client, headers, trail, garbage }) }
     }
 
     /// Sends a request, and follows redirects: a few, only to hosts that may be reached, never from HTTPS to HTTP, and
@@ -213,29 +221,29 @@ impl Http {
                 self.inner.trail.is_at(Step::Waiting);
                 Ok(Answer { what, response })
             }
-            Err(error) => Err(classify(&what, &error)),
+            Err(error) => Err(classify(&what, &error, self.inner.garbage)),
         }
     }
 }
 
-/// The failure that a connector found, or that the connection broke.
-fn classify(what: &str, error: &(dyn Error + 'static)) -> Failure {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(failure) = error.downcast_ref::<Failure>() {
+/// The failure that a connector found, or that the connection broke. `garbage`: the class of what is no HTTP.
+fn classify(what: &str, error: &(dyn Error + 'static), garbage: ProbeReason) -> Failure {
+    let (mut deepest, mut is_http) = (error, true);
+    loop {
+        if let Some(failure) = deepest.downcast_ref::<Failure>() {
             return failure.clone();
         }
-        cause = error.source();
+        is_http &= !deepest.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+        match deepest.source() {
+            Some(source) => deepest = source,
+            None => break,
+        }
     }
-    let deepest = std::iter::successors(error.source(), |error| error.source()).last().unwrap_or(error);
-    // What answers, and not in HTTP.
-    let spoken = std::iter::successors(Some(error), |error| error.source())
-        .filter_map(|error| error.downcast_ref::<hyper::Error>())
-        .any(hyper::Error::is_parse);
-    if spoken {
-        return Failure::new(ProbeReason::NotMCP, format!("{what}: the answer is no HTTP: {deepest}"));
+    if is_http {
+        Failure::new(ProbeReason::ConnectionFailed, format!("{what}: the connection broke: {deepest}"))
+    } else {
+        Failure::new(garbage, format!("{what}: the answer is no HTTP: {deepest}"))
     }
-    Failure::new(ProbeReason::ConnectionFailed, format!("{what}: the connection broke: {}", causes(deepest)))
 }
 
 impl Answer {

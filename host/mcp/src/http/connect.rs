@@ -32,7 +32,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 
 /// Says which hosts and ports may be connected to.
 #[derive(Clone)]
-pub struct Access(Arc<dyn Fn(&str, u16) -> bool + Send + Sync>);
+pub struct Access(Arc<Allowed>);
+
+type Allowed = dyn Fn(&str, u16) -> bool + Send + Sync;
 
 impl Access {
     /// Asks this for each connection: host, as the URL has it, without brackets, and port.

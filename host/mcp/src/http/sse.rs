@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn events_are_read_with_all_line_ends() {
-        let text = "\u{feff}event: endpoint\r\ndata: /messages\r\n\r\n: a comment\rdata:one\rdata: two\r\rid: 7\nretry: 5\n\n";
+        let text =
+            "\u{feff}event: endpoint\r\ndata: /messages\r\n\r\n: a comment\rdata:one\rdata: two\r\rid: 7\nretry: 5\n\n";
         let expected = vec![
             Sse::default().event("endpoint").data("/messages"),
             Sse::default().data("one\ntwo"),

@@ -1,5 +1,6 @@
 //! Whom to trust: the system's certificate authorities, and those of one more file.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
@@ -10,10 +11,15 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// TLS for all clients. The system's authorities are read when the first connection needs them.
-#[derive(Debug)]
 pub(crate) struct Tls {
     more: Vec<CertificateDer<'static>>,
     connector: OnceCell<Result<TlsConnector, String>>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("more", &self.more.len()).finish_non_exhaustive()
+    }
 }
 
 impl Tls {

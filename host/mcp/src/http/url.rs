@@ -109,7 +109,8 @@ mod tests {
         }
         for (text, part) in [
             ("", "no URL"),
-            ("a/b", "must begin with http"),
+            ("a/b", "no URL"),
+            ("//a/b", "must begin with http"),
             ("ftp://a/", "must begin with http"),
             ("http://", "no URL"),
             ("http://a:0/", "port 0"),

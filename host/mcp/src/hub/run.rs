@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::counts::{Counts, count};
 use super::switch::{ClientId, Effect, Switch};
 use super::throttle::Throttle;
-use super::{Command, Delivery, DeliveryKind, HubOptions, HubState};
+use super::{Command, Delivery, DeliveryKind, HubOptions, HubState, Inbox};
 use crate::failure::Failure;
 use crate::line::{Line, Lines};
 use crate::message::{self, LONGEST_MESSAGE, Message};
@@ -23,12 +23,14 @@ use crate::queue::{Bound, Push, Refused, Take, queue};
 /// Messages that wait for the server to read.
 const OUTBOX: Bound = Bound { items: 1_024, bytes: 4 * LONGEST_MESSAGE };
 
+const CLOSED: &str = "the host has closed the connection to the server";
+
 struct Running {
     switch: Switch,
     began: Instant,
     limit: usize,
     outbox: Push<String>,
-    clients: HashMap<ClientId, Push<Delivery>>,
+    clients: HashMap<ClientId, Inbox>,
     pings: HashMap<u64, oneshot::Sender<()>>,
     publish: watch::Sender<HubState>,
     counts: Arc<Counts>,
@@ -76,10 +78,21 @@ pub(super) async fn run<R, W>(
                 Err(_) => break "the server's output cannot be read",
             },
             command = commands.recv() => match command {
-                None | Some(Command::Close) => break "the host has closed the connection to the server",
+                None | Some(Command::Close) => break CLOSED,
                 Some(command) => running.command(command),
             },
-            Some(client) = left.recv() => running.switch.disconnect(client),
+            Some(client) = left.recv() => {
+                // What it said before it left comes first.
+                let mut closed = false;
+                while let Ok(command) = commands.try_recv() {
+                    closed |= matches!(command, Command::Close);
+                    running.command(command);
+                }
+                running.switch.disconnect(client);
+                if closed {
+                    break CLOSED;
+                }
+            }
             () = until(running.paused), if running.paused.is_some() => running.paused = None,
             () = until(wake), if wake.is_some() => running.switch.tick(running.now()),
         }
@@ -123,7 +136,7 @@ impl Running {
                 Ok(messages) => {
                     let answers = messages.iter().all(|message| matches!(message, Message::Response { .. }));
                     for message in messages {
-                        self.switch.from_server(now, message);
+                        self.switch.server_says(now, message);
                     }
                     if !answers {
                         self.paused = self.throttle.unasked();
@@ -164,7 +177,7 @@ impl Running {
             Command::FromClient { client, text } => {
                 let room = !self.outbox.is_crowded();
                 for message in message::parse(text.as_bytes()).unwrap_or_default() {
-                    self.switch.from_client(client, message, room);
+                    self.switch.client_says(client, message, room);
                 }
             }
             Command::Ping { pong } => {
@@ -224,11 +237,15 @@ impl Running {
         let Some(inbox) = self.clients.get(&client) else {
             return;
         };
-        let passing = matches!(delivery.kind, DeliveryKind::Passing | DeliveryKind::Progress(_));
-        if passing && inbox.is_crowded() {
+        let left_out = match delivery.kind {
+            DeliveryKind::Passing | DeliveryKind::Progress(_) => inbox.push.is_crowded(),
+            DeliveryKind::Changed(list) => inbox.unread.fetch_or(list as u8, Ordering::AcqRel) & list as u8 != 0,
+            _ => false,
+        };
+        if left_out {
             return;
         }
-        if let Err(refused) = inbox.push(delivery) {
+        if let Err(refused) = inbox.push.push(delivery) {
             if refused == Refused::Full {
                 count(&self.counts.slow_clients);
             }

@@ -13,7 +13,7 @@ use crate::message;
 impl Switch {
     /// A client sent this. `room`: the server can be written to; without, requests are refused at once, as a server
     /// that does not read must not hold up anybody else.
-    pub(crate) fn from_client(&mut self, client: ClientId, message: Message<'_>, room: bool) {
+    pub(crate) fn client_says(&mut self, client: ClientId, message: Message<'_>, room: bool) {
         if !self.clients.contains_key(&client) {
             return;
         }

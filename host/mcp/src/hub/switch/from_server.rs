@@ -6,11 +6,12 @@ use serde_json::value::RawValue;
 use setpoint_core::Time;
 
 use super::{ASKED, Body, Client, ClientId, Delivery, DeliveryKind, Effect, Id, Level, Message, Pending, Switch};
+use crate::hub::List;
 use crate::message;
 
 impl Switch {
     /// The server sent this.
-    pub(crate) fn from_server(&mut self, now: Time, message: Message<'_>) {
+    pub(crate) fn server_says(&mut self, now: Time, message: Message<'_>) {
         match message {
             Message::Response { id, body } => self.answered(now, &id, body),
             Message::Request { id, method, params } => self.asks(&id, &method, params),
@@ -96,12 +97,17 @@ impl Switch {
                 let uri = message::text_field(params, &["uri"]).unwrap_or_default();
                 self.tell(method, params, DeliveryKind::Notification, |client| client.subscriptions.contains(&uri));
             }
-            _ => {
-                if method == "notifications/tools/list_changed" {
-                    self.tools_changed(now);
-                }
-                self.tell(method, params, DeliveryKind::Notification, |_| true);
+            "notifications/tools/list_changed" => {
+                self.tools_changed(now);
+                self.tell(method, params, DeliveryKind::Changed(List::Tools), |_| true);
             }
+            "notifications/prompts/list_changed" => {
+                self.tell(method, params, DeliveryKind::Changed(List::Prompts), |_| true);
+            }
+            "notifications/resources/list_changed" => {
+                self.tell(method, params, DeliveryKind::Changed(List::Resources), |_| true);
+            }
+            _ => self.tell(method, params, DeliveryKind::Notification, |_| true),
         }
     }
 

@@ -65,7 +65,7 @@ impl Bench {
     fn server_says(&mut self, message: Value) {
         let text = message.to_string();
         for message in message::parse(text.as_bytes()).expect("a message") {
-            self.switch.from_server(self.now, message);
+            self.switch.server_says(self.now, message);
         }
         self.settle();
     }
@@ -87,7 +87,7 @@ impl Bench {
     fn client_says(&mut self, client: ClientId, message: Value) {
         let text = message.to_string();
         for message in message::parse(text.as_bytes()).expect("a message") {
-            self.switch.from_client(client, message, true);
+            self.switch.client_says(client, message, true);
         }
         self.settle();
     }
@@ -252,7 +252,7 @@ fn notifications_go_to_all_and_what_was_chosen_to_who_chose_it() {
     bench.clients.clear();
     let updated = json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": "a" } });
     bench.server_says(updated.clone());
-    assert_eq!(bench.heard(1), [updated.clone()]);
+    assert_eq!(bench.heard(1), [updated]);
     assert_eq!(bench.clients.len(), 0, "who was refused is not subscribed");
     bench.asks(3, json!(1), "resources/subscribe", json!({ "uri": "a" }));
     bench.server_answers("resources/subscribe", json!({}));
@@ -410,7 +410,7 @@ fn what_one_client_may_ask_is_bounded() {
     let text = json!({ "jsonrpc": "2.0", "id": "late", "method": "tools/call" }).to_string();
     bench.client(2, json!({}));
     for message in message::parse(text.as_bytes()).expect("a message") {
-        bench.switch.from_client(2, message, false);
+        bench.switch.client_says(2, message, false);
     }
     bench.settle();
     assert_eq!(bench.heard(2)[0]["error"]["message"], "the server does not read its input");
@@ -481,8 +481,8 @@ proptest! {
                     open.retain(|(at, _)| *at != old);
                 },
                 Step::Ask(client, id) => if let Some(client) = who(&names, &client) {
+                    let params = json!({ "who": client, "id": id, "_meta": { "progressToken": id } });
                     if open.insert((client, id)) {
-                        let params = json!({ "who": client, "id": id, "_meta": { "progressToken": id } });
                         bench.asks(client, json!(id), "tools/call", params);
                     }
                 },
