@@ -1,4 +1,5 @@
-//! Servers of hubs, served over streamable HTTP: `POST`, `GET` and `DELETE` at `/{namespace}/{name}`.
+//! Servers of hubs, served over streamable HTTP: `POST`, `GET` and `DELETE` at `/{namespace}/{name}`, and at
+//! `/{namespace}/{name}/mcp` for clients that ask for an address that ends so (`npx @modelcontextprotocol/inspector --cli`).
 //!
 //! What a client of the protocol may rely on:
 //!
@@ -117,7 +118,10 @@ impl Gateway {
     /// Its routes, to be nested where they belong, below the host's checks.
     pub fn router(&self) -> Router {
         let methods = post(serve::post).get(serve::get).delete(serve::delete);
-        Router::new().route("/{namespace}/{name}", methods).with_state(self.clone())
+        Router::new()
+            .route("/{namespace}/{name}", methods.clone())
+            .route("/{namespace}/{name}/mcp", methods)
+            .with_state(self.clone())
     }
 
     /// How many sessions there are.

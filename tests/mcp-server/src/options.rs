@@ -16,6 +16,7 @@ over HTTP
   --status CODE            answer everything with it           --html          answer everything with a page
   --hang                   accept, read, and never answer      --redirect URL  answer everything with 307
   --expire                 forget each session at its third request
+  --modern                 know only protocol version 2026-07-28, which has no initialize
 
 misbehaviour
   --exit CODE              exit at once                        --exit-after MS
@@ -59,6 +60,7 @@ pub(crate) struct Options {
     pub(crate) hang: bool,
     pub(crate) redirect: Option<String>,
     pub(crate) expire: bool,
+    pub(crate) modern: bool,
     pub(crate) exit: Option<i32>,
     pub(crate) exit_after: Option<u64>,
     pub(crate) mute: bool,
@@ -92,6 +94,7 @@ impl Options {
             hang: false,
             redirect: None,
             expire: false,
+            modern: false,
             exit: None,
             exit_after: None,
             mute: false,
@@ -126,6 +129,7 @@ impl Options {
                 "--hang" => options.hang = true,
                 "--redirect" => options.redirect = Some(value()?),
                 "--expire" => options.expire = true,
+                "--modern" => options.modern = true,
                 "--exit" => options.exit = Some(number(&flag, &value()?)?),
                 "--exit-after" => options.exit_after = Some(number(&flag, &value()?)?),
                 "--mute" => options.mute = true,

@@ -118,7 +118,8 @@ impl Server {
             return None;
         };
         let result = match method {
-            "initialize" => self.initialize(&params)?,
+            "server/discover" if self.options.modern => Ok(self.discovered()),
+            "initialize" if !self.options.modern => self.initialize(&params)?,
             "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => Ok(json!({})),
             "tools/list" => self.list(&params),
             "tools/call" => tools::call(self, id, &params, related)?,
@@ -165,6 +166,19 @@ impl Server {
         })))
     }
 
+    /// What takes the place of `initialize` from protocol version 2026-07-28 on.
+    fn discovered(&self) -> Value {
+        let info = json!({ "name": self.options.name, "version": self.options.version });
+        json!({
+            "resultType": "complete",
+            "supportedVersions": ["2026-07-28"],
+            "capabilities": { "tools": {} },
+            "ttlMs": 0,
+            "cacheScope": "private",
+            "_meta": { "io.modelcontextprotocol/serverInfo": info },
+        })
+    }
+
     fn list(&self, params: &Value) -> Result<Value, (i64, String)> {
         let more = (1..=self.options.tools).map(|n| format!("tool-{n:04}"));
         let names = tools::NAMES.iter().map(|name| (*name).to_owned()).chain(more);
@@ -179,7 +193,10 @@ impl Server {
             .iter()
             .map(|name| json!({ "name": name, "description": name, "inputSchema": { "type": "object" } }))
             .collect();
-        let mut result = json!({ "tools": tools });
+        let mut result = match self.options.modern {
+            true => json!({ "resultType": "complete", "tools": tools, "ttlMs": 0, "cacheScope": "private" }),
+            false => json!({ "tools": tools }),
+        };
         if end < names.len() {
             result["nextCursor"] = json!(end.to_string());
         }

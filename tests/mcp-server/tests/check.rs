@@ -153,6 +153,29 @@ async fn remote_servers_of_both_kinds_are_known_with_their_tools() {
 }
 
 #[tokio::test]
+async fn a_remote_server_that_knows_no_initialize_is_discovered() {
+    let server = at_port("--http", &["--modern", "--stateless", "--name", "new"]);
+    let report = look(&mcp(&server.url), &attempt()).await;
+    assert_eq!(report.state(), ProbeState::Healthy, "{}", report.message());
+    let said = report.server().expect("an identity");
+    assert_eq!((said.name.as_str(), said.protocol_version.as_str()), ("new", "2026-07-28"));
+    assert_eq!(report.tools().map(<[String]>::len), Some(14));
+    let neither = at_port("--sse", &["--modern"]);
+    fails(&look(&sse(&neither.url), &attempt()).await, ProbeReason::ProtocolError, "error -32601");
+}
+
+#[tokio::test]
+async fn a_secret_that_a_server_repeats_is_not_said() {
+    let (port, _) = answering(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 81\r\n\r\n\
+          {\"jsonrpc\":\"2.0\",\"id\":0,\"error\":{\"code\":-5,\"message\":\"no key open-sesame here!\"}}",
+    );
+    let headers = SecretHeaders::new([("X-Key", "open-sesame")]).expect("a header");
+    let report = look(&mcp(&format!("http://127.0.0.1:{port}/mcp")), &Attempt { headers, ..attempt() }).await;
+    fails(&report, ProbeReason::ProtocolError, "error -5: no key [REDACTED] here!");
+}
+
+#[tokio::test]
 async fn a_remote_server_that_wants_to_know_who_asks_is_no_failure() {
     for kind in ["--http", "--sse"] {
         for arguments in [&["--token", "opensesame"] as &[&str], &["--token", "opensesame", "--www-authenticate"]] {

@@ -319,7 +319,7 @@ async fn floods_cost_a_bounded_amount() {
         let after = server.hub.counts();
         assert_eq!(after.slow_clients, 0, "{arguments:?}: who reads is not let go, however much there is");
         let lines = after.garbage - before.garbage;
-        assert!(lines < 3_000, "{arguments:?}: {lines} lines within a second");
+        assert!(lines < 15_000, "{arguments:?}: {lines} lines within a second");
         let mut counted = Plain::new(&server.hub, json!({})).await;
         let counts: Value = serde_json::from_str(&counted.call("counts", json!({})).await).expect("JSON");
         assert!(counts["tools/list"].as_u64().is_some_and(|lists| lists < 60), "{counts}");

@@ -6,20 +6,30 @@ use std::process::{Command, Stdio};
 
 use common::{ready, stdio};
 
+/// Kilobytes of memory that a process has resident; none where the system does not tell.
+fn resident(process: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 #[tokio::test]
-async fn two_hundred_of_it_are_no_burden() {
-    let server = stdio(&[]);
-    ready(&server.hub).await;
-    let id = server.process.id().expect("it runs");
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{id}/status")) else {
+async fn two_hundred_of_it_are_no_burden_and_neither_are_their_hubs() {
+    let before = resident("self");
+    let servers: Vec<_> = (0..200).map(|_| stdio(&[])).collect();
+    for server in &servers {
+        assert_eq!(ready(&server.hub).await.len(), 14);
+    }
+    let (Some(before), Some(after)) = (before, resident("self")) else {
         println!("SKIPPED: this system does not tell how much memory a process has");
         return;
     };
-    let kilobytes = |field: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
-        line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(u64::MAX)
-    };
-    assert!(kilobytes("VmRSS:") < 3 << 10, "{status}");
+    assert!(after < before + (16 << 10), "200 hubs take {} KiB", after - before);
+    for server in &servers {
+        let id = server.process.id().expect("it runs").to_string();
+        let size = resident(&id).expect("as before");
+        assert!(size < 3 << 10, "{size} KiB");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Lines that may come at once, and within a second.
-const LINES: u32 = 1_000;
+const LINES: u32 = 5_000;
 /// How long is waited when more come.
 const PAUSE: Duration = Duration::from_millis(100);
 
