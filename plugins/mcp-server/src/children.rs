@@ -87,11 +87,18 @@ pub struct ProcessStatus {
     pub state: ProcessState,
     pub reason: String,
     pub message: String,
-    pub started_at: Option<String>,
+    pub last_exit: Option<LastExit>,
     pub restarts: u64,
     pub consecutive_failures: u64,
     pub next_restart_at: Option<String>,
     pub observed_generation: Option<i64>,
+}
+
+/// How a process ended, as far as it matters here.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct LastExit {
+    pub at: Option<String>,
 }
 
 /// The health of an endpoint: what is asked of it, and what is read of it.

@@ -42,7 +42,7 @@ fn transition(old: &MCPServerStatus, new: &MCPServerStatus, look: &Look) -> Vec<
     let failing = old.consecutive_failures > 0 || old.state == Some(State::Failed);
     match look.state {
         State::Starting | State::Connecting if look.restarting && old.state.is_some() => {
-            vec![normal("Restarting", "The server is being started anew, as its spec asks for")]
+            vec![normal("Restarting", "The server is being started anew")]
         }
         State::Starting | State::Connecting if answered || old.state == Some(State::Failed) => {
             vec![normal("RecoveryStarted", with_error("The server is being started again", new))]

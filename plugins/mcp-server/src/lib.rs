@@ -33,7 +33,7 @@ impl Reconciler for MCPServer {
             ".status.state",
             ".status.reason",
             ".status.message",
-            ".status.startedAt",
+            ".status.lastExit.at",
             ".status.restarts",
             ".status.consecutiveFailures",
             ".status.nextRestartAt",

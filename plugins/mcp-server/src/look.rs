@@ -93,8 +93,10 @@ pub fn local(process: &Seen<ProcessStatus>, probe: &Seen<ProbeStatus>) -> Look {
         let message = sentence(&status.message, "The process ended");
         let text = message.clone();
         let progress = if stuck { Progress::Stuck(code, text) } else { Progress::Waits(code, text) };
-        let trouble =
-            Trouble::Now { message, attempt: status.started_at.clone(), next: status.next_restart_at.clone() };
+        // One that could not be started has tried since.
+        let exit = status.last_exit.as_ref().filter(|_| status.state != ProcessState::Failed);
+        let attempt = exit.and_then(|exit| exit.at.clone());
+        let trouble = Trouble::Now { message, attempt, next: status.next_restart_at.clone() };
         Look { trouble, ..Look::new(state, progress) }
     };
     let reason = |default: &str| code(&status.reason, default);

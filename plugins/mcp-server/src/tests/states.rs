@@ -195,13 +195,13 @@ fn another_address_is_connecting_until_it_was_looked_at() {
 fn what_went_wrong_stays_visible_until_it_does_no_longer() {
     let mut world = World::running(&["t"]);
     world.process(json!({"state": "Backoff", "reason": "Exited", "message": "npx ended with code 1", "restarts": 0,
-                         "consecutiveFailures": 1, "startedAt": "2026-01-01T00:00:01Z",
+                         "consecutiveFailures": 1, "lastExit": {"code": 1, "at": "2026-01-01T00:00:08Z"},
                          "nextRestartAt": "2026-01-01T00:00:09Z"}));
     world.pass();
     assert_eq!(
         *world.status(),
         json!({"state": "Starting", "lastError": "npx ended with code 1", "restartCount": 0, "consecutiveFailures": 1,
-               "lastAttempt": "2026-01-01T00:00:01Z", "nextRetryAfter": "2026-01-01T00:00:09Z",
+               "lastAttempt": "2026-01-01T00:00:08Z", "nextRetryAfter": "2026-01-01T00:00:09Z",
                "lastConnected": "2026-01-01T00:00:02Z", "observedGeneration": 1})
     );
     // It runs again, and nobody knows yet whether it answers.
