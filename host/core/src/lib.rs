@@ -12,10 +12,13 @@
 //! | what do plugins and the host say to each other | [`contract`] |
 //! | what does a cluster do for the host | [`op`] |
 //! | which key is next | [`queue`], [`delay`] |
-//! | what depends on what | [`cache`], [`deps`] |
+//! | what is known, and what is watched of it | [`cache`], [`coverage`] |
+//! | what depends on what | [`deps`] |
 //! | when is a key called, and what became of it | [`engine`] |
 //! | what is written, deleted, left alone | [`effects`], [`status`] |
 //! | is a file really gone | [`file_proof`] |
+//! | when is a kind of a cluster listed and watched | [`reflector`] |
+//! | who acts, of several hosts | [`lease`] |
 //! | what may a plugin do | [`grants`] |
 //! | what may be shown | [`sanitize`] |
 //! | what was asked and answered, to be asked again | [`recording`] |
@@ -25,6 +28,7 @@
 
 pub mod cache;
 pub mod contract;
+pub mod coverage;
 pub mod delay;
 pub mod deps;
 pub mod effects;
@@ -33,11 +37,13 @@ pub mod fields;
 pub mod file_proof;
 pub mod grants;
 pub mod key;
+pub mod lease;
 pub mod mask;
 pub mod object;
 pub mod op;
 pub mod queue;
 pub mod recording;
+pub mod reflector;
 pub mod sanitize;
 pub mod selector;
 pub mod status;

@@ -13,7 +13,7 @@ use super::state::{Hold, Phase};
 use crate::Time;
 use crate::contract::Cause;
 use crate::deps::ReadSet;
-use crate::effects::{FINALIZER, PAUSED, Work};
+use crate::effects::{FINALIZER, PAUSED, Work, finalizers_with};
 use crate::key::KeyId;
 use crate::object::Object;
 use crate::op::{Op, Precondition};
@@ -131,6 +131,7 @@ impl Engine {
             before.push_back(Op::SetFinalizer {
                 key: (*key).clone(),
                 present: true,
+                finalizers: finalizers_with(&object, true),
                 precondition: Precondition::version_of(&object),
             });
         }

@@ -21,6 +21,7 @@ mod plugins;
 mod preview;
 mod quarantine;
 mod read;
+mod reflect;
 mod release;
 mod rows;
 mod schedule;
@@ -33,6 +34,7 @@ pub use pass::{Held, Trial};
 pub use plugins::{PluginInfo, PluginVersion};
 pub use quarantine::Quarantined;
 pub use read::Answered;
+pub use reflect::{Checked, Told};
 pub use rows::{Counts, Row};
 pub use state::Phase;
 
