@@ -155,6 +155,19 @@ impl Cache {
         }
     }
 
+    /// Whether a reflector shows this object whatever its labels are.
+    pub fn is_covered(&self, key: &Key) -> bool {
+        let cache = self.sources.get(&key.source());
+        cache.is_some_and(|cache| cache.coverage.of_object(key.namespace.as_ref(), &key.name, false).is_some())
+    }
+
+    /// Whether a reflector of marked objects shows this one.
+    pub(crate) fn is_shown_as_owned(&self, id: KeyId) -> bool {
+        let key = self.keys.key(id);
+        let cache = self.sources.get(&key.source());
+        cache.is_some_and(|cache| cache.coverage.shown_as_owned(key, self.view(id).map(|view| &**view)))
+    }
+
     /// The state of all objects of a kind, or of one namespace of it, to a reader of the list.
     pub fn list_state(&self, source: &Source, namespace: Option<&Name>) -> SourceState {
         let Some(cache) = self.sources.get(source) else { return not_installed(source) };

@@ -138,10 +138,7 @@ impl Coverage {
     /// Whether another reflector than `but` is there that is synced and shows this object, whatever its labels are.
     pub(crate) fn shown_elsewhere(&self, key: &Key, but: &Scope) -> bool {
         self.scopes.iter().any(|(scope, watched)| {
-            scope != but
-                && scope.proves_absence()
-                && watched.state == SourceState::Synced
-                && scope.shows(key, None)
+            scope != but && scope.proves_absence() && watched.state == SourceState::Synced && scope.shows(key, None)
         })
     }
 

@@ -48,7 +48,9 @@ impl Terms {
             return error("the renew deadline has to be longer than 1.2 times the retry period");
         }
         if duration < renew_deadline + MARGIN + SHORTEST_WRITE {
-            return error("the lease has to last at least 1.5 s longer than the renew deadline: writes under way need it");
+            return error(
+                "the lease has to last at least 1.5 s longer than the renew deadline: writes under way need it",
+            );
         }
         Ok(Self { duration, renew_deadline, retry })
     }

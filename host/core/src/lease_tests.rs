@@ -1,8 +1,9 @@
 //! One holder at a time, over a server that answers late or not at all.
 
-use proptest::prelude::*;
+use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
 use super::*;
+use crate::delay::Rng;
 
 fn record(holder: &str, version: &str) -> Record {
     Record { holder: holder.into(), duration: 15_000, version: version.into(), ..Record::default() }

@@ -65,9 +65,7 @@ impl Link {
 
 async fn load(access: &Access) -> Result<Config, String> {
     let mut config = match access {
-        Access::InCluster => {
-            Config::incluster().map_err(|error| format!("{}: {}", shown(access), chain(&error)))?
-        }
+        Access::InCluster => Config::incluster().map_err(|error| format!("{}: {}", shown(access), chain(&error)))?,
         Access::Kubeconfig { path, context } => {
             let error = |error: kube::config::KubeconfigError| format!("{}: {}", shown(access), chain(&error));
             let kubeconfig = match path {

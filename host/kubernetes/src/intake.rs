@@ -63,6 +63,17 @@ struct BookmarkMeta {
     annotations: std::collections::BTreeMap<String, String>,
 }
 
+#[derive(Deserialize)]
+struct Identified {
+    metadata: Identity,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    name: String,
+    namespace: Option<String>,
+}
+
 impl Bookmark {
     pub(crate) fn version(&self) -> &str {
         &self.metadata.resource_version
@@ -77,6 +88,22 @@ impl Bookmark {
 impl Intake {
     pub(crate) fn new(cluster: Name, kind: GroupVersionKind, mask: Mask) -> Self {
         Self { cluster, api_version: kind.api_version(), kind, mask }
+    }
+
+    /// The key of an object, whatever else is in it.
+    pub(crate) fn identify(&self, json: &[u8]) -> Option<Key> {
+        let Identified { metadata } = serde_json::from_slice(json).ok()?;
+        (!metadata.name.is_empty()).then(|| self.key(metadata.namespace.as_deref(), &metadata.name))
+    }
+
+    fn key(&self, namespace: Option<&str>, name: &str) -> Key {
+        Key {
+            cluster: self.cluster.clone(),
+            group: self.kind.group.clone(),
+            kind: self.kind.kind.clone(),
+            namespace: namespace.map(Into::into),
+            name: name.into(),
+        }
     }
 
     /// The object of some JSON, with its key.
@@ -94,13 +121,7 @@ impl Intake {
         if object.name().is_empty() {
             return Err("it has no metadata.name".into());
         }
-        let key = Key {
-            cluster: self.cluster.clone(),
-            group: self.kind.group.clone(),
-            kind: self.kind.kind.clone(),
-            namespace: object.namespace().map(Into::into),
-            name: object.name().into(),
-        };
+        let key = self.key(object.namespace(), object.name());
         let object = if self.mask.is_all() { object } else { object.masked(&self.mask) };
         Ok((key, Arc::new(object)))
     }
@@ -156,9 +177,15 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() -> Result<(), Box<dyn std::error::Error>> {
+        let intake = intake(&[])?;
         for bad in ["", "[]", "{}", r#"{"metadata":{}}"#, r#"{"metadata":{"name":"a"}"#] {
-            assert!(intake(&[])?.read(bad.as_bytes()).is_err(), "{bad}");
+            assert!(intake.read(bad.as_bytes()).is_err(), "{bad}");
+            assert_eq!(intake.identify(bad.as_bytes()), None, "{bad}");
         }
+        let deep =
+            format!(r#"{{"metadata":{{"name":"a","namespace":"d"}},"spec":{}{}}}"#, "[".repeat(500), "]".repeat(500));
+        assert!(intake.read(deep.as_bytes()).is_err());
+        assert_eq!(intake.identify(deep.as_bytes()), Some(Key::new("hub", "apps", "Deployment", Some("d"), "a")));
         Ok(())
     }
 
@@ -172,8 +199,9 @@ mod tests {
         assert_eq!(page.items.map(|items| items.len()), Some(1));
         let empty: Page<'_> = serde_json::from_str(r#"{"items":null,"metadata":{}}"#)?;
         assert!(empty.items.is_none());
-        let end: Bookmark =
-            serde_json::from_str(r#"{"metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}}"#)?;
+        let end: Bookmark = serde_json::from_str(
+            r#"{"metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}}"#,
+        )?;
         assert!(end.ends_initial_events() && end.version() == "9");
         Ok(())
     }

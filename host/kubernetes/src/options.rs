@@ -37,13 +37,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            requests_per_second: None,
-            burst: 100,
-            in_flight: 64,
-            request: Duration::from_secs(10),
-            page: 500,
-        }
+        Self { requests_per_second: None, burst: 100, in_flight: 64, request: Duration::from_secs(10), page: 500 }
     }
 }
 
@@ -54,8 +48,6 @@ pub struct ConnectOptions {
     pub name: Name,
     /// Where address and credentials come from. Default: the kubeconfig that `kubectl` would take.
     pub access: Access,
-    /// Only these namespaces are watched; none: all. What is cluster-scoped is watched all the same.
-    pub namespaces: Option<Vec<Name>>,
     /// What the API server is asked at most.
     pub limits: Limits,
     /// How long a server that cannot be reached is tried again before [`connect`](crate::KubernetesCluster::connect)
@@ -70,7 +62,6 @@ impl Default for ConnectOptions {
         Self {
             name: HUB.into(),
             access: Access::Kubeconfig { path: None, context: None },
-            namespaces: None,
             limits: Limits::default(),
             patience: Duration::from_secs(30),
             instance: "setpoint".into(),

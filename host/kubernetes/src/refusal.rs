@@ -22,7 +22,9 @@ pub(crate) fn refusal(failure: &Failure, asked: &Asked<'_>, purpose: Purpose) ->
     match failure {
         Failure::Status(status) => refused(status, asked, purpose),
         // Nothing of these was sent.
-        Failure::Unreachable(_) | Failure::Certificate(_) | Failure::Credentials(_) => Refusal::Unknown(failure.to_string()),
+        Failure::Unreachable(_) | Failure::Certificate(_) | Failure::Credentials(_) => {
+            Refusal::Unknown(failure.to_string())
+        }
         Failure::NoAnswer(_) | Failure::Garbled(_) | Failure::Throttled(_) | Failure::NotHolder => {
             Refusal::Transient(failure.to_string())
         }
@@ -69,8 +71,7 @@ fn conflict(status: &ApiStatus, text: String) -> Refusal {
         return Refusal::VersionConflict(text);
     }
     let mut managers: Vec<String> = claimed.iter().map(|cause| manager_in(&cause.message)).collect();
-    let mut fields: Vec<String> =
-        claimed.iter().map(|cause| cause.field.trim_start_matches('.').to_owned()).collect();
+    let mut fields: Vec<String> = claimed.iter().map(|cause| cause.field.trim_start_matches('.').to_owned()).collect();
     for list in [&mut managers, &mut fields] {
         list.sort();
         list.dedup();
@@ -155,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_missing_right_names_the_rule_and_a_quota_speaks_for_itself() {
-        let right = status(403, "Forbidden", "configmaps a is forbidden: User u cannot patch resource configmaps", "{}");
+        let right =
+            status(403, "Forbidden", "configmaps a is forbidden: User u cannot patch resource configmaps", "{}");
         let Refusal::Forbidden(text) = judge(403, &right, Purpose::Change) else { panic!("forbidden") };
         assert!(text.contains(r#""verbs":["patch"]"#), "{text}");
         let quota = status(403, "Forbidden", "configmaps a is forbidden: exceeded quota: objects", "{}");
@@ -167,7 +169,9 @@ mod tests {
 
     #[test]
     fn an_immutable_field_is_told_only_if_nothing_else_is_wrong() {
-        let cause = |field: &str, message: &str| format!(r#"{{"reason":"FieldValueInvalid","field":"{field}","message":"{message}"}}"#);
+        let cause = |field: &str, message: &str| {
+            format!(r#"{{"reason":"FieldValueInvalid","field":"{field}","message":"{message}"}}"#)
+        };
         let frozen = cause("data", "Invalid value: field is immutable when `immutable` is set");
         let other = cause("spec.size", "Invalid value: must be positive");
         let uid = cause("metadata.uid", "Invalid value: field is immutable");
@@ -180,8 +184,14 @@ mod tests {
 
     #[test]
     fn what_no_waiting_mends_is_no_failure_to_be_retried() {
-        for text in ["etcdserver: request is too large", "failed to create typed patch object: .x: field not declared in schema"] {
-            assert!(matches!(judge(500, &status(500, "InternalError", text, "{}"), Purpose::Change), Refusal::Invalid(_)));
+        for text in [
+            "etcdserver: request is too large",
+            "failed to create typed patch object: .x: field not declared in schema",
+        ] {
+            assert!(matches!(
+                judge(500, &status(500, "InternalError", text, "{}"), Purpose::Change),
+                Refusal::Invalid(_)
+            ));
         }
         let webhook = status(500, "InternalError", "failed calling webhook x", "{}");
         assert!(matches!(judge(500, &webhook, Purpose::Change), Refusal::Transient(_)));

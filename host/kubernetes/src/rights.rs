@@ -45,7 +45,9 @@ impl<'a> Asked<'a> {
             None => format!("{}{of_group}", self.plural()),
         };
         let (place, role) = match self.namespace.filter(|_| self.resource.namespaced) {
-            Some(namespace) => (format!(" in the namespace {namespace}"), format!("a Role in the namespace {namespace}")),
+            Some(namespace) => {
+                (format!(" in the namespace {namespace}"), format!("a Role in the namespace {namespace}"))
+            }
             None if self.resource.namespaced => (" in all namespaces".into(), "a ClusterRole".to_owned()),
             None => (String::new(), "a ClusterRole".to_owned()),
         };

@@ -60,18 +60,28 @@ pub(crate) struct Call {
     pub(crate) within: Option<Duration>,
     /// It writes by the rules of this host: the lease has to be held (rule D8).
     pub(crate) fenced: bool,
+    /// It does not wait for its turn.
+    pub(crate) urgent: bool,
 }
 
 impl Call {
     /// Asks for something.
     pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), accept: JSON, body: None, within: None, fenced: false }
+        Self {
+            method: Method::GET,
+            path: path.into(),
+            accept: JSON,
+            body: None,
+            within: None,
+            fenced: false,
+            urgent: false,
+        }
     }
 
     /// Writes something.
     pub(crate) fn write(method: Method, path: impl Into<String>, kind: &'static str, body: Vec<u8>) -> Self {
         let body = Some((kind, Bytes::from(body)));
-        Self { method, path: path.into(), accept: JSON, body, within: None, fenced: true }
+        Self { method, path: path.into(), accept: JSON, body, within: None, fenced: true, urgent: false }
     }
 
     pub(crate) fn accept(mut self, accept: &'static str) -> Self {
@@ -208,7 +218,7 @@ impl Transport {
     }
 
     async fn once(&self, link: &Link, call: &Call, deadline: Instant) -> Result<Reply, Failure> {
-        let _slot = self.throttle.admit(deadline).await?;
+        let _slot = if call.urgent { None } else { Some(self.throttle.admit(deadline).await?) };
         self.check_fence(call)?;
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let answer = async {

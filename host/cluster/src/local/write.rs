@@ -47,11 +47,11 @@ impl Model {
             Op::ApplyStatus { key, status, manager, precondition } => {
                 self.apply_status(now, key, status, manager, precondition, &mut effects)
             }
-            Op::SetFinalizer { key, present, precondition } => {
+            Op::SetFinalizer { key, present, precondition, .. } => {
                 self.set_finalizer(now, key, *present, precondition, &mut effects)
             }
             Op::Delete { key, precondition } => self.delete_child(now, key, Some(precondition), &mut effects),
-            Op::SavePlaces { owner, places } => {
+            Op::SavePlaces { owner, places, .. } => {
                 self.save_places(owner, places, &mut effects);
                 Ok(Answer::Done)
             }

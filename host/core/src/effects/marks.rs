@@ -97,7 +97,11 @@ impl Identity {
 pub fn places_text(owner: &Key, places: &[(Name, GroupKind)]) -> String {
     let text = |(cluster, kind): &(Name, GroupKind)| {
         let group = if kind.group.is_empty() { "core" } else { &kind.group };
-        if *cluster == owner.cluster { format!("{group}/{}", kind.kind) } else { format!("{cluster}:{group}/{}", kind.kind) }
+        if *cluster == owner.cluster {
+            format!("{group}/{}", kind.kind)
+        } else {
+            format!("{cluster}:{group}/{}", kind.kind)
+        }
     };
     places.iter().map(text).collect::<Vec<_>>().join(",")
 }

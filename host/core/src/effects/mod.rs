@@ -31,8 +31,8 @@ use crate::key::{GroupKind, Key, KeyId};
 use crate::object::Object;
 
 pub(crate) use child::{CHILD_TERMINATING, terminating};
-pub(crate) use run::finalizers_with;
 pub(crate) use plan::plan_of;
+pub(crate) use run::finalizers_with;
 
 /// What the host knows of served kinds.
 pub trait Shapes: Send + Sync {

@@ -359,6 +359,7 @@ impl Engine {
     /// Gives back the ids of objects that were read and that nothing refers to any more.
     pub(super) fn forget_targets(&mut self, reads: &crate::deps::ReadSet) {
         for (target, _) in &reads.gets {
+            self.maybe_not_single(*target);
             if self.cache.view(*target).is_none() {
                 self.forget_if_unused(*target);
             }

@@ -192,6 +192,11 @@ impl Engine {
                 }
                 new.gets.insert(at, edge);
             }
+            // One that is somebody else's shows nowhere yet. Beyond the limit it is looked at once a minute, as
+            // what a watch never shows is (rule A10).
+            if self.cache.view(target).is_some() && !self.cache.is_shown_as_owned(target) {
+                let _ = self.needs_single(id, target);
+            }
         }
         for source in &report.unknown {
             if self.cache.state(source) != SourceState::Synced && !new.sources.contains(source) {

@@ -27,6 +27,7 @@ mod rows;
 mod schedule;
 mod state;
 mod stuck;
+mod wants;
 
 pub use attempt::{Attempt, CallResult, Step};
 pub use history::{Author, Because, Change, RunRecord};
@@ -37,8 +38,9 @@ pub use read::Answered;
 pub use reflect::{Checked, Told};
 pub use rows::{Counts, Row};
 pub use state::Phase;
+pub use wants::Want;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -165,6 +167,10 @@ pub struct Engine {
     /// Who gave up a kind that nobody has taken since.
     given_up: FxHashMap<Source, PluginId>,
     clusters: Vec<Name>,
+    /// Objects that are watched one by one, because somebody depends on them (rule A8).
+    singles: BTreeSet<KeyId>,
+    /// Counts what may have changed what is wanted of clusters.
+    wanted: u64,
     disabled: FxHashSet<crate::key::GroupKind>,
     calls: u32,
     effects: u32,
@@ -203,6 +209,8 @@ impl Engine {
             kinds: FxHashMap::default(),
             given_up: FxHashMap::default(),
             clusters: Vec::new(),
+            singles: BTreeSet::new(),
+            wanted: 0,
             disabled: FxHashSet::default(),
             calls: 0,
             effects: 0,
@@ -215,6 +223,7 @@ impl Engine {
     pub fn add_cluster(&mut self, name: &Name) {
         if !self.clusters.contains(name) {
             self.clusters.push(name.clone());
+            self.wanted += 1;
         }
     }
 

@@ -28,7 +28,8 @@ impl Engine {
             Err(error) => return Answered::Now(Err(error)),
         };
         let target = self.cache.intern(key);
-        if let Err(error) = self.add_edge(reader, target, mask) {
+        let known = self.add_edge(reader, target, mask).and_then(|()| self.needs_single(reader, target));
+        if let Err(error) = known {
             return Answered::Now(Err(error));
         }
         match self.cache.read(target) {

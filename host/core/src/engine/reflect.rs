@@ -19,6 +19,8 @@ pub enum Told {
     ListBegins,
     /// The newest version of an object; none: it is gone, or has left the scope.
     Object(Key, Option<Arc<Object>>),
+    /// An object is there and cannot be read: what is known of it stays.
+    Unreadable(Key),
     /// The list that began last is complete, up to this version: what it has not told is gone, and from now on
     /// what was not told is absent.
     ListEnds {
@@ -64,6 +66,11 @@ impl Engine {
                 self.cache.list_begins(source, scope, now);
             }
             Told::Object(key, object) => self.observed_in(now, scope, &key, object),
+            Told::Unreadable(key) => {
+                if let Some(id) = self.cache.keys().find(&key) {
+                    self.cache.stamp(scope, id);
+                }
+            }
             Told::ListEnds { version } => {
                 for id in self.cache.list_ends(source, scope) {
                     self.not_listed(now, id);
