@@ -1,0 +1,140 @@
+//! etcd: where API servers keep everything.
+
+use std::fmt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::api::{Api, Call};
+use crate::assets::Assets;
+use crate::certificates;
+use crate::keeper::Keeper;
+use crate::port;
+use crate::process::Process;
+
+/// It answers within this on a busy machine.
+const START: Duration = Duration::from_secs(30);
+/// So often another port is tried.
+const TRIES: usize = 5;
+
+/// An etcd of its own, with its data in a temporary directory. The last clone that is dropped kills it.
+#[derive(Clone)]
+pub struct Etcd(Arc<Inner>);
+
+struct Inner {
+    // Before its directory goes.
+    process: Process,
+    port: u16,
+    api: Api,
+}
+
+impl Etcd {
+    pub(crate) fn start(assets: &Assets) -> Self {
+        let keeper = Arc::new(Keeper::new());
+        for _ in 0..TRIES {
+            let (port, peers) = (port::free(), port::free());
+            let api = Api::new(format!("http://127.0.0.1:{port}"), certificates::trusting_nobody(), None);
+            let etcd = Self(Arc::new(Inner { process: process(assets, &keeper, port, peers), port, api }));
+            etcd.0.process.start();
+            match etcd.wait_until_it_answers() {
+                Ok(()) => return etcd,
+                Err(_) if etcd.0.process.tail().contains("address already in use") => {}
+                Err(status) => panic!("etcd did not start: {status}\n{}", etcd.0.process.tail()),
+            }
+        }
+        panic!("etcd found no free port in {TRIES} tries");
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> &str {
+        self.0.api.server()
+    }
+
+    /// The port that clients connect to.
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
+    /// Kills it, as a power cut would. API servers on it stay up and fail.
+    pub fn kill(&self) {
+        self.0.process.kill();
+    }
+
+    /// Starts it again on its data and its port, and waits until it answers.
+    ///
+    /// # Panics
+    /// It does not get there within half a minute.
+    pub fn start_again(&self) {
+        self.0.process.kill();
+        self.0.process.start();
+        if let Err(status) = self.wait_until_it_answers() {
+            panic!("etcd did not start again: {status}\n{}", self.0.process.tail());
+        }
+    }
+
+    /// It stops in the middle of what it does, and answers nothing.
+    pub fn pause(&self) {
+        self.0.process.pause();
+    }
+
+    /// It goes on after a [pause](Self::pause).
+    pub fn resume(&self) {
+        self.0.process.resume();
+    }
+
+    /// The end of what it logged.
+    pub fn log_tail(&self) -> String {
+        self.0.process.tail()
+    }
+
+    /// Forgets all versions but the present ones, so that nobody can continue a list or a watch that began
+    /// before: what API servers do every five minutes.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub fn compact(&self) {
+        let now = self.ask("/v3/kv/range", &json!({"key": "AA==", "keys_only": true}));
+        let revision = now["header"]["revision"].as_str().map(str::to_owned);
+        let revision = revision.unwrap_or_else(|| panic!("etcd tells no revision: {now}"));
+        self.ask("/v3/kv/compaction", &json!({"revision": revision, "physical": true}));
+    }
+
+    fn ask(&self, path: &str, body: &Value) -> Value {
+        self.0.api.post(path, body).ok()
+    }
+
+    fn wait_until_it_answers(&self) -> Result<(), ExitStatus> {
+        let healthy = || {
+            let health = self.0.api.send(Call::new(Method::GET, "/health").within(Duration::from_secs(2))).ok()?;
+            (health.body["health"] == "true").then_some(())
+        };
+        self.0.process.wait_for("etcd answers", START, healthy)
+    }
+}
+
+impl fmt::Debug for Etcd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Etcd({})", self.url())
+    }
+}
+
+fn process(assets: &Assets, keeper: &Arc<Keeper>, port: u16, peers: u16) -> Process {
+    let data = keeper.dir().join(format!("data-{port}"));
+    let (clients, peers) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peers}"));
+    let args = vec![
+        "--name=test".to_owned(),
+        format!("--data-dir={}", data.display()),
+        format!("--listen-client-urls={clients}"),
+        format!("--advertise-client-urls={clients}"),
+        format!("--listen-peer-urls={peers}"),
+        format!("--initial-advertise-peer-urls={peers}"),
+        format!("--initial-cluster=test={peers}"),
+        // What a killed process has written is there all the same; only a machine that dies loses it.
+        "--unsafe-no-fsync".to_owned(),
+        "--log-level=warn".to_owned(),
+    ];
+    Process::new(&assets.etcd, args, keeper.dir().join(format!("etcd-{port}.log")), keeper.clone())
+}
