@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::events::Recorder;
 use crate::failure::Failure;
-use crate::health::Health;
+use crate::health::{Check, Health};
 use crate::kinds::Kinds;
 use crate::options::ConnectOptions;
 use crate::reflect::Shared;
@@ -132,6 +132,17 @@ impl KubernetesCluster {
             failures: counters.failures.load(Relaxed),
             renewals: counters.links.load(Relaxed),
         }
+    }
+
+    /// Lists everything that is watched anew, without content. After a take-over each list is to be compared by
+    /// `Engine::checked` with a time from before this call, and what it names is to be read live, before the first
+    /// attempt begins (rule A11).
+    pub async fn check(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for watcher in self.wanted.watchers() {
+            checks.push(watcher.check().await);
+        }
+        checks
     }
 
     /// Stops all reflectors. Operations that are under way end by themselves.

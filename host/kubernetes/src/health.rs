@@ -1,7 +1,8 @@
 //! How a connection is doing, for readiness, metrics and people (rule C6).
 
 use setpoint_core::coverage::Scope;
-use setpoint_core::key::GroupVersionKind;
+use setpoint_core::engine::Checked;
+use setpoint_core::key::{GroupVersionKind, Source};
 
 /// One reflector.
 #[derive(Clone, Debug)]
@@ -20,6 +21,18 @@ pub struct WatchHealth {
     pub stalled: bool,
     /// Complete lists after the first one.
     pub relists: u64,
+}
+
+/// What one reflector shows as the server has it now (rule A11).
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The kind.
+    pub source: Source,
+    /// What the reflector shows of it.
+    pub scope: Scope,
+    /// The version of a complete list, and the objects in it; or why there is none: then what is known of the
+    /// scope is not certain.
+    pub result: Result<(String, Vec<Checked>), String>,
 }
 
 /// A connection to a cluster.

@@ -41,7 +41,7 @@ mod throttle;
 mod transport;
 
 pub use connect::{ConnectError, KubernetesCluster};
-pub use health::{Health, WatchHealth};
+pub use health::{Check, Health, WatchHealth};
 pub use lease::{Leadership, LeaseChange, LeaseOptions};
 pub use options::{Access, ConnectOptions, Limits};
 pub use resource::Resource;

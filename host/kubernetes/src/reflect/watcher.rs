@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use setpoint_cluster::Sink;
 use setpoint_core::coverage::Scope;
-use setpoint_core::engine::Told;
+use setpoint_core::engine::{Checked, Told};
 use setpoint_core::key::{GroupVersionKind, Source};
 use setpoint_core::mask::Mask;
 use setpoint_core::reflector::{End, Notice, Reflector, Step};
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::Shared;
 use super::stream::{Selection, Shown, Stream};
 use crate::failure::Failure;
-use crate::health::WatchHealth;
+use crate::health::{Check, WatchHealth};
 use crate::intake::Intake;
 use crate::kinds::{Kind, NotFound};
 
@@ -256,17 +256,27 @@ impl Watcher {
         self.tell(Told::ListEnds { version });
     }
 
-    /// A list of it as it is now, without content, with its version (rule A11).
-    pub(crate) async fn check(&self, hear: &mut (dyn FnMut(Shown) + Send)) -> Result<String, String> {
-        let kind = self.find().await.map_err(|end| format!("{end:?}"))?;
-        let (selection, intake) = self.parts();
-        let selection = selection.metadata();
-        let (transport, resource) = (&*self.shared.transport, &kind.resource);
-        let stream = Stream { transport, resource, selection: &selection, intake: &intake };
-        stream.list(hear).await.map_err(|failure| failure.to_string())
-    }
-
-    pub(crate) fn source(&self) -> &Source {
-        &self.source
+    /// What it shows as the server has it now: each object with its version (rule A11).
+    pub(crate) async fn check(&self) -> Check {
+        let (source, scope) = (self.source.clone(), self.scope.clone());
+        let mut listed = Vec::new();
+        let version = match self.find().await {
+            Ok(kind) => {
+                let (selection, intake) = self.parts();
+                let selection = selection.metadata();
+                let (transport, resource) = (&*self.shared.transport, &kind.resource);
+                let stream = Stream { transport, resource, selection: &selection, intake: &intake };
+                let mut hear = |shown| {
+                    if let Shown::Object(key, Some(object)) = shown {
+                        let (uid, version) = (object.uid().into(), object.resource_version().into());
+                        listed.push(Checked { key, uid, version });
+                    }
+                };
+                stream.list(&mut hear).await.map_err(|failure| failure.to_string())
+            }
+            Err(End::NotServed(why)) => Err(why),
+            Err(end) => Err(format!("{end:?}")),
+        };
+        Check { source, scope, result: version.map(|version| (version, listed)) }
     }
 }
