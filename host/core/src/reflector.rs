@@ -10,10 +10,11 @@ use crate::delay::{Backoff, Rng};
 
 /// A server that has not answered for so long makes its sources unknown.
 pub const LOST: u64 = 5_000;
-/// A watch on which nothing came for so long is cut and begun anew. Servers send a bookmark every minute.
-pub const SILENCE: u64 = 120_000;
+/// A watch on which nothing came for so long is cut and begun anew. Servers send a bookmark every minute, but the
+/// first one on a quiet collection after two.
+pub const SILENCE: u64 = 180_000;
 /// A source without progress for so long makes the host unready (rule C6).
-pub const STALLED: u64 = 120_000;
+pub const STALLED: u64 = 180_000;
 /// A watch that ended sooner than this has not worked.
 const BRIEF: u64 = 1_000;
 /// Between tries after failures.

@@ -1,6 +1,8 @@
 //! Address, trust and credentials of a cluster, and a link made of them.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,16 +31,47 @@ const PONG: Duration = Duration::from_secs(10);
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 
+/// Watches that share a connection: a server may allow a hundred requests on one, and what is beyond waits for
+/// others to end, which watches do not.
+const WATCHES_PER_CONNECTION: usize = 80;
+
 /// Sends one request.
 pub(crate) type Service = BoxCloneSyncService<Request<Full<Bytes>>, Response<hyper::body::Incoming>, BoxError>;
 
-/// A pool of connections with one set of credentials.
+/// Makes connections with the same credentials.
+type Maker = Box<dyn Fn() -> Service + Send + Sync>;
+
+/// The connections to a server with one set of credentials.
 pub(crate) struct Link {
     /// Counts the links of a cluster.
     pub(crate) number: u64,
+    /// For all but watches.
     pub(crate) service: Service,
     /// For people.
     pub(crate) server: String,
+    lanes: Mutex<Vec<Arc<Lane>>>,
+    maker: Maker,
+}
+
+/// A connection for watches.
+struct Lane {
+    service: Service,
+    watches: AtomicUsize,
+}
+
+/// The place of one watch on a connection.
+pub(crate) struct Place(Arc<Lane>);
+
+impl Place {
+    pub(crate) fn service(&self) -> Service {
+        self.0.service.clone()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.watches.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Link {
@@ -54,12 +87,25 @@ impl Link {
         }
         let credentials = format!("{}: the credentials for {server}", shown(access));
         // Commands that fetch credentials are run here: not on the threads that serve everything else.
-        let service = tokio::task::spawn_blocking(move || service(&config))
+        let maker = tokio::task::spawn_blocking(move || maker(&config))
             .await
             .map_err(|error| error.to_string())
-            .and_then(|service| service)
+            .and_then(|maker| maker)
             .map_err(|error| format!("{credentials}: {error}"))?;
-        Ok(Self { number, service, server })
+        Ok(Self { number, service: maker(), server, lanes: Mutex::default(), maker })
+    }
+
+    /// A place for a watch, on a connection that has one left.
+    pub(crate) fn place(&self) -> Place {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = lanes.iter().find(|lane| lane.watches.load(Ordering::Relaxed) < WATCHES_PER_CONNECTION).cloned();
+        let lane = free.unwrap_or_else(|| {
+            let lane = Arc::new(Lane { service: (self.maker)(), watches: AtomicUsize::new(0) });
+            lanes.push(lane.clone());
+            lane
+        });
+        lane.watches.fetch_add(1, Ordering::Relaxed);
+        Place(lane)
     }
 }
 
@@ -109,7 +155,7 @@ pub(crate) fn shown(access: &Access) -> String {
     }
 }
 
-fn service(config: &Config) -> Result<Service, String> {
+fn maker(config: &Config) -> Result<Maker, String> {
     let text = |error: kube::Error| chain(&error);
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -124,20 +170,26 @@ fn service(config: &Config) -> Result<Service, String> {
         connector = connector.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name));
     }
     let connector = connector.enable_all_versions().wrap_connector(tcp);
-    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(60))
-        .http2_initial_stream_window_size(STREAM_WINDOW)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keep_alive_interval(PING)
-        .http2_keep_alive_timeout(PONG)
-        .build(connector);
-    let stack = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().map_err(text)?)
-        .layer(config.extra_headers_layer().map_err(text)?)
-        .map_err(BoxError::from)
-        .service(client);
-    Ok(BoxCloneSyncService::new(stack))
+    let address = config.base_uri_layer();
+    // Tokens that are renewed are shared by all connections.
+    let credentials = config.auth_layer().map_err(text)?;
+    let headers = config.extra_headers_layer().map_err(text)?;
+    Ok(Box::new(move || {
+        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PONG)
+            .build(connector.clone());
+        let stack = ServiceBuilder::new()
+            .layer(&address)
+            .option_layer(credentials.as_ref())
+            .layer(&headers)
+            .map_err(BoxError::from)
+            .service(client);
+        BoxCloneSyncService::new(stack)
+    }))
 }

@@ -1,6 +1,7 @@
 //! The connection to a cluster.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -99,8 +100,14 @@ impl KubernetesCluster {
         let transport = Transport::new(access, limits).await.map_err(ConnectError::Config)?;
         let identity = identify(&transport, patience).await?;
         let transport = Arc::new(transport);
-        let shared =
-            Arc::new(Shared { name, kinds: Kinds::new(transport.clone()), transport, sink, origin: Instant::now() });
+        let shared = Arc::new(Shared {
+            name,
+            kinds: Kinds::new(transport.clone()),
+            transport,
+            sink,
+            origin: Instant::now(),
+            streams: AtomicBool::new(true),
+        });
         tracing::info!(cluster = %shared.name, server = shared.transport.server(), identity, "connected");
         Ok(Arc::new(Self {
             wanted: Wanted::new(shared.clone()),

@@ -36,7 +36,14 @@ fn refused(status: &ApiStatus, asked: &Asked<'_>, purpose: Purpose) -> Refusal {
     match status.code {
         401 => Refusal::Unknown(format!("the API server does not accept the host's credentials: {text}")),
         403 if status.is_missing_right() => Refusal::Forbidden(asked.forbidden()),
-        // A quota, a policy, a namespace that is being deleted.
+        // Its definition is being deleted: the kind is as good as gone.
+        403 if text.contains("custom resource definition is terminating") => {
+            Refusal::UnknownKind(asked.resource.kind.group_kind().to_string())
+        }
+        403 if status.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating") => {
+            Refusal::Transient(text)
+        }
+        // A quota, a policy.
         403 => Refusal::Forbidden(text),
         404 => not_found(status, asked, purpose, text),
         405 => Refusal::UnknownKind(asked.resource.kind.group_kind().to_string()),
@@ -99,9 +106,13 @@ fn invalid(status: &ApiStatus, purpose: Purpose, text: String) -> Refusal {
 
 /// Whether an internal error of the server is one of the object, which no waiting mends.
 fn is_final(text: &str) -> bool {
-    ["request is too large", "failed to create typed patch object", "field not declared in schema"]
-        .iter()
-        .any(|known| text.contains(known))
+    let known = [
+        "request is too large",
+        "ResourceExhausted",
+        "failed to create typed patch object",
+        "field not declared in schema",
+    ];
+    known.iter().any(|known| text.contains(known))
 }
 
 #[cfg(test)]
@@ -165,6 +176,12 @@ mod tests {
             judge(403, &quota, Purpose::Create),
             Refusal::Forbidden("configmaps a is forbidden: exceeded quota: objects".into())
         );
+        let ends = "create not allowed while custom resource definition is terminating";
+        let kind = judge(403, &status(403, "Forbidden", ends, "{}"), Purpose::Create);
+        assert!(matches!(kind, Refusal::UnknownKind(_)));
+        let details = r#"{"causes":[{"reason":"NamespaceTerminating"}]}"#;
+        let namespace = judge(403, &status(403, "Forbidden", "it is being terminated", details), Purpose::Create);
+        assert!(matches!(namespace, Refusal::Transient(_)));
     }
 
     #[test]
@@ -186,6 +203,7 @@ mod tests {
     fn what_no_waiting_mends_is_no_failure_to_be_retried() {
         for text in [
             "etcdserver: request is too large",
+            "rpc error: code = ResourceExhausted desc = x",
             "failed to create typed patch object: .x: field not declared in schema",
         ] {
             assert!(matches!(

@@ -15,7 +15,7 @@ use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use crate::access::{Link, shown};
+use crate::access::{Link, Place, Service, shown};
 use crate::failure::Failure;
 use crate::options::{Access, Limits};
 use crate::status::ApiStatus;
@@ -99,6 +99,12 @@ impl Call {
 pub(crate) struct Reply {
     pub(crate) code: StatusCode,
     pub(crate) body: Bytes,
+}
+
+/// An answer that goes on.
+pub(crate) struct Opened {
+    pub(crate) body: Incoming,
+    _place: Place,
 }
 
 /// Requests by what came of them.
@@ -222,7 +228,7 @@ impl Transport {
         self.check_fence(call)?;
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let answer = async {
-            let response = respond(link, request(call)?).await?;
+            let response = respond(link.service.clone(), request(call)?).await?;
             let (parts, body) = response.into_parts();
             let body = collect(body).await?;
             Ok::<_, Failure>((parts, body))
@@ -248,7 +254,7 @@ impl Transport {
     ///
     /// # Errors
     /// Anything that is no success.
-    pub(crate) async fn open(&self, call: Call) -> Result<Incoming, Failure> {
+    pub(crate) async fn open(&self, call: Call) -> Result<Opened, Failure> {
         let deadline = Instant::now() + call.within.unwrap_or(self.limits.request);
         let mut tries = 0;
         loop {
@@ -264,12 +270,13 @@ impl Transport {
         }
     }
 
-    async fn open_once(&self, link: &Link, call: &Call, deadline: Instant) -> Result<Incoming, Failure> {
+    async fn open_once(&self, link: &Link, call: &Call, deadline: Instant) -> Result<Opened, Failure> {
         // Watches hold no slot: they are as many as there are reflectors.
         drop(self.throttle.admit(deadline).await?);
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let place = link.place();
         let answer = async {
-            let response = respond(link, request(call)?).await?;
+            let response = respond(place.service(), request(call)?).await?;
             if response.status().is_success() {
                 return Ok(response.into_body());
             }
@@ -281,7 +288,7 @@ impl Transport {
         if result.is_err() {
             self.counters.failures.fetch_add(1, Ordering::Relaxed);
         }
-        result
+        Ok(Opened { body: result?, _place: place })
     }
 
     /// Reads the credentials anew and makes another link of them, unless somebody else just has. What runs on
@@ -330,8 +337,8 @@ fn request(call: &Call) -> Result<Request<Full<Bytes>>, Failure> {
     builder.body(Full::new(content)).map_err(|error| Failure::Garbled(format!("{}: {error}", call.path)))
 }
 
-async fn respond(link: &Link, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
-    link.service.clone().oneshot(request).await.map_err(|error| Failure::of_client(error.as_ref()))
+async fn respond(service: Service, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+    service.oneshot(request).await.map_err(|error| Failure::of_client(error.as_ref()))
 }
 
 async fn collect(mut body: Incoming) -> Result<Bytes, Failure> {

@@ -141,6 +141,18 @@ impl Engine {
     /// Keeps in mind what wants a live read, so that a wake-up for it comes once a minute at most.
     pub(super) fn look_for_stale(&mut self, now: Time) {
         for key in self.cache.stale_overlays(now) {
+            // What no reflector will ever show and nobody depends on any more is not asked for for ever.
+            if let Some(id) = self.cache.keys().find(&key)
+                && !self.cache.is_covered(&key)
+                && !self.cache.is_shown_as_owned(id)
+                && !self.deps.is_read(id)
+                && !self.in_flight.contains_key(&id)
+            {
+                if let Some(change) = self.cache.forgotten(id) {
+                    self.apply(now, change, None);
+                }
+                continue;
+            }
             if !self.unconfirmed.contains(&key) {
                 self.unconfirmed.push(key);
             }

@@ -13,6 +13,7 @@ pub(crate) mod wanted;
 pub(crate) mod watcher;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use setpoint_cluster::Sink;
 use setpoint_core::Time;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) kinds: Kinds,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) origin: Instant,
+    /// The server lists as the beginning of a watch, as far as is known.
+    pub(crate) streams: AtomicBool,
 }
 
 impl Shared {

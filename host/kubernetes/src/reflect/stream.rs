@@ -177,8 +177,8 @@ impl Stream<'_> {
             None => query.with("sendInitialEvents", "true").with("resourceVersionMatch", "NotOlderThan"),
         };
         let accept = if self.selection.metadata_only { METADATA } else { JSON };
-        let mut body = match self.transport.open(Call::get(query.done()).accept(accept)).await {
-            Ok(body) => body,
+        let mut opened = match self.transport.open(Call::get(query.done()).accept(accept)).await {
+            Ok(opened) => opened,
             Err(failure) if version.is_none() && is_no_streaming(&failure) => return End::NoStreaming,
             Err(failure) => return self.end(&failure),
         };
@@ -186,7 +186,7 @@ impl Stream<'_> {
         let mut lines = Lines::default();
         let silence = Duration::from_millis(SILENCE);
         loop {
-            let piece = match tokio::time::timeout(silence, body.frame()).await {
+            let piece = match tokio::time::timeout(silence, opened.body.frame()).await {
                 Err(_) => {
                     self.transport.doubt_link().await;
                     return End::Silent;

@@ -1,5 +1,6 @@
 //! One reflector: it does what `setpoint_core::reflector` says, and tells the sink.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use setpoint_cluster::Sink;
@@ -44,7 +45,8 @@ impl Watcher {
         mask: Mask,
     ) -> Arc<Self> {
         let source = Source { cluster: shared.name.clone(), kind: kind.group_kind() };
-        let machine = Reflector::new(shared.now(), true, super::random());
+        let streams = shared.streams.load(Ordering::Relaxed);
+        let machine = Reflector::new(shared.now(), streams, super::random());
         Arc::new(Self {
             shared,
             sink,
@@ -145,8 +147,10 @@ impl Watcher {
                 () = again => None,
             };
             if let Some(end) = end {
-                if let End::NotServed(_) = end {
-                    self.shared.kinds.forget(&self.source.kind);
+                match end {
+                    End::NotServed(_) => self.shared.kinds.forget(&self.source.kind),
+                    End::NoStreaming => self.shared.streams.store(false, Ordering::Relaxed),
+                    _ => {}
                 }
                 tracing::debug!(kind = %self.source, scope = %self.scope, ?end, "a list or watch has ended");
                 let notice = locked(&self.machine).ended(self.shared.now(), end);

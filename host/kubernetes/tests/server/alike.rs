@@ -134,6 +134,8 @@ fn content(object: &Object) -> String {
     }
     if metadata.contains_key("deletionTimestamp") {
         metadata.insert("deletionTimestamp".into(), json!("then"));
+        // A server counts a deletion that waits for finalizers as a generation.
+        metadata.remove("generation");
     }
     value.as_object_mut().expect("an object").remove("apiVersion");
     value.to_string()

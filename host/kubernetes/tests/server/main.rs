@@ -7,6 +7,5 @@ mod connecting;
 mod hosts;
 mod leases;
 mod seeing;
-mod sizes;
 mod support;
 mod trouble;

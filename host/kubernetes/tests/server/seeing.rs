@@ -49,11 +49,9 @@ async fn where_the_server_cannot_stream_a_list_it_is_read_in_pages() {
         make_bundle(kube, &group, &namespace, &format!("b{name}"), &json!({}));
     }
     let proxy = kube.proxy();
-    let streams = proxy.when(|asked| asked.query.contains("sendInitialEvents")).refused(
-        422,
-        "Invalid",
-        "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
-    );
+    let streams = proxy
+        .when(|asked| asked.query.contains("sendInitialEvents") && asked.path.ends_with("/bundles"))
+        .refused(422, "Invalid", "sendInitialEvents is forbidden unless the WatchList feature gate is enabled");
     let limits = Limits { page: 2, ..Limits::default() };
     let host = Host::connect(ConnectOptions { limits, ..options(proxy.kubeconfig()) }).await;
     host.want(&[(&kind, Scope::All)]);
@@ -62,7 +60,11 @@ async fn where_the_server_cannot_stream_a_list_it_is_read_in_pages() {
     assert_eq!(proxy.count(|asked| asked.path.ends_with("/bundles") && asked.query.contains("continue=")), 2);
     make_bundle(kube, &group, &namespace, "late", &json!({}));
     eventually("what comes later is seen", || host.names(&kind, &namespace).len() == 6);
+    let other = GroupVersionKind::new("", "v1", "ConfigMap");
+    host.want(&[(&kind, Scope::All), (&other, Scope::Owned(None))]);
+    host.synced(&other);
     assert_eq!(streams.count(), 1, "it is not asked for again");
+    assert_eq!(proxy.count(|asked| asked.path.ends_with("/configmaps") && asked.query.contains("sendInitial")), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -101,9 +101,9 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[derive(Default)]
-struct Late {
+pub(crate) struct Late {
     engine: OnceLock<Arc<Mutex<Engine>>>,
-    told: Mutex<Vec<(Source, Scope, Told)>>,
+    pub(crate) told: Mutex<Vec<(Source, Scope, Told)>>,
 }
 
 impl Sink for Late {
@@ -144,7 +144,7 @@ impl Shapes for ClusterShapes {
 pub(crate) struct Host {
     pub(crate) cluster: Arc<KubernetesCluster>,
     pub(crate) engine: Arc<Mutex<Engine>>,
-    sink: Arc<Late>,
+    pub(crate) sink: Arc<Late>,
 }
 
 impl Host {
@@ -197,6 +197,8 @@ impl Host {
     pub(crate) fn unknown(&self, kind: &GroupVersionKind) -> String {
         let mut why = String::new();
         eventually(&format!("{} is unknown", kind.kind), || match self.state(kind) {
+            // Nothing has been told yet.
+            SourceState::Unknown(reason) if reason.ends_with("is not installed") => false,
             SourceState::Unknown(reason) => {
                 why = reason;
                 true

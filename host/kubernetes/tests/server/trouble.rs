@@ -11,7 +11,54 @@ use setpoint_core::op::{Answer, Op, Refusal};
 use setpoint_kubernetes::{ConnectOptions, Limits};
 use setpoint_test_kube::{Kube, shared};
 
-use crate::support::{Host, bundle, bundles, eventually, group, make_bundle, options, serve};
+use crate::support::{Host, bundle, bundles, clock, eventually, group, make_bundle, options, serve};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_take_over_what_is_known_is_checked_against_the_server() {
+    let Some(kube) = shared() else { return };
+    let (group, namespace) = (group(), kube.namespace());
+    serve(kube, &group);
+    let kind = bundle(&group);
+    for name in ["a", "b", "c"] {
+        make_bundle(kube, &group, &namespace, name, &json!({}));
+    }
+    let proxy = kube.proxy();
+    let host = Host::connect(options(proxy.kubeconfig())).await;
+    host.want(&[(&kind, Scope::All)]);
+    host.synced(&kind);
+    // Its watch has fallen behind: nothing of this is told.
+    let late = proxy.when(|asked| asked.is_watch() && asked.path.ends_with("/bundles")).is_held();
+    proxy.relay().cut();
+    let path = bundles(&group, &namespace);
+    kube.api().merge(&format!("{path}/a"), &json!({"spec": {"data": {"x": "2"}}})).ok();
+    kube.api().delete(&format!("{path}/b")).ok();
+    make_bundle(kube, &group, &namespace, "d", &json!({}));
+    assert_eq!(host.names(&kind, &namespace), ["a", "b", "c"]);
+
+    let asked = clock();
+    let mut live = Vec::new();
+    for check in host.cluster.check().await {
+        let (version, listed) = check.result.expect("a list");
+        let keys = host.engine().checked(clock(), &check.source, &check.scope, (asked, &version), &listed);
+        live.extend(keys);
+    }
+    live.retain(|key| key.namespace.as_deref() == Some(&namespace));
+    live.sort();
+    let names: Vec<&str> = live.iter().map(|key| &*key.name).collect();
+    assert_eq!(names, ["a", "d"], "what has changed or come is read live");
+    assert_eq!(host.names(&kind, &namespace), ["a", "c"], "what went is gone");
+    for key in live {
+        let object = match host.cluster.perform(Op::Get(key.clone())).await {
+            Answer::Found(object) => Some(object),
+            answer => panic!("{answer:?}"),
+        };
+        host.engine().read_back(clock(), &key, object);
+    }
+    assert_eq!(host.names(&kind, &namespace), ["a", "c", "d"]);
+    late.let_go();
+    eventually("the watch comes after", || host.told(&kind, gone) == 1);
+    assert_eq!(host.names(&kind, &namespace), ["a", "c", "d"]);
+}
 
 fn gone(told: &Told) -> bool {
     matches!(told, Told::Object(_, None))
