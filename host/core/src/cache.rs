@@ -335,7 +335,10 @@ impl Cache {
     /// those that were written after it was asked for. [`Cache::forgotten`] takes them out one by one.
     pub fn list_ends(&mut self, source: &Source, scope: &Scope) -> Vec<KeyId> {
         let Some(cache) = self.sources.get_mut(source) else { return Vec::new() };
-        let Some(Listing { number, asked }) = cache.coverage.entry(scope).listing.take() else { return Vec::new() };
+        let watched = cache.coverage.entry(scope);
+        let Some(Listing { number, asked }) = watched.listing.take() else { return Vec::new() };
+        // A store that was restored from a backup goes back in time: what counts now is the list's version.
+        watched.version = "".into();
         let mut gone = Vec::new();
         for id in cache.objects.values() {
             let key = self.keys.key(*id);

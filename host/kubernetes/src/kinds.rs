@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 use setpoint_core::key::{GroupKind, GroupVersionKind, Name};
 use setpoint_core::op::Refusal;
 use setpoint_schema::Crd;
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::resource::{Resource, segment};
@@ -73,17 +75,23 @@ struct ApiVersion {
     version: String,
 }
 
+/// What was not served is not asked for again for so long, however many want it.
+const MISSING: Duration = Duration::from_millis(500);
+
 /// The kinds of one server, as far as anybody has asked.
 pub(crate) struct Kinds {
     transport: Arc<Transport>,
     known: RwLock<BTreeMap<GroupKind, Arc<Kind>>>,
+    /// What was not served when it was looked for last. Held while something is looked for: the others wait for
+    /// what comes of it.
+    missing: tokio::sync::Mutex<BTreeMap<GroupKind, (Instant, String)>>,
     /// The version that each kind is wanted in.
     wanted: RwLock<BTreeMap<GroupKind, Name>>,
 }
 
 impl Kinds {
     pub(crate) fn new(transport: Arc<Transport>) -> Self {
-        Self { transport, known: RwLock::default(), wanted: RwLock::default() }
+        Self { transport, known: RwLock::default(), missing: tokio::sync::Mutex::default(), wanted: RwLock::default() }
     }
 
     /// The versions that are spoken of kinds from now on; what is known of others is forgotten.
@@ -108,6 +116,23 @@ impl Kinds {
         if let Some(known) = self.known(kind) {
             return Ok(known);
         }
+        let mut missing = self.missing.lock().await;
+        if let Some(known) = self.known(kind) {
+            return Ok(known);
+        }
+        if let Some((_, why)) = missing.get(kind).filter(|(when, _)| when.elapsed() < MISSING) {
+            return Err(NotFound::NotServed(why.clone()));
+        }
+        let found = self.look_for(kind).await;
+        match &found {
+            Ok(_) => missing.remove(kind),
+            Err(NotFound::NotServed(why)) => missing.insert(kind.clone(), (Instant::now(), why.clone())),
+            Err(NotFound::Failed(_)) => None,
+        };
+        found
+    }
+
+    async fn look_for(&self, kind: &GroupKind) -> Result<Arc<Kind>, NotFound> {
         let wanted = self.wanted.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned();
         let version = match wanted {
             Some(version) => version,

@@ -75,9 +75,11 @@ impl ApiStatus {
         }
     }
 
-    /// Whether the version that was asked for is not there any more.
+    /// Whether the version that was asked for is not there any more, or never was.
     pub(crate) fn is_expired(&self) -> bool {
-        self.code == 410 || matches!(self.reason.as_str(), "Expired" | "Gone")
+        // A server whose store was restored from a backup has not come so far yet.
+        let from_the_future = || self.details.causes.iter().any(|cause| cause.reason == "ResourceVersionTooLarge");
+        self.code == 410 || matches!(self.reason.as_str(), "Expired" | "Gone") || from_the_future()
     }
 
     /// Whether the server is too busy, or not ready, and did nothing.
@@ -109,6 +111,15 @@ mod tests {
         assert_eq!(other.retry_after, Some(3));
         assert!(other.text().contains("Bad Gateway") && !other.text().contains("abcdefghijkl"), "{}", other.text());
         assert_eq!(ApiStatus::read(500, None, b"").text(), "the server answered 500");
+    }
+
+    #[test]
+    fn versions_of_the_past_and_of_the_future_are_not_to_be_had() {
+        let old = br#"{"kind":"Status","message":"too old resource version","reason":"Expired","code":410}"#;
+        assert!(ApiStatus::read(200, None, old).is_expired(), "as an event of a watch");
+        let new = br#"{"kind":"Status","message":"Too large resource version: 9, current: 5","reason":"Timeout",
+            "details":{"causes":[{"reason":"ResourceVersionTooLarge","message":"m"}],"retryAfterSeconds":1},"code":504}"#;
+        assert!(ApiStatus::read(504, None, new).is_expired());
     }
 
     #[test]

@@ -159,3 +159,7 @@ impl Engine {
         differ
     }
 }
+
+#[cfg(test)]
+#[path = "reflect_tests.rs"]
+mod tests;

@@ -43,8 +43,12 @@ impl Sink for Definitions {
     fn source_unknown(&self, _: &Source, _: &str) {}
 
     fn told(&self, _: &Source, _: &Scope, told: Told) {
-        if let Told::Object(key, object) = told {
-            self.observed(&key, object);
+        match told {
+            Told::Object(key, object) => self.observed(&key, object),
+            Told::Unknown { reason } => {
+                tracing::info!("definitions are not watched, kinds that are missing are looked for instead: {reason}");
+            }
+            _ => {}
         }
     }
 }

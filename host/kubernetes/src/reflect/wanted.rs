@@ -121,7 +121,8 @@ impl Wanted {
             return;
         }
         let sink = Arc::new(Definitions::new(self));
-        let watcher = Watcher::new(self.shared.clone(), sink, Definitions::kind(), Scope::All, Definitions::mask());
+        let watcher =
+            Watcher::new(self.shared.clone(), sink, Definitions::kind(), Scope::All, Definitions::mask()).quiet();
         *definitions = Some(Slot { task: tokio::spawn(watcher.clone().run()), watcher, idle: None });
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Watcher {
     pub(crate) scope: Scope,
     mask: Mutex<Mask>,
     machine: Mutex<Reflector>,
+    /// What is not known is a warning: somebody needs it.
+    loud: bool,
     /// What is under way is dropped, and what is to be done is asked anew.
     again: Notify,
 }
@@ -55,8 +57,17 @@ impl Watcher {
             scope,
             mask: Mutex::new(mask),
             machine: Mutex::new(machine),
+            loud: true,
             again: Notify::new(),
         })
+    }
+
+    /// The same of what the host can do without.
+    pub(crate) fn quiet(self: Arc<Self>) -> Arc<Self> {
+        match Arc::try_unwrap(self) {
+            Ok(watcher) => Arc::new(Self { loud: false, ..watcher }),
+            Err(shared) => shared,
+        }
     }
 
     /// More is wanted of each object: everything is listed anew. Answers whether that is so.
@@ -113,7 +124,9 @@ impl Watcher {
     fn notice(&self, notice: Option<Notice>) {
         match notice {
             Some(Notice::Unknown(reason)) => {
-                tracing::warn!(kind = %self.source, scope = %self.scope, "nothing is known at present: {reason}");
+                if self.loud {
+                    tracing::warn!(kind = %self.source, scope = %self.scope, "nothing is known at present: {reason}");
+                }
                 self.tell(Told::Unknown { reason });
             }
             Some(Notice::Known) => self.tell(Told::Known),
