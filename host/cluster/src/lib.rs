@@ -31,8 +31,9 @@ pub trait Cluster: Send + Sync {
     /// done is an [`Answer::Refused`], never a panic.
     fn perform<'a>(&'a self, op: Op) -> BoxFuture<'a, Answer>;
 
-    /// What the host needs to hear of from now on, all of it; what is not in it any more is not needed. A cluster
-    /// that tells everything it has anyway does nothing.
+    /// What the host needs to hear of from now on, all of it; what is not in it any more is not needed. The sink is
+    /// told of it before this returns, so nothing may be locked that it locks. A cluster that tells everything it has
+    /// anyway does nothing.
     fn want(&self, wants: Vec<Want>) {
         drop(wants);
     }

@@ -71,6 +71,10 @@ impl Engine {
             return None;
         }
         let info = self.plugins.get(plugin.0 as usize)?.info.clone()?;
+        if let Some(source) = self.first_list_of(&info, &key) {
+            self.wait_for_list(id, source);
+            return None;
+        }
         let version = info.version();
         let frozen = self.is_frozen(plugin);
         let finalizer = info.owns(&key.group_kind()).is_some_and(|kind| kind.finalizer);

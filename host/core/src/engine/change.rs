@@ -96,6 +96,7 @@ impl Engine {
     }
 
     pub(super) fn source_changed(&mut self, now: Time, source: &Source) {
+        self.first_list_came(now, source);
         for id in self.deps.waiting_for(source).to_vec() {
             // A read of a running attempt that still waits for the source is answered by what it is now.
             if self.state(id).is_some_and(|state| state.running && state.unavailable.is_none()) {

@@ -14,6 +14,7 @@ mod attempt;
 mod begin;
 mod change;
 mod finish;
+mod first;
 mod history;
 mod live;
 mod pass;
@@ -169,6 +170,8 @@ pub struct Engine {
     clusters: Vec<Name>,
     /// Objects that are watched one by one, because somebody depends on them (rule A8).
     singles: BTreeSet<KeyId>,
+    /// Keys that wait for the first list of a source.
+    early: FxHashMap<Source, BTreeSet<KeyId>>,
     /// Counts what may have changed what is wanted of clusters.
     wanted: u64,
     disabled: FxHashSet<crate::key::GroupKind>,
@@ -210,6 +213,7 @@ impl Engine {
             given_up: FxHashMap::default(),
             clusters: Vec::new(),
             singles: BTreeSet::new(),
+            early: FxHashMap::default(),
             wanted: 0,
             disabled: FxHashSet::default(),
             calls: 0,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use setpoint_core::effects::{CHILD_PLACES, places_text};
 use setpoint_core::key::{GroupKind, Key, Name};
 use setpoint_core::op::{Answer, Precondition, Refusal};
+use setpoint_schema::ListType;
 
 use super::identity;
 use crate::KubernetesCluster;
@@ -61,6 +62,9 @@ impl KubernetesCluster {
         let mut document = identity(&kind, key);
         expect(&mut document, precondition);
         document["status"] = status.clone();
+        if status.get("conditions").is_some() && replaces_conditions(&kind) {
+            self.keep_conditions(key, &mut document["status"], precondition).await?;
+        }
         let path = self.applied_at(format!("{}/status", kind.resource.object(key)), manager, true);
         match self.write(&kind, Method::PATCH, path, APPLY, &document).await {
             Ok(reply) => self.answered(&kind, reply.code, &reply.body),
@@ -69,6 +73,26 @@ impl KubernetesCluster {
                 Err(self.judged(&kind, refusal(&failure, &asked, Purpose::Change)))
             }
         }
+    }
+
+    /// Where conditions are replaced as a whole, those of others are sent along (rule B15).
+    async fn keep_conditions(&self, key: &Key, status: &mut Value, precondition: &Precondition) -> Result<(), Refusal> {
+        let Answer::Found(object) = self.get(key).await? else {
+            return Err(Refusal::VersionConflict(format!("{key} does not exist any more")));
+        };
+        if precondition.resource_version.as_deref().is_some_and(|version| version != object.resource_version()) {
+            return Err(Refusal::VersionConflict(format!("{key} has moved on")));
+        }
+        let there = object.value();
+        let there = there.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        if let Some(given) = status.get_mut("conditions").and_then(Value::as_array_mut) {
+            for condition in there {
+                if !given.iter().any(|ours| ours.get("type") == condition.get("type")) {
+                    given.push(condition);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The finalizers of an object (rule B12).
@@ -197,6 +221,11 @@ impl KubernetesCluster {
     fn timed(&self, query: Query) -> String {
         query.with("timeout", &format!("{}ms", self.shared.transport.write_timeout().as_millis())).done()
     }
+}
+
+/// Whether conditions are one list that a write replaces, as far as is known.
+fn replaces_conditions(kind: &Kind) -> bool {
+    kind.schema.as_ref().is_some_and(|schema| !matches!(schema.list_type(&["status", "conditions"]), ListType::Map(_)))
 }
 
 /// The write is refused if the object is another, or has moved on.

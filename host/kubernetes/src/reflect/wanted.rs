@@ -49,7 +49,8 @@ impl Wanted {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts what is needed and does not run, and lets go of what is not needed. To be called on a runtime.
+    /// Starts what is needed and does not run, and lets go of what is not needed. To be called on a runtime, and
+    /// without what the sink locks: it is told at once what is on its way.
     pub(crate) fn want(self: &Arc<Self>, wants: Vec<Want>) {
         let versions: BTreeMap<GroupKind, Name> =
             wants.iter().map(|want| (want.kind.group_kind(), want.kind.version.clone())).collect();
@@ -97,6 +98,7 @@ impl Wanted {
 
     fn start(&self, kind: GroupVersionKind, scope: Scope, mask: Mask) -> Slot {
         let watcher = Watcher::new(self.shared.clone(), self.shared.sink.clone(), kind, scope, mask);
+        watcher.announce();
         Slot { task: tokio::spawn(watcher.clone().run()), watcher, idle: None }
     }
 

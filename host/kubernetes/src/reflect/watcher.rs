@@ -139,9 +139,14 @@ impl Watcher {
         self.tell(Told::Ended);
     }
 
+    /// Says that the first list is on its way. Before [`Watcher::run`], so that nobody takes the kind for one that
+    /// nobody watches.
+    pub(crate) fn announce(&self) {
+        self.tell(Told::Syncing);
+    }
+
     /// Runs until it is dropped.
     pub(crate) async fn run(self: Arc<Self>) {
-        self.tell(Told::Syncing);
         loop {
             let again = self.again.notified();
             let step = locked(&self.machine).step(self.shared.now());

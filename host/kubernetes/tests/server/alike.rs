@@ -13,7 +13,7 @@ use setpoint_kubernetes::KubernetesCluster;
 use setpoint_schema::Crd;
 use setpoint_test_kube::shared;
 
-use crate::support::{definition, group, options, serve};
+use crate::support::{bundles, definition, group, make_bundle, options, serve, serve_as};
 
 struct Deaf;
 
@@ -277,6 +277,38 @@ async fn play(subject: &Subject) -> Vec<String> {
     let answer = subject.get(&elsewhere).await;
     assert!(matches!(answer, Answer::Refused(Refusal::Unknown(_))), "{answer:?}");
     log
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_conditions_are_one_list_those_of_others_are_sent_along() {
+    let Some(kube) = shared() else { return };
+    let (group, namespace) = (group(), kube.namespace());
+    let mut crd = definition(&group);
+    let conditions = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/conditions";
+    let list = crd.pointer_mut(conditions).and_then(Value::as_object_mut).expect("the list");
+    list.remove("x-kubernetes-list-type");
+    list.remove("x-kubernetes-list-map-keys");
+    serve_as(kube, &group, &crd);
+    make_bundle(kube, &group, &namespace, "a", &json!({}));
+    let path = format!("{}/a/status", bundles(&group, &namespace));
+    let foreign = json!({"status": {"conditions": [{"type": "Foreign", "status": "True"}, {"type": "Ready", "status": "False"}]}});
+    kube.api().merge(&path, &foreign).ok();
+    let cluster = KubernetesCluster::connect(options(kube.kubeconfig()), Arc::new(Deaf)).await.expect("a connection");
+    let subject = Subject { cluster, group, namespace };
+    let key = subject.key("a");
+    let now = subject.found(&key).await;
+    let write = |on: &Object| Op::ApplyStatus {
+        key: key.clone(),
+        status: Arc::new(json!({"conditions": [{"type": "Ready", "status": "True"}]})),
+        manager: "setpoint/s/status".into(),
+        precondition: at(on),
+    };
+    let Answer::Applied { object, .. } = subject.perform(write(&now)).await else { panic!("a write") };
+    assert_eq!(
+        object.value()["status"]["conditions"],
+        json!([{"type": "Ready", "status": "True"}, {"type": "Foreign", "status": "True"}])
+    );
+    assert_eq!(told(&subject.perform(write(&now)).await), "version conflict");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,7 +60,12 @@ const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 /// Serves bundles of a group, and waits until they are served.
 pub(crate) fn serve(kube: &Kube, group: &str) {
-    kube.api().post(CRDS, &definition(group)).with(201);
+    serve_as(kube, group, &definition(group));
+}
+
+/// The same by another definition.
+pub(crate) fn serve_as(kube: &Kube, group: &str, definition: &Value) {
+    kube.api().post(CRDS, definition).with(201);
     eventually("bundles are served", || kube.api().get(&format!("/apis/{group}/v1/bundles")).status == 200);
 }
 
