@@ -49,6 +49,7 @@ use serde_json::Value;
 
 use crate::Time;
 use crate::cache::Cache;
+use crate::coverage::Scope;
 use crate::delay::{Rng, Timers};
 use crate::deps::{Deps, MaskId, Readers};
 use crate::effects::{Identity, Inventory, Settled, Shapes};
@@ -126,7 +127,8 @@ struct FanOut {
 #[derive(Debug, Default)]
 struct InFlight {
     operations: u32,
-    shown: Vec<Option<Arc<Object>>>,
+    /// With the scope of the reflector that has shown it.
+    shown: Vec<(Scope, Option<Arc<Object>>)>,
 }
 
 /// The state machine. See the module's text.

@@ -73,7 +73,7 @@ impl Engine {
             }
             Told::ListEnds { version } => {
                 for id in self.cache.list_ends(source, scope) {
-                    self.not_listed(now, id);
+                    self.not_listed(now, scope, id);
                 }
                 self.set_state(now, source, scope, SourceState::Synced);
                 self.bookmark_in(now, source, scope, &version);
@@ -91,9 +91,9 @@ impl Engine {
     }
 
     /// A complete list has not shown an object. If an operation on it is on its way, its answer comes first.
-    fn not_listed(&mut self, now: Time, id: KeyId) {
+    fn not_listed(&mut self, now: Time, scope: &Scope, id: KeyId) {
         if let Some(in_flight) = self.in_flight.get_mut(&id) {
-            in_flight.shown.push(None);
+            in_flight.shown.push((scope.clone(), None));
         } else if let Some(change) = self.cache.forgotten(id) {
             self.apply(now, change, None);
         }
@@ -103,7 +103,7 @@ impl Engine {
         if let Some(id) = self.cache.keys().find(key)
             && let Some(in_flight) = self.in_flight.get_mut(&id)
         {
-            in_flight.shown.push(object);
+            in_flight.shown.push((scope.clone(), object));
             return self.cache.stamp(scope, id);
         }
         if let Some(change) = self.cache.observed_in(scope, key, object) {
@@ -154,7 +154,7 @@ impl Engine {
             listed.iter().filter(|checked| !known(self, checked)).map(|checked| checked.key.clone()).collect();
         let there: rustc_hash::FxHashSet<&Key> = listed.iter().map(|checked| &checked.key).collect();
         for id in self.cache.missing(source, scope, asked, version, &there) {
-            self.not_listed(now, id);
+            self.not_listed(now, scope, id);
         }
         differ
     }

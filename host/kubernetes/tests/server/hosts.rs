@@ -15,9 +15,7 @@ use setpoint_core::grants::{Grant, Grants};
 use setpoint_core::key::GroupVersionKind;
 use setpoint_test_kube::{Kube, shared};
 
-use crate::support::{
-    Host, bundle, bundles, clock, definition, eventually, group, locked, make_bundle, options, serve,
-};
+use crate::support::{Host, bundle, bundles, clock, definition, group, locked, make_bundle, options, serve};
 
 const WALL: &str = "2026-01-01T00:00:00Z";
 
@@ -142,7 +140,7 @@ async fn a_bundle_becomes_a_config_map_and_then_nothing_is_asked_of_the_server()
     host.synced(&bundle(&group));
     make_bundle(kube, &group, &namespace, "a", &json!({"x": "1"}));
     let path = format!("{}/a", bundles(&group, &namespace));
-    eventually("it is ready", || condition(&kube.api().get(&path).body, "Ready") == "True");
+    host.eventually("it is ready", || condition(&kube.api().get(&path).body, "Ready") == "True");
     let owner = kube.api().get(&path).ok();
     assert_eq!(owner["status"]["observedGeneration"], 1);
     assert_eq!(owner["metadata"]["annotations"]["setpoint.dev/child-places"], "core/ConfigMap");
@@ -160,18 +158,18 @@ async fn a_bundle_becomes_a_config_map_and_then_nothing_is_asked_of_the_server()
 
     // An edit costs one apply and one status.
     kube.api().merge(&path, &json!({"spec": {"data": {"x": null, "y": "2"}}})).ok();
-    eventually("the edit is through", || kube.api().get(&path).body["status"]["observedGeneration"] == 2);
+    host.eventually("the edit is through", || kube.api().get(&path).body["status"]["observedGeneration"] == 2);
     assert_eq!(map(kube, &namespace, "a").map(|child| child["data"].clone()), Some(json!({"y": "2"})));
     assert_eq!(proxy.count(|asked| asked.is_write()), 5);
 
     // Drift is undone, and what is no longer returned goes.
     let child = format!("/api/v1/namespaces/{namespace}/configmaps/a");
     kube.api().merge(&child, &json!({"data": {"y": "drift"}})).ok();
-    eventually("drift is undone", || map(kube, &namespace, "a").is_some_and(|child| child["data"]["y"] == "2"));
+    host.eventually("drift is undone", || map(kube, &namespace, "a").is_some_and(|child| child["data"]["y"] == "2"));
     kube.api().delete(&child).ok();
-    eventually("it comes back", || map(kube, &namespace, "a").is_some());
+    host.eventually("it comes back", || map(kube, &namespace, "a").is_some());
     kube.api().merge(&path, &json!({"spec": {"data": null}})).ok();
-    eventually("it goes", || map(kube, &namespace, "a").is_none());
+    host.eventually("it goes", || map(kube, &namespace, "a").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,7 +183,7 @@ async fn an_object_of_somebody_else_is_left_alone_and_told_with_an_event() {
     let _running = run(&host, &group, &namespace, None);
     let owner = make_bundle(kube, &group, &namespace, "a", &json!({"x": "1"}));
     let path = format!("{}/a", bundles(&group, &namespace));
-    eventually("it is stalled", || condition(&kube.api().get(&path).body, "Stalled") == "True");
+    host.eventually("it is stalled", || condition(&kube.api().get(&path).body, "Stalled") == "True");
     let child = map(kube, &namespace, "a").expect("it is there");
     assert_eq!(child["data"], json!({"mine": "1"}));
     assert!(!child["metadata"]["managedFields"].to_string().contains("setpoint/"), "nothing was merged into it");
@@ -195,15 +193,15 @@ async fn an_object_of_somebody_else_is_left_alone_and_told_with_an_event() {
         let events = body["items"].as_array().cloned().unwrap_or_default();
         events.into_iter().find(|event| event["reason"] == "ChildConflict")
     };
-    eventually("an event tells it", || told().is_some());
+    host.eventually("an event tells it", || told().is_some());
     let event = told().unwrap_or_default();
     assert_eq!(event["regarding"]["uid"], owner["metadata"]["uid"], "kubectl describe looks for it");
     assert_eq!((event["type"].as_str(), event["regarding"]["name"].as_str()), (Some("Warning"), Some("a")));
 
     // When the other one goes, the place is free.
     kube.api().delete(&format!("/api/v1/namespaces/{namespace}/configmaps/a")).ok();
-    eventually("it is made", || map(kube, &namespace, "a").is_some_and(|child| child["data"]["x"] == "1"));
-    eventually("and ready", || condition(&kube.api().get(&path).body, "Ready") == "True");
+    host.eventually("it is made", || map(kube, &namespace, "a").is_some_and(|child| child["data"]["x"] == "1"));
+    host.eventually("and ready", || condition(&kube.api().get(&path).body, "Ready") == "True");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,7 +215,7 @@ async fn a_child_that_the_server_would_not_collect_holds_its_owner_until_it_is_g
     host.synced(&bundle(&group));
     make_bundle(kube, &group, &namespace, "a", &json!({"x": "1"}));
     let path = format!("{}/a", bundles(&group, &namespace));
-    eventually("it is ready", || condition(&kube.api().get(&path).body, "Ready") == "True");
+    host.eventually("it is ready", || condition(&kube.api().get(&path).body, "Ready") == "True");
     let owner = kube.api().get(&path).ok();
     assert_eq!(owner["metadata"]["finalizers"], json!(["setpoint.dev/finalizer"]));
     assert_eq!(
@@ -233,8 +231,8 @@ async fn a_child_that_the_server_would_not_collect_holds_its_owner_until_it_is_g
     let host = Host::connect(options(kube.kubeconfig())).await;
     kube.api().delete(&path).ok();
     let _running = run(&host, &group, &namespace, Some(other.clone()));
-    eventually("the child goes", || map(kube, &other, "a").is_none());
-    eventually("then the owner", || kube.api().get(&path).status == 404);
+    host.eventually("the child goes", || map(kube, &other, "a").is_none());
+    host.eventually("then the owner", || kube.api().get(&path).status == 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,13 +248,13 @@ async fn a_restart_writes_nothing() {
     let ready = |name: &str| {
         condition(&kube.api().get(&format!("{}/{name}", bundles(&group, &namespace))).body, "Ready") == "True"
     };
-    eventually("all are ready", || ["a", "b", "c"].iter().all(|name| ready(name)));
+    first.eventually("all are ready", || ["a", "b", "c"].iter().all(|name| ready(name)));
     drop(running);
     drop(first);
     let proxy = kube.proxy();
     let second = Host::connect(options(proxy.kubeconfig())).await;
     let running = run(&second, &group, &namespace, None);
-    eventually("all were called", || running.calls.load(Ordering::Relaxed) >= 3);
+    second.eventually("all were called", || running.calls.load(Ordering::Relaxed) >= 3);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(proxy.count(|asked| asked.is_write()), 0, "{:?}", proxy.seen());
     assert_eq!(running.calls.load(Ordering::Relaxed), 3);

@@ -176,6 +176,24 @@ impl Host {
         locked(&self.engine)
     }
 
+    /// Waits until something holds that this host does; says how the host is doing if it does not.
+    pub(crate) fn eventually(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !holds() {
+            if Instant::now() >= until {
+                let engine = self.engine();
+                let rows: Vec<_> = engine
+                    .rows()
+                    .into_iter()
+                    .map(|row| (row.key, row.phase, row.waiting, row.last_error, row.causes))
+                    .collect();
+                let sources: Vec<_> = engine.cache().sources().collect();
+                panic!("{what}: not in time; {rows:#?} {sources:#?} {:#?}", self.cluster.health());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Watches parts of kinds as they are.
     pub(crate) fn want(&self, wants: &[(&GroupVersionKind, Scope)]) {
         let want = |(kind, scope): &(&GroupVersionKind, Scope)| Want {
