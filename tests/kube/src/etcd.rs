@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::api::{Api, Call};
-use crate::assets::Assets;
+use crate::assets::{self, Assets};
 use crate::certificates;
 use crate::keeper::Keeper;
 use crate::port;
@@ -32,7 +32,15 @@ struct Inner {
 }
 
 impl Etcd {
-    pub(crate) fn start(assets: &Assets) -> Self {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Panics
+    /// The program is not there (see [`available`](crate::available)), or it does not get there.
+    pub fn start() -> Self {
+        Self::start_with(&assets::find().unwrap_or_else(|why| panic!("{why}")))
+    }
+
+    pub(crate) fn start_with(assets: &Assets) -> Self {
         let keeper = Arc::new(Keeper::new());
         for _ in 0..TRIES {
             let (port, peers) = (port::free(), port::free());
