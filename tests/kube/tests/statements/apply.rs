@@ -98,7 +98,7 @@ fn an_apply_names_what_its_path_names_and_no_name_is_generated() {
     let mut generated = widgets.coloured("a", "red");
     generated["metadata"] = json!({"generateName": "a-"});
     widgets.api.apply(&widgets.path("a"), "one", &generated).with(400);
-    widgets.api.apply(&widgets.list(), "one", &generated).with(405);
+    widgets.api.apply(&widgets.list(), "one", &generated).with(400);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn an_event_about_an_object_without_a_namespace_is_in_the_namespace_default() {
     let made = widgets.made("a", "red");
     let mut about = event(&widgets, &made);
     about["regarding"] = json!({"apiVersion": "v1", "kind": "Namespace", "name": widgets.namespace});
-    about["metadata"] = json!({"generateName": "a.", "namespace": widgets.namespace});
+    about["metadata"] = json!({"generateName": "a", "namespace": widgets.namespace});
     let list = |namespace: &str| format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
     let refused = kube.api().post(&list(&widgets.namespace), &about).with(422);
     assert_eq!(refused["details"]["causes"][0]["field"], "involvedObject.namespace");
