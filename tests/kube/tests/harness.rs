@@ -102,6 +102,19 @@ fn rights_hold_once_they_are_given_and_no_more_once_they_are_taken() {
 }
 
 #[test]
+fn a_service_account_is_a_user_until_it_is_deleted() {
+    let Some(kube) = shared() else { return };
+    let namespace = kube.namespace();
+    let api = kube.api_with_token(&kube.service_account(&namespace, "robot"));
+    let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+    let refused = api.get(&path).with(403);
+    let name = format!("User \"system:serviceaccount:{namespace}:robot\"");
+    assert!(refused["message"].as_str().is_some_and(|message| message.contains(&name)), "{refused}");
+    kube.api().delete(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/robot")).ok();
+    eventually("its token is no good any more", Duration::from_secs(30), || api.get(&path).status == 401);
+}
+
+#[test]
 fn the_audit_log_has_every_write_with_what_came_of_it() {
     let Some(kube) = shared() else { return };
     let namespace = kube.namespace();

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -54,7 +55,11 @@ pub(crate) fn listen(state: &Arc<State>, tls: TlsAcceptor) -> (u16, tokio::task:
     let state = state.clone();
     let accepting = async move {
         loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                // Such as too many open files: it passes, or the test ends.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            };
             tokio::spawn(connection(stream, tls.clone(), state.clone()));
         }
     };

@@ -142,7 +142,7 @@ fn a_forced_apply_takes_the_field_and_the_other_manager_loses_it() {
 }
 
 #[test]
-fn a_conflict_of_versions_comes_before_a_conflict_of_managers() {
+fn a_conflict_of_managers_comes_before_a_conflict_of_versions() {
     let Some(kube) = shared() else { return };
     let widgets = Widgets::on(kube);
     let before = widgets.made("a", "red");
