@@ -26,7 +26,8 @@ fn main() -> ExitCode {
     };
     let etcd = Etcd::start();
     let kubes: Vec<Kube> = (0..clusters).map(|_| up(&etcd)).collect();
-    println!("\nCtrl-C stops {} and removes everything.", if clusters == 1 { "it" } else { "them" });
+    println!("\nkubectl of the same version: {}", kubes[0].kubectl().get_program().display());
+    println!("Ctrl-C stops {} and removes everything.", if clusters == 1 { "it" } else { "them" });
     let ended = stay(&kubes);
     // Dropping stops them and removes their files.
     drop((kubes, etcd));
