@@ -47,6 +47,22 @@ fn a_server_that_is_killed_comes_back_where_it_was_with_what_it_had() {
 }
 
 #[test]
+fn an_etcd_goes_back_in_time() {
+    if !available() {
+        return;
+    }
+    let kube = Kube::setup().start();
+    let path = format!("/api/v1/namespaces/{}/configmaps", kube.namespace());
+    kube.api().post(&path, &config_map("before")).with(201);
+    let backup = kube.etcd().back_up();
+    eventually("it is written again", SOON, || kube.api().post(&path, &config_map("after")).status == 201);
+    kube.etcd().restore(&backup);
+    kube.start_again();
+    kube.api().get(&format!("{path}/before")).ok();
+    kube.api().get(&format!("{path}/after")).with(404);
+}
+
+#[test]
 fn clusters_on_one_etcd_know_nothing_of_each_other() {
     if !available() {
         return;
