@@ -5,6 +5,7 @@ use std::process::Command;
 use crate::PROFILE;
 use crate::counts::Counts;
 use crate::guests as components;
+use crate::kube;
 use crate::paths;
 use crate::step::{Failure, begin, cargo, end, run, run_tests, with_built};
 
@@ -66,6 +67,7 @@ pub(crate) fn test() -> Result<(), Failure> {
     guests()?;
     build()?;
     let mut host = cargo();
+    kube::for_tests(&mut host);
     host.args(["test", "--workspace", "--no-fail-fast", "--profile", PROFILE, "--", "--show-output"]);
     let host = run_tests("test the host", with_built(&mut host, PROFILE))?;
     let mut plugins = cargo();

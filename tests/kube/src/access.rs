@@ -52,6 +52,24 @@ impl Kube {
         allowed
     }
 
+    /// A service account, made if it is not there, and a token of it that is good for ten minutes, the shortest there
+    /// is. Deleting the account makes the token bad within some seconds. It is the user
+    /// `system:serviceaccount:NAMESPACE:NAME`.
+    ///
+    /// # Panics
+    /// The server does not take it.
+    pub fn service_account(&self, namespace: &str, name: &str) -> String {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+        let made = self.api().post(&path, &account);
+        assert!(matches!(made.status, 201 | 409), "{}", made.body);
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {
+            "expirationSeconds": 600,
+        }});
+        let token = self.api().post(&format!("{path}/{name}/token"), &request).ok();
+        token["status"]["token"].as_str().map_or_else(|| panic!("no token: {token}"), str::to_owned)
+    }
+
     /// Whether the server would let a user do this now.
     ///
     /// # Panics

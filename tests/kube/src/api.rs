@@ -41,6 +41,8 @@ pub struct Api {
 pub struct Call {
     method: Method,
     path: String,
+    accept: &'static str,
+    headers: Vec<(&'static str, String)>,
     body: Option<(&'static str, Value)>,
     patience: Duration,
 }
@@ -48,7 +50,14 @@ pub struct Call {
 impl Call {
     /// A request without a body. The path has its query with it.
     pub fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), body: None, patience: PATIENCE }
+        Self {
+            method,
+            path: path.into(),
+            accept: "application/json",
+            headers: Vec::new(),
+            body: None,
+            patience: PATIENCE,
+        }
     }
 
     /// A server-side apply, which fails when another manager owns a field in it with another value.
@@ -75,6 +84,20 @@ impl Call {
     #[must_use]
     pub fn body(mut self, content_type: &'static str, body: &Value) -> Self {
         self.body = Some((content_type, body.clone()));
+        self
+    }
+
+    /// In another form, such as metadata only.
+    #[must_use]
+    pub fn accept(mut self, accept: &'static str) -> Self {
+        self.accept = accept;
+        self
+    }
+
+    /// With another header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -250,7 +273,10 @@ impl Api {
         let mut request = Request::builder()
             .method(&call.method)
             .uri(format!("{}{}", self.server, call.path))
-            .header(ACCEPT, "application/json");
+            .header(ACCEPT, call.accept);
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
+        }
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }

@@ -1,10 +1,10 @@
-//! Where the real API server and etcd are, and what is said where they are not.
+//! Where the real API server, etcd and kubectl are, and what is said where they are not.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// The directory with both, as Kubernetes' own test tools name it.
+/// The directory with them, as Kubernetes' own test tools name it.
 const DIRECTORY: &str = "KUBEBUILDER_ASSETS";
 /// Why `cargo xtask` could not build them; it tells the tests.
 const MISSING: &str = "SETPOINT_KUBE_MISSING";
@@ -14,9 +14,10 @@ const MISSING: &str = "SETPOINT_KUBE_MISSING";
 pub(crate) struct Assets {
     pub(crate) kube_apiserver: PathBuf,
     pub(crate) etcd: PathBuf,
+    pub(crate) kubectl: PathBuf,
 }
 
-/// Both, or why they are not there and what to do.
+/// All of them, or why they are not there and what to do.
 ///
 /// # Panics
 /// `KUBEBUILDER_ASSETS` is set, and they are not in it: a mistake that must not look like a machine without them.
@@ -34,7 +35,7 @@ pub(crate) fn find() -> Result<Assets, String> {
         assert!(path.is_file(), "{DIRECTORY} is {}, but there is no {name} in it", dir.display());
         path
     };
-    Ok(Assets { kube_apiserver: program("kube-apiserver"), etcd: program("etcd") })
+    Ok(Assets { kube_apiserver: program("kube-apiserver"), etcd: program("etcd"), kubectl: program("kubectl") })
 }
 
 /// Whether tests with a real API server can run here. Where they cannot, that is said once for each test program:

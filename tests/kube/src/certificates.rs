@@ -1,16 +1,21 @@
 //! A certificate authority for one test, and what it signs.
 
-use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::background;
 
 /// Under which names the servers are reached.
 const NAMES: [&str; 2] = ["127.0.0.1", "localhost"];
@@ -78,6 +83,17 @@ impl Authority {
         let mut roots = RootCertStore::empty();
         must(roots.add(self.issuer.der().clone()));
         client(roots)
+    }
+
+    /// The certificate that is shown at a port of this machine, if this authority has signed it.
+    pub(crate) fn shown_at(&self, port: u16) -> io::Result<Vec<u8>> {
+        let connector = TlsConnector::from(Arc::new(self.trusting()));
+        background::wait(async move {
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+            let stream = connector.connect(IpAddr::from(Ipv4Addr::LOCALHOST).into(), stream).await?;
+            let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            shown.map(|certificate| certificate.to_vec()).ok_or_else(|| io::Error::other("no certificate is shown"))
+        })
     }
 
     fn server(&self) -> (rcgen::Certificate, KeyPair) {

@@ -1,15 +1,17 @@
 //! etcd: where API servers keep everything.
 
-use std::fmt;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, fs, io};
 
 use hyper::Method;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::api::{Api, Call};
-use crate::assets::Assets;
+use crate::assets::{self, Assets};
 use crate::certificates;
 use crate::keeper::Keeper;
 use crate::port;
@@ -27,17 +29,32 @@ pub struct Etcd(Arc<Inner>);
 struct Inner {
     // Before its directory goes.
     process: Process,
+    data: PathBuf,
     port: u16,
     api: Api,
 }
 
+/// What an etcd held at one moment.
+#[derive(Debug)]
+pub struct Backup(TempDir);
+
 impl Etcd {
-    pub(crate) fn start(assets: &Assets) -> Self {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Panics
+    /// The program is not there (see [`available`](crate::available)), or it does not get there.
+    pub fn start() -> Self {
+        Self::start_with(&assets::find().unwrap_or_else(|why| panic!("{why}")))
+    }
+
+    pub(crate) fn start_with(assets: &Assets) -> Self {
         let keeper = Arc::new(Keeper::new());
         for _ in 0..TRIES {
             let (port, peers) = (port::free(), port::free());
             let api = Api::new(format!("http://127.0.0.1:{port}"), certificates::trusting_nobody(), None);
-            let etcd = Self(Arc::new(Inner { process: process(assets, &keeper, port, peers), port, api }));
+            let data = keeper.dir().join(format!("data-{port}"));
+            let process = process(assets, &keeper, &data, port, peers);
+            let etcd = Self(Arc::new(Inner { process, data, port, api }));
             etcd.0.process.start();
             match etcd.wait_until_it_answers() {
                 Ok(()) => return etcd,
@@ -102,6 +119,31 @@ impl Etcd {
         self.ask("/v3/kv/compaction", &json!({"revision": revision, "physical": true}));
     }
 
+    /// Copies what it holds. It is killed for that, and started again.
+    ///
+    /// # Panics
+    /// It cannot be copied, or does not start again.
+    pub fn back_up(&self) -> Backup {
+        self.kill();
+        let backup = tempfile::tempdir().unwrap_or_else(|error| panic!("no directory for a backup: {error}"));
+        copy(&self.0.data, &backup.path().join("data"));
+        self.start_again();
+        Backup(backup)
+    }
+
+    /// Goes back to a backup: time travel for all who have seen what came after it. It is killed for that, and
+    /// started again; API servers on it want to be started again, too.
+    ///
+    /// # Panics
+    /// It cannot be restored, or does not start again.
+    pub fn restore(&self, backup: &Backup) {
+        self.kill();
+        fs::remove_dir_all(&self.0.data)
+            .unwrap_or_else(|error| panic!("{} cannot be removed: {error}", self.0.data.display()));
+        copy(&backup.0.path().join("data"), &self.0.data);
+        self.start_again();
+    }
+
     fn ask(&self, path: &str, body: &Value) -> Value {
         self.0.api.post(path, body).ok()
     }
@@ -121,8 +163,7 @@ impl fmt::Debug for Etcd {
     }
 }
 
-fn process(assets: &Assets, keeper: &Arc<Keeper>, port: u16, peers: u16) -> Process {
-    let data = keeper.dir().join(format!("data-{port}"));
+fn process(assets: &Assets, keeper: &Arc<Keeper>, data: &Path, port: u16, peers: u16) -> Process {
     let (clients, peers) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peers}"));
     let args = vec![
         "--name=test".to_owned(),
@@ -137,4 +178,20 @@ fn process(assets: &Assets, keeper: &Arc<Keeper>, port: u16, peers: u16) -> Proc
         "--log-level=warn".to_owned(),
     ];
     Process::new(&assets.etcd, args, keeper.dir().join(format!("etcd-{port}.log")), keeper.clone())
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = fs::create_dir_all(to).and_then(|()| {
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let to = to.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                copy(&entry.path(), &to);
+            } else {
+                fs::copy(entry.path(), to)?;
+            }
+        }
+        Ok(())
+    });
+    copied.unwrap_or_else(|error: io::Error| panic!("{} cannot be copied: {error}", from.display()));
 }

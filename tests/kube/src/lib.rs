@@ -47,7 +47,7 @@ use std::sync::OnceLock;
 
 pub use api::{Answer, Api, Call};
 pub use assets::available;
-pub use etcd::Etcd;
+pub use etcd::{Backup, Etcd};
 pub use identity::{ADMIN, USERS};
 pub use proxy::{Proxy, Relay};
 pub use server::Kube;

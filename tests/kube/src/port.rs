@@ -18,7 +18,7 @@ pub(crate) fn free() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Processes that start together look in different places.
     let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let start = std::process::id().wrapping_mul(131).wrapping_add(elapsed.subsec_nanos() / 1_000);
+    let start = std::process::id().wrapping_mul(131).wrapping_add(elapsed.subsec_micros());
     for _ in 0..COUNT {
         let turn = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let offset = start.wrapping_add(turn) % u32::from(COUNT);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -38,11 +38,13 @@ struct Inner {
     // Before etcd and the directory go.
     process: Process,
     files: Files,
+    port: u16,
     server: String,
     admin: Api,
     identity: Arc<Identity>,
     etcd: Etcd,
     prefix: String,
+    kubectl: PathBuf,
 }
 
 impl Kube {
@@ -61,7 +63,8 @@ impl Kube {
             let server = format!("https://127.0.0.1:{port}");
             let admin = identity.api(&server, &identity.token(ADMIN));
             let (identity, etcd, prefix) = (identity.clone(), etcd.clone(), prefix.clone());
-            let kube = Self(Arc::new(Inner { process, files, server, admin, identity, etcd, prefix }));
+            let kubectl = assets.kubectl.clone();
+            let kube = Self(Arc::new(Inner { process, files, port, server, admin, identity, etcd, prefix, kubectl }));
             kube.0.process.start();
             match kube.wait_until_ready() {
                 Ok(()) => return kube,
@@ -127,6 +130,14 @@ impl Kube {
         self.0.identity.api(&self.0.server, token)
     }
 
+    /// `kubectl` of the same version, as the administrator, with whatever arguments are added.
+    pub fn kubectl(&self) -> Command {
+        let mut command = Command::new(&self.0.kubectl);
+        command.env("KUBECONFIG", self.kubeconfig()).env("KUBECACHEDIR", self.0.identity.file("kubectl"));
+        command.env("HOME", self.0.identity.keeper.dir());
+        command
+    }
+
     /// Its etcd.
     pub fn etcd(&self) -> &Etcd {
         &self.0.etcd
@@ -169,6 +180,19 @@ impl Kube {
     /// connections.
     pub fn rotate_certificate(&self) {
         self.0.identity.authority.write_server(&self.0.files.certificate, &self.0.files.key);
+    }
+
+    /// The certificate that it shows now, as DER.
+    ///
+    /// # Panics
+    /// It shows none.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.0.identity.authority.shown_at(self.0.port).unwrap_or_else(|error| panic!("{self:?}: {error}"))
+    }
+
+    /// How it ended, if it did so by itself.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.0.process.ended()
     }
 
     /// Its process, if it runs.

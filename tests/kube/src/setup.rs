@@ -73,7 +73,7 @@ impl Setup {
     /// The programs are not there (see [`available`](crate::available)), or it does not get ready.
     pub fn start(self) -> Kube {
         let assets = assets::find().unwrap_or_else(|why| panic!("{why}"));
-        let etcd = self.etcd.unwrap_or_else(|| Etcd::start(&assets));
+        let etcd = self.etcd.unwrap_or_else(|| Etcd::start_with(&assets));
         let identity = self.identity.unwrap_or_else(|| Arc::new(Identity::new()));
         let prefix = self.prefix.unwrap_or_else(|| "/registry".to_owned());
         let etcd_url = self.etcd_url.unwrap_or_else(|| etcd.url().to_owned());

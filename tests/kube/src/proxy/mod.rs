@@ -13,6 +13,7 @@
 mod relay;
 mod rules;
 mod serve;
+mod webhook;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 pub use relay::Relay;
 pub use rules::{Asked, Held, Hits, When};
 pub use serve::Seen;
+pub use webhook::Webhook;
 
 use crate::api::{Api, connections};
 use crate::identity::{ADMIN, Credentials};

@@ -42,6 +42,8 @@ impl Asked {
 pub(crate) enum Fate {
     /// The server is not asked.
     Answered { status: u16, headers: Vec<(&'static str, String)>, body: Value },
+    /// The server is not asked; what is answered depends on the request.
+    Computed(Arc<Answers>),
     /// The server has answered, but the connection breaks before the client hears of it.
     Lost,
     /// The connection breaks after so many bytes of the answer's body.
@@ -63,6 +65,7 @@ pub(crate) struct Kept {
 }
 
 type Meets = dyn Fn(&Asked) -> bool + Send + Sync;
+type Answers = dyn Fn(&Asked) -> Value + Send + Sync;
 
 /// A rule that is in force.
 #[derive(Clone)]
@@ -123,6 +126,11 @@ impl When<'_> {
     /// Is answered with this. The server is not asked.
     pub fn answered(self, status: u16, body: &Value) -> Hits {
         self.enforce(Fate::Answered { status, headers: Vec::new(), body: body.clone() })
+    }
+
+    /// Is answered with what this makes of it, such as a webhook's verdict. The server is not asked.
+    pub fn answers(self, answer: impl Fn(&Asked) -> Value + Send + Sync + 'static) -> Hits {
+        self.enforce(Fate::Computed(Arc::new(answer)))
     }
 
     /// Is carried out by the server, but the connection breaks before the client hears of it.
