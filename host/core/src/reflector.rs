@@ -7,6 +7,7 @@
 
 use crate::Time;
 use crate::delay::{Backoff, Rng};
+use crate::object::version_reached;
 
 /// A server that has not answered for so long makes its sources unknown.
 pub const LOST: u64 = 5_000;
@@ -28,6 +29,9 @@ pub enum Step {
         /// As the beginning of a watch, if the server can do that.
         streaming: bool,
     },
+    /// Ask which version the server has come to, then [`Reflector::server_is_at`]. A store that was set back while
+    /// it was away would show nothing until it has come as far as before.
+    Ask,
     /// Watch from a version.
     Watch {
         /// `resourceVersion` of the list, or of the last event or bookmark.
@@ -88,6 +92,8 @@ pub struct Reflector {
     /// The last event, bookmark or complete list.
     progress: Time,
     began: Time,
+    /// The server was away, and may have been set back.
+    ask: bool,
     /// The last watch ended without anything on it.
     silent: bool,
     trouble: Option<String>,
@@ -109,6 +115,7 @@ impl Reflector {
             contact: now,
             progress: now,
             began: now,
+            ask: false,
             silent: false,
             trouble: None,
             relists: 0,
@@ -125,8 +132,18 @@ impl Reflector {
         }
         self.began = now;
         match &self.version {
+            Some(_) if self.ask => Step::Ask,
             Some(version) => Step::Watch { version: version.clone() },
             None => Step::List { streaming: self.streaming },
+        }
+    }
+
+    /// The version that the server has come to.
+    pub fn server_is_at(&mut self, now: Time, version: &str) {
+        self.contact = now;
+        self.ask = false;
+        if self.version.as_ref().is_some_and(|ours| version_reached(version, ours) == Some(false)) {
+            self.version = None;
         }
     }
 
@@ -146,6 +163,7 @@ impl Reflector {
         self.relists += u64::from(self.complete);
         self.known = true;
         self.complete = true;
+        self.ask = false;
         self.version = Some(version);
         self.moved(now);
     }
@@ -212,6 +230,7 @@ impl Reflector {
                 None
             }
             End::Lost(why) => {
+                self.ask = true;
                 self.back_off(now, 0);
                 self.trouble = Some(why.clone());
                 if now.saturating_sub(self.contact) < LOST { None } else { self.unknown(why) }
@@ -313,6 +332,8 @@ mod tests {
         assert_eq!(reflector.ended(6_000, End::Lost("cut".into())), None, "for a moment nothing is doubted");
         let again = wait(&mut reflector, 6_000);
         assert!(again <= 6_500);
+        assert_eq!(reflector.step(again), Step::Ask);
+        reflector.server_is_at(again, "12");
         assert_eq!(reflector.step(again), Step::Watch { version: "9".into() });
         assert_eq!(reflector.begun(again), None);
         assert!(reflector.is_known());
@@ -326,15 +347,29 @@ mod tests {
         while notice.is_none() {
             notice = reflector.ended(now, End::Lost("no route".into()));
             now = wait(&mut reflector, now);
-            assert!(matches!(reflector.step(now), Step::Watch { .. }), "nothing is listed for that");
+            assert_eq!(reflector.step(now), Step::Ask, "nothing is listed for that");
             assert!(now < 20_000);
         }
         assert_eq!(notice, Some(Notice::Unknown("no route".into())));
         assert!(now >= LOST);
         assert_eq!(reflector.ended(now, End::Lost("no route".into())), None, "said once");
         now = wait(&mut reflector, now);
+        assert_eq!(reflector.step(now), Step::Ask);
+        reflector.server_is_at(now, "5");
         assert!(matches!(reflector.step(now), Step::Watch { .. }));
         assert_eq!(reflector.begun(now), Some(Notice::Known));
+    }
+
+    #[test]
+    fn a_server_that_was_set_back_is_listed_anew() {
+        let mut reflector = watching("50");
+        reflector.ended(500, End::Lost("cut".into()));
+        let again = wait(&mut reflector, 500);
+        assert_eq!(reflector.step(again), Step::Ask);
+        reflector.server_is_at(again, "20");
+        assert_eq!(reflector.step(again), Step::List { streaming: true });
+        reflector.listed(again, "20".into());
+        assert!(matches!(reflector.step(again), Step::Watch { .. }));
     }
 
     #[test]

@@ -144,6 +144,18 @@ impl Stream<'_> {
         }
     }
 
+    /// The version that the server has come to.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub(crate) async fn version(&self) -> Result<String, Failure> {
+        let query = self.selection.query(self.resource).with("limit", "1").done();
+        let reply = self.transport.send(Call::get(query).accept(METADATA_LIST)).await?;
+        let page: Page<'_> = serde_json::from_slice(&reply.body)
+            .map_err(|error| Failure::Garbled(format!("a list of {}: {error}", self.resource.plural)))?;
+        Ok(page.metadata.resource_version)
+    }
+
     fn shown(&self, json: &[u8]) -> Result<Shown, Failure> {
         match self.intake.read(json) {
             Ok((key, object)) => Ok(Shown::Object(key, Some(object))),

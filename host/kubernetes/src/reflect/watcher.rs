@@ -157,6 +157,7 @@ impl Watcher {
                         None
                     }
                     Step::List { streaming } => self.list(streaming).await,
+                    Step::Ask => self.ask().await,
                     Step::Watch { version } => Some(self.watch(&version).await),
                 }
             };
@@ -226,6 +227,24 @@ impl Watcher {
         match stream.list(&mut |shown| self.hear(shown)).await {
             Ok(version) => {
                 self.listed(version);
+                None
+            }
+            Err(failure) => Some(stream.end(&failure)),
+        }
+    }
+
+    /// Which version has the server come to?
+    async fn ask(&self) -> Option<End> {
+        let kind = match self.find().await {
+            Ok(kind) => kind,
+            Err(end) => return Some(end),
+        };
+        let (selection, intake) = self.parts();
+        let (transport, resource) = (&*self.shared.transport, &kind.resource);
+        let stream = Stream { transport, resource, selection: &selection, intake: &intake };
+        match stream.version().await {
+            Ok(version) => {
+                locked(&self.machine).server_is_at(self.shared.now(), &version);
                 None
             }
             Err(failure) => Some(stream.end(&failure)),

@@ -297,3 +297,85 @@ async fn what_the_server_does_not_take_is_refused_with_the_reason() {
     let answer = host.cluster.perform(op).await;
     assert!(matches!(answer, Answer::Refused(Refusal::Invalid(_))), "{answer:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_renewed_is_taken_up_when_the_old_one_is_refused() {
+    let Some(kube) = shared() else { return };
+    let namespace = kube.namespace();
+    let rule = json!({"apiGroups": [""], "resources": ["namespaces", "configmaps"], "verbs": ["get", "list", "watch"]});
+    let user = |name: &str| format!("system:serviceaccount:{namespace}:{name}");
+    let _rights = [kube.allow(&user("old"), None, &rule), kube.allow(&user("new"), None, &rule)];
+    let (old, new) = (kube.service_account(&namespace, "old"), kube.service_account(&namespace, "new"));
+    let (first, second) = (kube.kubeconfig_with_token("first", &old), kube.kubeconfig_with_token("second", &new));
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("config");
+    std::fs::copy(first, &path).expect("a copy");
+    let host = Host::connect(options(path.clone())).await;
+    let key = Key::new("hub", "", "ConfigMap", Some(&namespace), "a");
+    assert!(matches!(host.cluster.perform(Op::Get(key.clone())).await, Answer::Absent));
+
+    kube.api().delete(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/old")).ok();
+    eventually("the old token is refused", || kube.api_with_token(&old).get("/api/v1/namespaces").status == 401);
+    let answer = host.cluster.perform(Op::Get(key.clone())).await;
+    assert!(matches!(&answer, Answer::Refused(Refusal::Unknown(text)) if text.contains("credentials")), "{answer:?}");
+    std::fs::copy(second, &path).expect("a copy");
+    let until = Instant::now() + Duration::from_secs(30);
+    while !matches!(host.cluster.perform(Op::Get(key.clone())).await, Answer::Absent) {
+        assert!(Instant::now() < until, "the new token is taken up");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(host.cluster.health().renewals >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_set_back_is_followed() {
+    if !setpoint_test_kube::available() {
+        return;
+    }
+    let kube = Kube::setup().start();
+    let (group, namespace) = (group(), kube.namespace());
+    serve(&kube, &group);
+    let kind = bundle(&group);
+    make_bundle(&kube, &group, &namespace, "before", &json!({}));
+    let backup = kube.etcd().back_up();
+    for n in 0..10 {
+        make_bundle(&kube, &group, &namespace, &format!("after{n}"), &json!({}));
+    }
+    let host = Host::connect(options(kube.kubeconfig())).await;
+    host.want(&[(&kind, Scope::All)]);
+    host.synced(&kind);
+    assert_eq!(host.names(&kind, &namespace).len(), 11);
+    kube.kill();
+    kube.etcd().restore(&backup);
+    kube.start_again();
+    eventually("what was never there is not there", || host.names(&kind, &namespace) == ["before"]);
+    host.synced(&kind);
+    make_bundle(&kube, &group, &namespace, "new", &json!({}));
+    eventually("it goes on from there", || host.names(&kind, &namespace) == ["before", "new"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_changed_definition_makes_of_objects_is_seen_without_an_event() {
+    let Some(kube) = shared() else { return };
+    let (group, namespace) = (group(), kube.namespace());
+    serve(kube, &group);
+    let kind = bundle(&group);
+    make_bundle(kube, &group, &namespace, "a", &json!({"x": "1"}));
+    let host = Host::connect(options(kube.kubeconfig())).await;
+    host.want(&[(&kind, Scope::All)]);
+    host.synced(&kind);
+    let key = Key::new("hub", &group, "Bundle", Some(&namespace), "a");
+    let size = || {
+        let engine = host.engine();
+        let id = engine.cache().keys().find(&key)?;
+        engine.cache().view(id)?.value().pointer("/spec/size").cloned()
+    };
+    assert_eq!(size(), None);
+    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/bundles.{group}");
+    let mut definition = kube.api().get(&path).ok();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["size"]["default"] =
+        json!(7);
+    kube.api().put(&path, &definition).ok();
+    eventually("the default is seen", || size() == Some(json!(7)));
+    assert!(host.is_synced(&kind));
+}
