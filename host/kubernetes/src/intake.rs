@@ -130,6 +130,7 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn intake(mask: &[&str]) -> Result<Intake, setpoint_core::mask::PathError> {
@@ -187,6 +188,25 @@ mod tests {
         assert!(intake.read(deep.as_bytes()).is_err());
         assert_eq!(intake.identify(deep.as_bytes()), Some(Key::new("hub", "apps", "Deployment", Some("d"), "a")));
         Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_and_what_it_reads_has_its_key(bytes in r#"[\{\}\[\]",:a-z0-9\\ ]{0,60}"#, name in "[a-z]{0,3}") {
+            let intake = intake(&[".metadata.labels"]).expect("a mask");
+            let text = format!(r#"{{"metadata":{{"name":"{name}","managedFields":{bytes}}}}}"#);
+            for json in [bytes.as_str(), text.as_str()] {
+                let read = intake.read(json.as_bytes());
+                if let Ok((key, object)) = &read {
+                    prop_assert_eq!(&*key.name, object.name());
+                    prop_assert!(!key.name.is_empty());
+                    prop_assert_eq!(intake.identify(json.as_bytes()), Some(key.clone()));
+                }
+                let _ = serde_json::from_str::<WatchEvent<'_>>(json);
+                let _ = serde_json::from_str::<Page<'_>>(json);
+                let _ = serde_json::from_str::<Bookmark>(json);
+            }
+        }
     }
 
     #[test]

@@ -113,6 +113,15 @@ mod tests {
         assert_eq!(ApiStatus::read(500, None, b"").text(), "the server answered 500");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_answered_has_a_text(code in 100u16..600, body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80)) {
+            let status = ApiStatus::read(code, None, &body);
+            proptest::prop_assert!(!status.text().is_empty());
+            proptest::prop_assert_eq!(status.code, code);
+        }
+    }
+
     #[test]
     fn versions_of_the_past_and_of_the_future_are_not_to_be_had() {
         let old = br#"{"kind":"Status","message":"too old resource version","reason":"Expired","code":410}"#;

@@ -158,3 +158,7 @@ fn scopes(reach: Reach, all: impl Fn() -> Scope) -> Vec<Scope> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "wants_tests.rs"]
+mod tests;
