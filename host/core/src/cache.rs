@@ -265,9 +265,12 @@ impl Cache {
     }
 
     /// A write was answered with this object (rule A10). An answer whose version is the one that is
-    /// known makes no overlay.
+    /// known makes no overlay, and one that comes after something newer is known takes nothing back.
     pub fn wrote(&mut self, now: Time, key: &Key, object: Arc<Object>) -> Option<Change> {
         let id = self.intern(key);
+        if self.is_newer(id, &object) {
+            return None;
+        }
         let known = match self.overlays.get(&id) {
             Some(overlay) => overlay.reflected.clone(),
             None => self.views[id.index()].clone(),
@@ -284,6 +287,16 @@ impl Cache {
         let uid = object.uid().into();
         self.cover(id, Overlay { version, uid, reflected: known, since: now });
         self.set_view(id, Some(object))
+    }
+
+    /// Whether the view is of a later moment than the answer to a write: another owner's write of the same
+    /// name may have been answered before.
+    fn is_newer(&self, id: KeyId, answered: &Object) -> bool {
+        match (&self.views[id.index()], self.overlays.get(&id)) {
+            (Some(view), _) => version_reached(view.resource_version(), answered.resource_version()) == Some(true),
+            (None, Some(Overlay { version: None, uid, .. })) => **uid == *answered.uid(),
+            (None, _) => false,
+        }
     }
 
     /// A delete was answered with "gone".

@@ -202,6 +202,7 @@ impl Engine {
             syncs: self.syncs,
             pinned: Vec::new(),
             overdue: false,
+            guarded: None,
             stage: Stage::Done,
         }
     }

@@ -183,8 +183,8 @@ impl Engine {
         self.cache.keys().find(&owner).filter(|_| marked)
     }
 
-    /// A child that its owner did not read counts only when it goes, starts terminating, or a field
-    /// that was applied differs (rule A1).
+    /// A child that its owner did not read counts only when it comes to light, goes, starts terminating, or a
+    /// field that was applied differs (rule A1).
     fn child_changed(
         &mut self,
         now: Time,
@@ -200,6 +200,9 @@ impl Engine {
                 old.uid() != new.uid() || old.terminating() != new.terminating() || !covers(&new.value(), document)
             }
             (Some(_), ..) => true,
+            // One that was not known when the last outcome was judged, such as in a source that is complete only
+            // now: whether it is to stay is still to be said.
+            (None, None, Some(_)) => self.state(owner).is_some_and(|state| state.attempted || state.running),
             // A child that is on its way out: its owner waits until it is gone.
             (None, ..) => {
                 new.is_none() && self.state(owner).is_some_and(|s| s.waiting.is_some() || s.vanished.is_some())
