@@ -32,6 +32,10 @@ soak *args:
 docs *args:
     cargo xtask docs {{args}}
 
+# A real API server by hand, until Ctrl-C; such as `just kube up --clusters 3`, `just kube assets`.
+kube *args:
+    cargo xtask kube {{args}}
+
 # The plugins into target/guests.
 guests:
     cargo xtask guests

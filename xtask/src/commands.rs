@@ -6,7 +6,7 @@ use crate::PROFILE;
 use crate::counts::Counts;
 use crate::guests as components;
 use crate::step::{Failure, begin, cargo, end, run, run_tests, with_built};
-use crate::{mcp, paths};
+use crate::{kube, mcp, paths};
 
 /// `cargo xtask setup`
 pub(crate) fn setup() -> Result<(), Failure> {
@@ -30,7 +30,7 @@ pub(crate) fn guests() -> Result<(), Failure> {
 
 /// `cargo xtask build`
 pub(crate) fn build() -> Result<(), Failure> {
-    run("build the host", bins(&["setpoint", "setpoint-demo"]).args(["--profile", PROFILE]))
+    run("build the host", bins(&["setpoint", "setpoint-demo", "setpoint-test-mcp-server"]).args(["--profile", PROFILE]))
 }
 
 /// Of the whole workspace, so that features are what the tests have too.
@@ -73,6 +73,7 @@ pub(crate) fn test() -> Result<(), Failure> {
     let servers = mcp::set_up()?;
     build()?;
     let mut host = cargo();
+    kube::for_tests(&mut host);
     host.args(["test", "--workspace", "--no-fail-fast", "--profile", PROFILE, "--", "--show-output"]);
     let host = mcp::with_servers(with_built(&mut host, PROFILE), servers.as_deref());
     let host = run_tests("test the host", host)?;

@@ -12,6 +12,7 @@ mod counts;
 mod docs;
 mod fuzz;
 mod guests;
+mod kube;
 mod machine;
 mod mcp;
 mod page;
@@ -39,6 +40,10 @@ usage: cargo xtask COMMAND
                 about N minutes; the result goes into docs/soak.md
   docs [--check]
                 write the reference pages of the book, or say which are not what the code says
+
+  kube up [--clusters N]
+                a real API server by hand, with a kubeconfig, until Ctrl-C; or some on one etcd
+  kube assets   the directory with kube-apiserver, etcd and kubectl: KUBEBUILDER_ASSETS, or built once with Go
 
   setup         add the target wasm32-wasip2 if it is missing, and install the MCP servers of npm and PyPI
                 that tests run, outside the clone
@@ -76,6 +81,8 @@ fn main() -> ExitCode {
         },
         ["docs"] => docs::docs(false),
         ["docs", "--check"] => docs::docs(true),
+        ["kube", "assets"] => kube::assets(),
+        ["kube", "up", rest @ ..] => kube::up(rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use setpoint_core::Key;
 use setpoint_runtime::http::HeldRow;
-use setpoint_runtime::views::{EventRow, KindRow, ObjectView, ReconcileRow};
+use setpoint_runtime::views::{EventRow, KindRow, LogRow, ObjectView, ReconcileRow};
 
 use crate::age;
 use crate::args::{Globals, ObjectArgs};
@@ -14,6 +14,7 @@ use crate::client::{Client, key_path, segment};
 use crate::failure::Failure;
 use crate::get::{ready, state as shown};
 use crate::kind::{resolve, split_object};
+use crate::logs::{at, is_process};
 use crate::output::{one_line, print};
 use crate::table::Table;
 use crate::yaml::to_yaml;
@@ -22,6 +23,8 @@ use crate::yaml::to_yaml;
 const NAMES: usize = 18;
 /// Children of children are followed so far down.
 const DEPTH: usize = 8;
+/// So many lines of processes are shown.
+const OUTPUT: usize = 10;
 /// So many of them are asked for.
 const ASKED: usize = 200;
 
@@ -32,6 +35,8 @@ struct Around {
     children: Vec<Descendant>,
     /// Children of it whose deletion waits for a person, with the word that confirms it (rule B3).
     held: Vec<(String, String)>,
+    /// The last lines that its processes wrote, oldest first.
+    output: Vec<LogRow>,
 }
 
 struct Descendant {
@@ -49,10 +54,23 @@ pub(crate) fn describe(args: &ObjectArgs, globals: &Globals) -> Result<(), Failu
     let kind = resolve(&kinds, word)?;
     let view: ObjectView = client.get(&format!("/v1/objects/{}", key_path(kind, &globals.place, name)))?;
     let cluster = globals.place.cluster.as_deref().unwrap_or(setpoint_core::key::LOCAL);
-    let around = match &view.reconcile {
+    let mut around = match &view.reconcile {
         Some(row) => around(&client, &kinds, row)?,
         None => Around::default(),
     };
+    let own =
+        Key::new(cluster, &kind.group, &kind.kind, view.object["metadata"]["namespace"].as_str(), name).to_string();
+    let keys = around.children.iter().map(|child| &child.key).chain([&own]);
+    for key in keys.filter(|key| is_process(key)) {
+        match client.get::<Vec<LogRow>>(&at(key)) {
+            Ok(rows) => around.output.extend(rows),
+            // It is on its way in or out.
+            Err(failure) if failure.code.is_some() => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    around.output.sort_by(|a, b| a.at.cmp(&b.at));
+    around.output.drain(..around.output.len().saturating_sub(OUTPUT));
     print(&text(cluster, &view, &around, Timestamp::now()))
 }
 
@@ -82,7 +100,7 @@ fn around(client: &Client, kinds: &[KindRow], row: &ReconcileRow) -> Result<Arou
         }
         children.push(Descendant { depth, key, state });
     }
-    Ok(Around { children, held })
+    Ok(Around { children, held, output: Vec::new() })
 }
 
 fn is_reconciled(kinds: &[KindRow], key: &str) -> bool {
@@ -149,6 +167,9 @@ fn text(cluster: &str, view: &ObjectView, around: &Around, now: Timestamp) -> St
         }
     }
     table(&mut text, "Events", &event_table(&view.events, now));
+    if !around.output.is_empty() {
+        table(&mut text, "Output", &output_table(&around.output, now));
+    }
     text
 }
 
@@ -316,6 +337,14 @@ fn event_table(events: &[EventRow], now: Timestamp) -> Table {
     table
 }
 
+fn output_table(rows: &[LogRow], now: Timestamp) -> Table {
+    let mut table = Table::new(&["STREAM", "AGE", "TEXT"]);
+    for row in rows {
+        table.row(vec![row.level.clone(), age::since(Some(&row.at), now), row.message.clone()]);
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,6 +407,7 @@ mod tests {
                 child(2, "local/core/ConfigMap/default/z", None),
             ],
             held: vec![("local/core/ConfigMap/default/old".into(), "config-bundle".into())],
+            output: Vec::new(),
         };
         assert_eq!(
             text("local", &view, &around, now()),

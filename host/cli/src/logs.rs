@@ -1,4 +1,8 @@
-//! `setpoint logs`: what a plugin logged, and with `--follow` what it logs.
+//! `setpoint logs`: what a plugin logged, or a process wrote, and with `--follow` what comes.
+
+mod output;
+
+pub(crate) use output::{at, is_process};
 
 use std::fmt::Write;
 
@@ -15,6 +19,9 @@ use crate::output::{one_line, print};
 /// Shows lines, oldest first.
 pub(crate) fn logs(args: &LogsArgs, globals: &Globals) -> Result<(), Failure> {
     let client = Client::find(&globals.server)?;
+    if args.plugin.contains('/') {
+        return output::of(&client, args, globals);
+    }
     let kinds = match &args.kind {
         Some(_) => client.kinds()?,
         None => Vec::new(),

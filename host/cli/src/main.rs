@@ -64,6 +64,10 @@ use failure::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // This program is also the keeper of the processes that a host runs, and what each of them is before it is itself.
+    if let Some(ended) = setpoint_process::keeper_main() {
+        return ended;
+    }
     // Ends the process itself after --help and on wrong usage, the latter with 2.
     let cli = Cli::parse();
     let result = cli.resolved().and_then(|(command, globals)| run(command, globals));

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use setpoint_runtime::{Host, HostOptions};
+use setpoint_runtime::{Host, HostOptions, KeeperProgram};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, Mode, RunArgs, ServerArgs};
@@ -37,6 +37,18 @@ fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
         health_listen: args.health_listen,
         grants: args.grants,
         workers: args.workers,
+        keeper: keeper(),
+    }
+}
+
+/// This program keeps watch over the processes as well.
+fn keeper() -> Option<KeeperProgram> {
+    match std::env::current_exe() {
+        Ok(program) => Some(KeeperProgram { program, args: vec!["__keeper".into()] }),
+        Err(error) => {
+            anstream::eprintln!("no processes can be run: the path of this program is not known: {error}");
+            None
+        }
     }
 }
 

@@ -11,6 +11,8 @@
 
 use std::sync::Arc;
 
+use setpoint_core::coverage::Scope;
+use setpoint_core::engine::{Told, Want};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
@@ -28,6 +30,13 @@ pub trait Cluster: Send + Sync {
     /// Performs one operation. A write is answered once it will not be lost; what could not be
     /// done is an [`Answer::Refused`], never a panic.
     fn perform<'a>(&'a self, op: Op) -> BoxFuture<'a, Answer>;
+
+    /// What the host needs to hear of from now on, all of it; what is not in it any more is not needed. The sink is
+    /// told of it before this returns, so nothing may be locked that it locks. A cluster that tells everything it has
+    /// anyway does nothing.
+    fn want(&self, wants: Vec<Want>) {
+        drop(wants);
+    }
 }
 
 /// Who hears what a cluster sees. Called with the cluster's locks held: an implementation queues
@@ -42,4 +51,19 @@ pub trait Sink: Send + Sync {
     /// Nothing is known of this source at present: what was told stays, absence proves nothing
     /// (rule A4). The reason is for people.
     fn source_unknown(&self, source: &Source, reason: &str);
+
+    /// A reflector of a part of a source tells something, in order. For whom parts are nothing special, what is
+    /// told of all of a source is told by the methods above.
+    fn told(&self, source: &Source, scope: &Scope, told: Told) {
+        if *scope != Scope::All {
+            return;
+        }
+        match told {
+            Told::Object(key, object) => self.observed(&key, object),
+            Told::ListEnds { .. } | Told::Known => self.source_known(source),
+            Told::Unknown { reason } => self.source_unknown(source, &reason),
+            Told::Ended => self.source_unknown(source, "it is not watched any more"),
+            Told::Syncing | Told::ListBegins | Told::Unreadable(_) | Told::Bookmark { .. } => {}
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Time;
+use crate::coverage::{Coverage, Listing, Scope};
 use crate::key::{Key, KeyId, Keys, Name, Source};
 use crate::object::{Object, version_reached};
 
@@ -48,10 +49,8 @@ type Place = (Option<Name>, Name);
 
 #[derive(Debug, Default)]
 struct SourceCache {
-    state: SourceState,
+    coverage: Coverage,
     objects: BTreeMap<Place, KeyId>,
-    /// The newest version that the reflector has shown, by event or bookmark.
-    version: Box<str>,
 }
 
 /// The answer to a write that the reflector has not shown yet.
@@ -74,6 +73,10 @@ pub const OVERLAY_MAX_AGE: u64 = 60_000;
 pub struct Cache {
     keys: Keys,
     views: Vec<Option<Arc<Object>>>,
+    /// The last list that has shown each key.
+    stamps: Vec<u32>,
+    /// Lists that have begun so far.
+    listings: u32,
     sources: FxHashMap<Source, SourceCache>,
     overlays: FxHashMap<KeyId, Overlay>,
     /// When overlays were made, oldest first; entries whose overlay is gone or newer do not count.
@@ -91,6 +94,7 @@ impl Cache {
         let id = self.keys.intern(key);
         if self.views.len() <= id.index() {
             self.views.resize(id.index() + 1, None);
+            self.stamps.resize(id.index() + 1, 0);
         }
         id
     }
@@ -100,6 +104,7 @@ impl Cache {
     pub fn release(&mut self, id: KeyId) -> bool {
         let unused = self.views[id.index()].is_none() && !self.overlays.contains_key(&id);
         if unused {
+            self.stamps[id.index()] = 0;
             self.keys.release(id);
         }
         unused
@@ -110,39 +115,73 @@ impl Cache {
         self.views.get(id.index())?.as_ref()
     }
 
-    /// What a read of this key finds (rule A4).
+    /// What is known of this key as far as effects go (rule A4): of an object that would be shown only with an
+    /// owner mark, absence says that it is nobody's child.
     pub fn seen(&self, id: KeyId) -> Seen {
-        if let Some(object) = self.view(id) {
-            let source = self.keys.key(id).source();
-            return match self.state(&source) {
-                SourceState::Unknown(why) => Seen::Unknown(why),
-                _ => Seen::Present(object.clone()),
-            };
-        }
-        self.unseen(&self.keys.key(id).source())
+        self.look(self.keys.key(id), self.view(id), true)
     }
 
-    /// What a read of a key finds that need not have an id.
+    /// The same of a key that need not have an id.
     pub fn seen_by_key(&self, key: &Key) -> Seen {
-        match self.keys.find(key) {
-            Some(id) => self.seen(id),
-            None => self.unseen(&key.source()),
+        self.look(key, self.keys.find(key).and_then(|id| self.view(id)), true)
+    }
+
+    /// What a plugin's read of this key finds (rule A4): absence is proven.
+    pub fn read(&self, id: KeyId) -> Seen {
+        self.look(self.keys.key(id), self.view(id), false)
+    }
+
+    /// The same of a key that need not have an id.
+    pub fn read_by_key(&self, key: &Key) -> Seen {
+        self.look(key, self.keys.find(key).and_then(|id| self.view(id)), false)
+    }
+
+    fn look(&self, key: &Key, view: Option<&Arc<Object>>, claims: bool) -> Seen {
+        match (self.state_of(key, claims), view) {
+            (SourceState::Unknown(why), _) => Seen::Unknown(why),
+            (_, Some(object)) => Seen::Present(object.clone()),
+            (SourceState::Synced, None) => Seen::Absent,
+            (SourceState::Syncing, None) => Seen::Unknown(format!("{} is not synced yet", key.source())),
         }
     }
 
-    fn unseen(&self, source: &Source) -> Seen {
-        match self.state(source) {
-            SourceState::Synced => Seen::Absent,
-            SourceState::Syncing => Seen::Unknown(format!("{source} is not synced yet")),
-            SourceState::Unknown(why) => Seen::Unknown(why),
+    /// The state of what would show this object; `claims` as in [`Cache::seen`], else as in [`Cache::read`].
+    pub(crate) fn state_of(&self, key: &Key, claims: bool) -> SourceState {
+        let source = key.source();
+        let Some(cache) = self.sources.get(&source) else { return not_installed(&source) };
+        match cache.coverage.of_object(key.namespace.as_ref(), &key.name, claims) {
+            Some(state) => state.clone(),
+            None => uncovered(&cache.coverage, &source),
         }
     }
 
-    /// The state of a source; a source that was never heard of is unknown.
+    /// Whether a reflector shows this object whatever its labels are.
+    pub fn is_covered(&self, key: &Key) -> bool {
+        let cache = self.sources.get(&key.source());
+        cache.is_some_and(|cache| cache.coverage.of_object(key.namespace.as_ref(), &key.name, false).is_some())
+    }
+
+    /// Whether a reflector of marked objects shows this one.
+    pub(crate) fn is_shown_as_owned(&self, id: KeyId) -> bool {
+        let key = self.keys.key(id);
+        let cache = self.sources.get(&key.source());
+        cache.is_some_and(|cache| cache.coverage.shown_as_owned(key, self.view(id).map(|view| &**view)))
+    }
+
+    /// The state of all objects of a kind, or of one namespace of it, to a reader of the list.
+    pub fn list_state(&self, source: &Source, namespace: Option<&Name>) -> SourceState {
+        let Some(cache) = self.sources.get(source) else { return not_installed(source) };
+        match cache.coverage.of_list(namespace) {
+            Some(state) => state.clone(),
+            None => uncovered(&cache.coverage, source),
+        }
+    }
+
+    /// The state of a source as a whole; a source that was never heard of is unknown.
     pub fn state(&self, source: &Source) -> SourceState {
         match self.sources.get(source) {
-            Some(cache) => cache.state.clone(),
-            None => SourceState::Unknown(format!("the kind {source} is not installed")),
+            Some(cache) => cache.coverage.state().clone(),
+            None => not_installed(source),
         }
     }
 
@@ -151,17 +190,28 @@ impl Cache {
         self.sources.contains_key(source)
     }
 
-    /// Sets the state of a source. Answers whether it differs from before.
+    /// Sets the state of a source that is shown as a whole. Answers whether it differs from before.
     pub fn set_state(&mut self, source: &Source, state: SourceState) -> bool {
-        let cache = self.sources.entry(source.clone()).or_default();
-        let differs = cache.state != state;
-        cache.state = state;
+        self.set_scope_state(source, &Scope::All, state)
+    }
+
+    /// Sets the state of what one reflector shows of a source. Answers whether it differs from before.
+    pub fn set_scope_state(&mut self, source: &Source, scope: &Scope, state: SourceState) -> bool {
+        let known = self.sources.get(source).is_some_and(|cache| cache.coverage.get(scope).is_some());
+        let watched = self.sources.entry(source.clone()).or_default().coverage.entry(scope);
+        let differs = !known || watched.state != state;
+        watched.state = state;
         differs
+    }
+
+    /// Whether a scope of a source is watched.
+    pub fn is_watched(&self, source: &Source, scope: &Scope) -> bool {
+        self.sources.get(source).is_some_and(|cache| cache.coverage.get(scope).is_some())
     }
 
     /// All sources with their state and number of objects.
     pub fn sources(&self) -> impl Iterator<Item = (&Source, &SourceState, usize)> {
-        self.sources.iter().map(|(source, cache)| (source, &cache.state, cache.objects.len()))
+        self.sources.iter().map(|(source, cache)| (source, cache.coverage.state(), cache.objects.len()))
     }
 
     /// The objects of a source in order of namespace and name.
@@ -199,18 +249,35 @@ impl Cache {
         self.len() == 0
     }
 
-    /// The reflector shows a version of an object, or that it is gone.
+    /// The reflector of a whole source shows a version of an object, or that it is gone.
     pub fn observed(&mut self, key: &Key, object: Option<Arc<Object>>) -> Option<Change> {
+        self.observed_in(&Scope::All, key, object)
+    }
+
+    /// The reflector of a scope shows a version of an object, or that it is gone from there.
+    pub fn observed_in(&mut self, scope: &Scope, key: &Key, object: Option<Arc<Object>>) -> Option<Change> {
         let id = self.intern(key);
-        let source = key.source();
+        let cache = self.sources.entry(key.source()).or_default();
+        if object.is_none() && cache.coverage.shown_elsewhere(key, scope) {
+            // Left the filter, or gone: the one that shows it whatever its labels are says which.
+            return None;
+        }
+        let mut asked = None;
         if let Some(object) = &object {
-            let cache = self.sources.entry(source).or_default();
-            if version_reached(object.resource_version(), &cache.version) != Some(false) {
-                cache.version = object.resource_version().into();
+            // Before anything is said of a kind, it is being shown for the first time.
+            let watched = cache.coverage.entry(scope);
+            if version_reached(object.resource_version(), &watched.version) != Some(false) {
+                watched.version = object.resource_version().into();
+            }
+            if let Some(Listing { number, asked: at }) = watched.listing {
+                asked = Some(at);
+                let stamp = &mut self.stamps[id.index()];
+                *stamp = number.max(*stamp);
             }
         }
         if let Some(overlay) = self.overlays.get_mut(&id) {
-            if !caught_up(overlay, object.as_deref()) {
+            // What was written before the list was asked for is in it, whatever the versions say.
+            if asked.is_none_or(|asked| overlay.since >= asked) && !caught_up(overlay, object.as_deref()) {
                 overlay.reflected = object;
                 return None;
             }
@@ -219,55 +286,145 @@ impl Cache {
         self.set_view(id, object)
     }
 
+    /// Counts an object as shown by the list that is on its way, if there is one, whatever is made of it.
+    pub(crate) fn stamp(&mut self, scope: &Scope, id: KeyId) {
+        let source = self.keys.key(id).source();
+        let listing = self.sources.get(&source).and_then(|cache| cache.coverage.get(scope)?.listing);
+        if let Some(Listing { number, .. }) = listing {
+            let stamp = &mut self.stamps[id.index()];
+            *stamp = number.max(*stamp);
+        }
+    }
+
     /// A bookmark: the reflector has seen everything up to this version.
     pub fn bookmark(&mut self, source: &Source, version: &str) -> Vec<Change> {
+        self.bookmark_in(source, &Scope::All, version)
+    }
+
+    /// A bookmark of the reflector of a scope: it has seen everything of it up to this version.
+    pub fn bookmark_in(&mut self, source: &Source, scope: &Scope, version: &str) -> Vec<Change> {
         let Some(cache) = self.sources.get_mut(source) else { return Vec::new() };
-        if version_reached(version, &cache.version) == Some(false) {
+        let watched = cache.coverage.entry(scope);
+        if version_reached(version, &watched.version) == Some(false) {
             return Vec::new();
         }
-        cache.version = version.into();
+        watched.version = version.into();
         let behind: Vec<KeyId> = self
             .overlays
             .iter()
             .filter(|(id, overlay)| {
+                let key = self.keys.key(**id);
                 overlay.version.as_deref().is_some_and(|wrote| version_reached(version, wrote) == Some(true))
-                    && self.keys.key(**id).source() == *source
+                    && key.source() == *source
+                    && scope.shows(key, self.views[id.index()].as_deref())
             })
             .map(|(id, _)| *id)
             .collect();
         behind.into_iter().filter_map(|id| self.drop_overlay(id)).collect()
     }
 
+    /// A complete list of a scope was asked for: what is shown of it from now on counts as shown, until
+    /// [`Cache::list_ends`].
+    pub fn list_begins(&mut self, source: &Source, scope: &Scope, now: Time) {
+        self.listings += 1;
+        let listing = Listing { number: self.listings, asked: now };
+        self.sources.entry(source.clone()).or_default().coverage.entry(scope).listing = Some(listing);
+    }
+
+    /// The list is complete. Answers the objects of the scope that it has not shown: they are gone, but for
+    /// those that were written after it was asked for. [`Cache::forgotten`] takes them out one by one.
+    pub fn list_ends(&mut self, source: &Source, scope: &Scope) -> Vec<KeyId> {
+        let Some(cache) = self.sources.get_mut(source) else { return Vec::new() };
+        let watched = cache.coverage.entry(scope);
+        let Some(Listing { number, asked }) = watched.listing.take() else { return Vec::new() };
+        // A store that was restored from a backup goes back in time: what counts now is the list's version.
+        watched.version = "".into();
+        let mut gone = Vec::new();
+        for id in cache.objects.values() {
+            let key = self.keys.key(*id);
+            if self.stamps[id.index()] >= number || !scope.shows(key, self.views[id.index()].as_deref()) {
+                continue;
+            }
+            match self.overlays.get_mut(id) {
+                Some(overlay) if overlay.since >= asked => overlay.reflected = None,
+                _ if cache.coverage.shown_elsewhere(key, scope) => {}
+                _ => gone.push(*id),
+            }
+        }
+        gone
+    }
+
+    /// The objects of a scope that a complete list does not have which was asked for at `asked` and is as of
+    /// `version`, but for those that are newer.
+    pub(crate) fn missing(
+        &self,
+        source: &Source,
+        scope: &Scope,
+        asked: Time,
+        version: &str,
+        listed: &FxHashSet<&Key>,
+    ) -> Vec<KeyId> {
+        let Some(cache) = self.sources.get(source) else { return Vec::new() };
+        let missing = |id: &KeyId| {
+            let (key, view) = (self.keys.key(*id), self.views[id.index()].as_deref());
+            let newer = view.is_some_and(|view| version_reached(version, view.resource_version()) == Some(false));
+            let wrote = self.overlays.get(id).is_some_and(|overlay| overlay.since >= asked);
+            scope.shows(key, view) && !newer && !wrote && !listed.contains(&**key)
+        };
+        cache.objects.values().filter(|id| missing(id)).copied().collect()
+    }
+
+    /// Whether the reflector of a scope has seen everything up to this version: then nothing is to be compared
+    /// (rule A11).
+    pub fn has_reached(&self, source: &Source, scope: &Scope, version: &str) -> bool {
+        let watched = self.sources.get(source).and_then(|cache| cache.coverage.get(scope));
+        watched.is_some_and(|watched| version_reached(&watched.version, version) == Some(true))
+    }
+
+    /// A complete list has not shown an object: it is gone.
+    pub fn forgotten(&mut self, id: KeyId) -> Option<Change> {
+        self.overlays.remove(&id);
+        self.set_view(id, None)
+    }
+
+    /// A scope is not watched any more: what only it has shown is not known any more.
+    pub fn unwatched(&mut self, source: &Source, scope: &Scope) -> Vec<Change> {
+        let Some(cache) = self.sources.get_mut(source) else { return Vec::new() };
+        if !cache.coverage.remove(scope) {
+            return Vec::new();
+        }
+        let coverage = &cache.coverage;
+        let shown = |id: &KeyId| {
+            let key = self.keys.key(*id);
+            let view = self.views[id.index()].as_deref();
+            let marked = coverage.shown_as_owned(key, view);
+            !scope.shows(key, view) || marked || coverage.of_object(key.namespace.as_ref(), &key.name, false).is_some()
+        };
+        let lost: Vec<KeyId> = cache.objects.values().filter(|id| !shown(id)).copied().collect();
+        lost.into_iter().filter_map(|id| self.forgotten(id)).collect()
+    }
+
     /// A complete list: what is not in it is gone. Overlays written before it was asked for are
     /// caught up by it, those written later stay.
     pub fn listed(&mut self, source: &Source, asked: Time, objects: Vec<(Key, Arc<Object>)>) -> Vec<Change> {
-        let mut gone: FxHashSet<KeyId> =
-            self.sources.get(source).map(|cache| cache.objects.values().copied().collect()).unwrap_or_default();
+        self.list_begins(source, &Scope::All, asked);
         let mut changes = Vec::new();
         for (key, object) in objects {
-            let id = self.intern(&key);
-            gone.remove(&id);
-            if self.overlays.get(&id).is_some_and(|overlay| overlay.since < asked) {
-                self.overlays.remove(&id);
-            }
             changes.extend(self.observed(&key, Some(object)));
         }
-        for id in gone {
-            match self.overlays.get_mut(&id) {
-                Some(overlay) if overlay.since >= asked => overlay.reflected = None,
-                _ => {
-                    self.overlays.remove(&id);
-                    changes.extend(self.set_view(id, None));
-                }
-            }
+        for id in self.list_ends(source, &Scope::All) {
+            changes.extend(self.forgotten(id));
         }
         changes
     }
 
     /// A write was answered with this object (rule A10). An answer whose version is the one that is
-    /// known makes no overlay.
+    /// known makes no overlay, and one that comes after something newer is known takes nothing back.
     pub fn wrote(&mut self, now: Time, key: &Key, object: Arc<Object>) -> Option<Change> {
         let id = self.intern(key);
+        if self.is_newer(id, &object) {
+            return None;
+        }
         let known = match self.overlays.get(&id) {
             Some(overlay) => overlay.reflected.clone(),
             None => self.views[id.index()].clone(),
@@ -284,6 +441,16 @@ impl Cache {
         let uid = object.uid().into();
         self.cover(id, Overlay { version, uid, reflected: known, since: now });
         self.set_view(id, Some(object))
+    }
+
+    /// Whether the view is of a later moment than the answer to a write: another owner's write of the same
+    /// name may have been answered before.
+    fn is_newer(&self, id: KeyId, answered: &Object) -> bool {
+        match (&self.views[id.index()], self.overlays.get(&id)) {
+            (Some(view), _) => version_reached(view.resource_version(), answered.resource_version()) == Some(true),
+            (None, Some(Overlay { version: None, uid, .. })) => **uid == *answered.uid(),
+            (None, _) => false,
+        }
     }
 
     /// A delete was answered with "gone".
@@ -392,6 +559,18 @@ impl Cache {
         };
         (!same).then_some(Change { key: id, old, new })
     }
+}
+
+fn not_installed(source: &Source) -> SourceState {
+    SourceState::Unknown(format!("the kind {source} is not installed"))
+}
+
+/// What is not watched: before anything is watched of a kind, it may still come.
+fn uncovered(coverage: &Coverage, source: &Source) -> SourceState {
+    if coverage.is_empty() {
+        return SourceState::Syncing;
+    }
+    SourceState::Unknown(format!("this part of {source} is not watched"))
 }
 
 fn caught_up(overlay: &Overlay, shown: Option<&Object>) -> bool {

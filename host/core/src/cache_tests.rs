@@ -74,6 +74,32 @@ fn a_tombstone_hides_the_old_object_and_not_its_successor() {
     assert!(cache.observed(&key(), Some(Arc::new(Object::new(successor, None)))).is_some());
 }
 
+fn of_uid(uid: &str, version: &str) -> Arc<Object> {
+    let mut value = object(version, 1).value();
+    value["metadata"]["uid"] = json!(uid);
+    value["metadata"]["resourceVersion"] = json!(version);
+    Arc::new(Object::new(value, None))
+}
+
+#[test]
+fn an_answer_that_comes_late_does_not_take_back_what_came_after_it() {
+    let mut cache = Cache::default();
+    // One attempt makes it, a person deletes it, another attempt makes it again and is answered first.
+    assert!(cache.wrote(0, &key(), of_uid("second", "9")).is_some());
+    assert!(cache.wrote(1, &key(), of_uid("first", "5")).is_none());
+    assert_eq!(version(&cache).as_deref(), Some("9"));
+    for version in ["5", "9"] {
+        cache.observed(&key(), Some(of_uid(if version == "5" { "first" } else { "second" }, version)));
+        cache.observed(&key(), (version == "9").then(|| of_uid("second", "9")));
+    }
+    assert_eq!((version(&cache).as_deref(), cache.overlays()), (Some("9"), 0));
+    // What was deleted since is not there again.
+    assert!(cache.wrote_absence(2, &key()).is_some());
+    assert!(cache.wrote(3, &key(), of_uid("second", "10")).is_none());
+    assert_eq!(version(&cache), None);
+    assert!(cache.wrote(4, &key(), of_uid("third", "12")).is_some());
+}
+
 #[test]
 fn a_source_that_is_unknown_answers_unknown_whatever_it_held() {
     let mut cache = Cache::default();

@@ -286,6 +286,11 @@ impl Deps {
         }
     }
 
+    /// Who reads this object by key, and through which mask.
+    pub fn readers_of(&self, target: KeyId) -> &[(KeyId, MaskId)] {
+        self.by_key.get(&target).map_or(&[], |readers| readers.as_slice())
+    }
+
     /// Whether anybody reads this object by key.
     pub fn is_read(&self, target: KeyId) -> bool {
         self.by_key.contains_key(&target)

@@ -51,9 +51,11 @@ impl FieldSet {
         }
     }
 
-    /// The leaves that are not in `other`. A leaf that `other` has fields below counts as there.
+    /// The leaves that are not in `other`. A leaf that `other` has fields below counts as there; fields where
+    /// `other` has a leaf do not, for that may be an object that became empty.
     pub fn minus(&self, other: &FieldSet) -> FieldSet {
         match (self, other) {
+            (FieldSet::Fields(_), FieldSet::Leaf(_)) => self.clone(),
             (FieldSet::Fields(mine), FieldSet::Fields(theirs)) => {
                 let mut left = BTreeMap::new();
                 for (key, below) in mine {
@@ -214,6 +216,12 @@ mod tests {
     fn a_leaf_that_became_an_object_is_not_left_over() {
         let before = FieldSet::of(&json!({"a": 1}));
         assert!(before.minus(&FieldSet::of(&json!({"a": {"b": 1}}))).is_empty());
+    }
+
+    #[test]
+    fn the_fields_of_an_object_that_became_empty_are_left_over() {
+        let before = FieldSet::of(&json!({"data": {"x": "1"}, "spec": {"a": 1}}));
+        assert_eq!(before.minus(&FieldSet::of(&json!({"data": {}, "spec": {"a": 2}}))).paths(), ["data.x"]);
     }
 
     #[test]

@@ -169,6 +169,17 @@ impl fmt::Display for Grant {
     }
 }
 
+/// Where in a cluster something was granted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Not at all.
+    Nowhere,
+    /// In namespaces that are not known one by one: all of them have to be looked at.
+    Everywhere,
+    /// In these namespaces, in order.
+    Namespaces(Vec<String>),
+}
+
 /// All grants of one plugin.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Grants {
@@ -198,6 +209,39 @@ impl Grants {
             Grant::Read(granted, scope) => granted == kind && scope.covers(cluster, namespace),
             _ => false,
         })
+    }
+
+    /// Where objects of a kind may be read in a cluster. The plugin describes the kind.
+    pub fn reads(&self, kind: &GroupKind, cluster: &str) -> Reach {
+        self.reach(cluster, |grant| match grant {
+            Grant::Described(scope) => Some(scope),
+            Grant::Read(granted, scope) if granted == kind => Some(scope),
+            _ => None,
+        })
+    }
+
+    /// Where children of a kind may be written in a cluster. The plugin describes the kind.
+    pub fn writes(&self, kind: &GroupKind, cluster: &str) -> Reach {
+        self.reach(cluster, |grant| match grant {
+            Grant::Described(scope) => Some(scope),
+            Grant::Write(granted, scope) if granted == kind => Some(scope),
+            _ => None,
+        })
+    }
+
+    fn reach<'a>(&'a self, cluster: &str, scope: impl Fn(&'a Grant) -> Option<&'a Scope>) -> Reach {
+        let mut namespaces = std::collections::BTreeSet::new();
+        for scope in self.grants.iter().filter_map(scope).filter(|scope| glob(&scope.cluster, cluster)) {
+            match &scope.namespace {
+                // Which namespaces a pattern stands for is not known beforehand.
+                None => return Reach::Everywhere,
+                Some(pattern) if pattern.contains('*') => return Reach::Everywhere,
+                Some(namespace) => {
+                    namespaces.insert(namespace.clone());
+                }
+            }
+        }
+        if namespaces.is_empty() { Reach::Nowhere } else { Reach::Namespaces(namespaces.into_iter().collect()) }
     }
 
     /// Whether this child may be written. The plugin describes the kind.
@@ -250,9 +294,8 @@ impl Grants {
         for write in &description.writes {
             let key = Key::new(cluster, &write.group, &write.kind, Some("default"), "x");
             // Processes and targets of probes are asked for as capabilities.
-            match self.may_write(&key, &Value::Null) {
-                Err(grant @ Grant::Write(..)) => missing.push(grant),
-                Ok(()) | Err(_) => {}
+            if let Err(grant @ Grant::Write(..)) = self.may_write(&key, &Value::Null) {
+                missing.push(grant);
             }
         }
         for capability in &description.capabilities {
@@ -298,6 +341,18 @@ mod tests {
         assert_eq!(grants.may_write(&deployment("local"), &Value::Null), Ok(()));
         let lacks = grants.may_write(&deployment("hub"), &Value::Null).map_err(|grant| grant.to_string());
         assert_eq!(lacks, Err("write:apps/Deployment@hub".to_owned()));
+        Ok(())
+    }
+
+    #[test]
+    fn it_is_known_where_a_kind_has_to_be_watched() -> Result<(), GrantError> {
+        let secret = GroupKind::new("", "Secret");
+        let some = grants(&["read:core/Secret@hub/b", "read:core/Secret@hub/a", "read:core/Secret@prod-*"])?;
+        assert_eq!(some.reads(&secret, "hub"), Reach::Namespaces(vec!["a".into(), "b".into()]));
+        assert_eq!(some.reads(&secret, "prod-1"), Reach::Everywhere);
+        assert_eq!(some.reads(&secret, "dev"), Reach::Nowhere);
+        assert_eq!(some.writes(&secret, "hub"), Reach::Nowhere);
+        assert_eq!(grants(&["read:core/Secret@hub/team-*"])?.reads(&secret, "hub"), Reach::Everywhere);
         Ok(())
     }
 

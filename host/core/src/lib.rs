@@ -12,13 +12,18 @@
 //! | what do plugins and the host say to each other | [`contract`] |
 //! | what does a cluster do for the host | [`op`] |
 //! | which key is next | [`queue`], [`delay`] |
-//! | what depends on what | [`cache`], [`deps`] |
+//! | what is known, and what is watched of it | [`cache`], [`coverage`] |
+//! | what depends on what | [`deps`] |
 //! | when is a key called, and what became of it | [`engine`] |
 //! | what is written, deleted, left alone | [`effects`], [`status`] |
 //! | is a file really gone | [`file_proof`] |
+//! | when is an endpoint looked at, and how is it | [`probe`] |
+//! | when is a kind of a cluster listed and watched | [`reflector`] |
+//! | who acts, of several hosts | [`lease`] |
 //! | what may a plugin do | [`grants`] |
 //! | which kinds does the host itself reconcile | [`native`] |
 //! | what may be shown | [`sanitize`] |
+//! | what becomes of a supervised process | [`process`] |
 //! | what was asked and answered, to be asked again | [`recording`] |
 
 #![forbid(unsafe_code)]
@@ -26,6 +31,7 @@
 
 pub mod cache;
 pub mod contract;
+pub mod coverage;
 pub mod delay;
 pub mod deps;
 pub mod effects;
@@ -34,12 +40,16 @@ pub mod fields;
 pub mod file_proof;
 pub mod grants;
 pub mod key;
+pub mod lease;
 pub mod mask;
 pub mod native;
 pub mod object;
 pub mod op;
+pub mod probe;
+pub mod process;
 pub mod queue;
 pub mod recording;
+pub mod reflector;
 pub mod sanitize;
 pub mod selector;
 pub mod status;

@@ -152,6 +152,27 @@ impl Mask {
         self.paths.is_empty()
     }
 
+    /// A mask that shows what either shows.
+    pub fn union(&self, other: &Mask) -> Mask {
+        if self.is_all() || other.is_all() {
+            return Mask::all();
+        }
+        let mut paths = self.paths.clone();
+        paths.extend(other.paths.iter().filter(|path| !self.paths.contains(path)).cloned());
+        Mask { paths }
+    }
+
+    /// Whether everything that another shows is shown.
+    pub fn covers(&self, other: &Mask) -> bool {
+        self.is_all() || !other.is_all() && other.paths.iter().all(|path| self.paths.contains(path))
+    }
+
+    /// Whether it shows nothing but metadata.
+    pub fn is_metadata_only(&self) -> bool {
+        let of_metadata = |path: &Path| matches!(path.steps.first(), Some(Step::Field(name)) if &**name == "metadata");
+        !self.is_all() && self.paths.iter().all(of_metadata)
+    }
+
     /// The content as this reader sees it.
     pub fn view(&self, object: &Object) -> Arc<str> {
         if self.is_all() {
@@ -250,6 +271,16 @@ mod tests {
         assert!(!mask.differs(&object(), &Object::new(value.clone(), None)));
         value["spec"]["size"] = json!(4);
         assert!(mask.differs(&object(), &Object::new(value, None)));
+        Ok(())
+    }
+
+    #[test]
+    fn what_several_readers_see_is_what_any_of_them_sees() -> Result<(), PathError> {
+        let (a, b) = (Mask::parse(&[".spec.size"])?, Mask::parse(&[".metadata.annotations"])?);
+        let both = a.union(&b);
+        assert!(both.covers(&a) && both.covers(&b) && !a.covers(&both) && !both.covers(&Mask::all()));
+        assert!(Mask::all().covers(&both) && a.union(&Mask::all()).is_all());
+        assert!(b.is_metadata_only() && !both.is_metadata_only() && !Mask::all().is_metadata_only());
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::fields::FieldSet;
 use crate::key::{Key, Name, split_api_version};
+use crate::mask::Mask;
 
 /// Annotation that kubectl leaves behind; no content (rule A2).
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -115,6 +116,11 @@ impl Object {
             json: serde_json::to_string(&value).unwrap_or_default().into(),
             applied,
         }
+    }
+
+    /// The same with only the content that a mask shows. What the host itself reads of its metadata stays.
+    pub fn masked(self, mask: &Mask) -> Self {
+        Self { json: mask.view(&self), ..self }
     }
 
     /// The content as compact JSON.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::contract::Event;
-use crate::key::{GroupKind, Key, Name};
+use crate::key::{GroupKind, Key, LOCAL, Name};
 use crate::object::Object;
 
 /// Version of an object that a write is decided upon. The write fails if the object is another
@@ -70,6 +70,8 @@ pub enum Op {
         key: Key,
         /// Whether it shall be there.
         present: bool,
+        /// All finalizers that the object has then, in order.
+        finalizers: Vec<Box<str>>,
         /// The version decided upon.
         precondition: Precondition,
     },
@@ -81,12 +83,16 @@ pub enum Op {
         precondition: Precondition,
     },
     /// Remembers where an owner's children may be, before the first one is made there (rule B2).
-    /// An empty list forgets the owner. Answers `Done`.
+    /// An empty list forgets the owner. Answers `Done`, or, where it is kept at the owner, `Applied`.
     SavePlaces {
         /// The owner.
         owner: Key,
         /// Clusters and kinds.
         places: Vec<(Name, GroupKind)>,
+        /// All finalizers that the owner shall have from then on, in the same write (rule B11); none: as they are.
+        finalizers: Option<Vec<Box<str>>>,
+        /// The version of the owner decided upon; none: it is gone.
+        precondition: Option<Precondition>,
     },
     /// Records events, best effort (rule B16). Answers `Done`.
     RecordEvents {
@@ -112,13 +118,15 @@ impl Op {
         }
     }
 
-    /// The object that it changes, if it changes one.
+    /// The object that it changes, if it changes one. Where the children of owners in `local` may be is kept beside
+    /// them.
     pub fn writes(&self) -> Option<&Key> {
         match self {
             Op::Apply { key, .. }
             | Op::ApplyStatus { key, .. }
             | Op::SetFinalizer { key, .. }
             | Op::Delete { key, .. } => Some(key),
+            Op::SavePlaces { owner, precondition: Some(_), .. } if &*owner.cluster != LOCAL => Some(owner),
             Op::Get(_) | Op::ListOwned { .. } | Op::SavePlaces { .. } | Op::RecordEvents { .. } => None,
         }
     }

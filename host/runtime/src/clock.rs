@@ -39,6 +39,11 @@ impl Clock {
         rfc3339_millis((self.wall + time).saturating_sub(HEAD))
     }
 
+    /// A time of the rules as wall clock, to the second.
+    pub fn wall_second_of(&self, time: Time) -> String {
+        rfc3339((self.wall + time).saturating_sub(HEAD))
+    }
+
     /// How long until a time of the rules.
     pub fn until(&self, time: Time) -> std::time::Duration {
         std::time::Duration::from_millis(time.saturating_sub(self.now()))

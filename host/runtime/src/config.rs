@@ -33,6 +33,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// Address of the health endpoints.
     pub health_listen: Option<SocketAddr>,
+    /// Whether processes that speak MCP answer clients of the host. Default: yes.
+    pub mcp_endpoint: Option<bool>,
     /// Calls at a time over all plugins.
     pub workers: Option<u32>,
     /// Files with unknown fields are refused instead of pruned.
@@ -200,6 +202,7 @@ impl Config {
             state_dir: path("stateDir")?,
             listen: address("listen")?,
             health_listen: address("healthListen")?,
+            mcp_endpoint: reader.boolean(top, "", "mcpEndpoint")?,
             workers: reader.number(top, "", "workers")?.map(|n| n.clamp(1, 4_096) as u32),
             strict: reader.boolean(top, "", "strict")?.unwrap_or_default(),
             hold_above: reader.small(top, "", "holdAbove")?,
@@ -231,6 +234,7 @@ impl Config {
             ("stateDir", self.state_dir != new.state_dir),
             ("listen", self.listen != new.listen),
             ("healthListen", self.health_listen != new.health_listen),
+            ("mcpEndpoint", self.mcp_endpoint != new.mcp_endpoint),
             ("workers", self.workers != new.workers),
             ("holdAbove", self.hold_above != new.hold_above),
             ("holdPercent", self.hold_percent != new.hold_percent),

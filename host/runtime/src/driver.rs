@@ -13,7 +13,7 @@ use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
 use setpoint_plugin::{Call, CallFailure, CallStats, Limits, Plugin, Recorder};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tracing::Instrument;
 
 use crate::clock::{Clock, rfc3339};
@@ -24,7 +24,7 @@ use crate::ring::{Recorded, Ring};
 use crate::views::{EventRow, StreamItem};
 
 /// An effect has so long (rule C7).
-const OP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const OP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The effects of one attempt have so long together.
 const EFFECTS_TIMEOUT: Duration = Duration::from_secs(60);
 /// A subscriber that is so many items behind is told to read everything anew.
@@ -56,6 +56,8 @@ pub struct Driver {
     wake: Notify,
     /// A source became known, or unknown.
     pub(crate) synced: Notify,
+    /// Another number whenever other plugins are loaded or granted something.
+    plugins: watch::Sender<u64>,
     idle: Notify,
     stopping: AtomicBool,
     /// The clocks.
@@ -78,6 +80,7 @@ impl Driver {
             clusters: Mutex::new(HashMap::new()),
             wake: Notify::new(),
             synced: Notify::new(),
+            plugins: watch::channel(0).0,
             idle: Notify::new(),
             stopping: AtomicBool::new(false),
             clock,
@@ -125,6 +128,16 @@ impl Driver {
     /// A component is no longer called; calls that run hold on to it.
     pub fn remove_component(&self, digest: &str) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.remove(digest);
+    }
+
+    /// Other plugins are loaded, or granted something.
+    pub(crate) fn plugins_changed(&self) {
+        self.plugins.send_modify(|number| *number += 1);
+    }
+
+    /// Changes with what is loaded and granted.
+    pub(crate) fn plugin_changes(&self) -> watch::Receiver<u64> {
+        self.plugins.subscribe()
     }
 
     /// What is told of versions whose first pass is over, from now on. Set once.

@@ -10,6 +10,7 @@ use setpoint_core::effects::PAUSED;
 use setpoint_core::engine::{Engine, Phase};
 use setpoint_core::key::{GroupKind, Key, LOCAL};
 use setpoint_core::op::Answer;
+use setpoint_mcp::gateway::Gateway;
 use setpoint_schema::Crd;
 use tokio::sync::{Mutex, Semaphore, broadcast};
 use tokio::task::JoinError;
@@ -19,6 +20,7 @@ use crate::driver::{Driver, unix_now};
 use crate::files::Files;
 use crate::kinds::Kinds;
 use crate::metrics::MetricsSnapshot;
+use crate::native::{self, Native};
 use crate::passed::Passed;
 use crate::plan;
 use crate::plugins::Plugins;
@@ -38,6 +40,9 @@ pub(crate) struct Inner {
     pub(crate) kinds: Arc<Kinds>,
     pub(crate) plugins: Arc<Plugins>,
     pub(crate) passed: Arc<Passed>,
+    pub(crate) native: Arc<Native>,
+    /// How processes that speak MCP answer clients; none: they do not.
+    pub(crate) mcp: Option<Gateway>,
     pub(crate) started: Instant,
     pub(crate) confirm: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
@@ -143,6 +148,9 @@ impl Handle {
 
     /// The plugin that reconciles a kind now.
     pub(crate) fn plugin_of(&self, kind: &GroupKind) -> Option<String> {
+        if native::reconciles(&kind.group, &kind.kind) {
+            return Some(native::HOST.to_owned());
+        }
         let source = setpoint_core::key::Source { cluster: LOCAL.into(), kind: kind.clone() };
         self.inner.driver.look(|engine| engine.plugin_for(&source).map(|info| info.name.to_string()))
     }
@@ -179,7 +187,7 @@ impl Handle {
 
     /// Somebody asks for an attempt now. False if nothing reconciles such an object.
     pub fn trigger(&self, key: &Key) -> bool {
-        self.inner.driver.with(|engine, now| engine.trigger(now, key))
+        self.inner.native.trigger(key) || self.inner.driver.with(|engine, now| engine.trigger(now, key))
     }
 
     /// Enables or disables a kind: kept first, then in force, both when it returns (rule C9).
@@ -235,6 +243,11 @@ impl Handle {
         said(self.inner.local.delete(key).await, key)
     }
 
+    /// The MCP endpoint of the processes; none if it is switched off.
+    pub(crate) fn mcp_endpoint(&self) -> Option<axum::Router> {
+        self.inner.mcp.as_ref().map(Gateway::router)
+    }
+
     /// Every event that is recorded and every row that changes.
     pub fn subscribe(&self) -> broadcast::Receiver<StreamItem> {
         self.inner.driver.subscribe()
@@ -282,7 +295,8 @@ impl Handle {
     /// Numbers of this moment.
     pub fn metrics(&self) -> MetricsSnapshot {
         let store = self.inner.local.metrics();
-        self.inner.driver.look(|engine| MetricsSnapshot::of(engine, store))
+        let of_engine = self.inner.driver.look(|engine| MetricsSnapshot::of(engine, store));
+        MetricsSnapshot { latencies: self.inner.native.latencies(), ..of_engine }
     }
 
     /// What is counted.

@@ -9,10 +9,12 @@ use rustc_hash::FxHashMap;
 use setpoint_cluster::Sink;
 use setpoint_cluster::local::{Local, LocalOptions, OpenError, STORE_ID};
 use setpoint_cluster::source::{FileSource, Scope, SourceOptions};
+use setpoint_core::effects::status_manager;
 use setpoint_core::engine::{Engine, Options};
 use setpoint_core::grants::Grant;
 use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
+use setpoint_mcp::gateway::{Gateway, GatewayOptions};
 use setpoint_plugin::{PluginError, PluginHost};
 use tokio::task::JoinHandle;
 
@@ -22,6 +24,7 @@ use crate::driver::{Driver, EngineSink};
 use crate::files::Files;
 use crate::handle::{DISABLED, Handle, Inner};
 use crate::kinds::Kinds;
+use crate::native::{KeeperProgram, McpServers, Native};
 use crate::passed::Passed;
 use crate::plugins::{Parts, Plugins};
 
@@ -44,6 +47,8 @@ pub struct HostOptions {
     pub grants: Vec<(String, Grant)>,
     /// Calls at a time over all plugins. Default: cores × 4.
     pub workers: Option<u32>,
+    /// How the keeper of processes is started. Default: none, and no processes can be run.
+    pub keeper: Option<KeeperProgram>,
 }
 
 /// Why a host cannot start. Each text says what to do.
@@ -55,6 +60,9 @@ pub enum StartError {
     /// The state cannot be opened.
     #[error(transparent)]
     State(#[from] OpenError),
+    /// The host's own reconcilers cannot work.
+    #[error("{0}")]
+    Native(String),
     /// WebAssembly cannot be run.
     #[error(transparent)]
     Plugins(#[from] PluginError),
@@ -100,6 +108,8 @@ const REBUILT_POLL: Duration = Duration::from_secs(1);
 /// A running host.
 pub struct Host {
     handle: Handle,
+    native: Arc<Native>,
+    mcp: Option<Gateway>,
     driver: Arc<Driver>,
     local: Arc<Local>,
     source: SharedSource,
@@ -143,10 +153,11 @@ impl Host {
             .bookkeeping_get(STORE_ID)
             .map(|id| String::from_utf8_lossy(&id).into_owned())
             .unwrap_or_else(|| LOCAL.to_owned());
+        let installation = format!("local-{store_id}");
         let usual = Options::default();
         let engine = Engine::new(
             Options {
-                installation: format!("local-{store_id}"),
+                installation: installation.clone(),
                 cluster_identities: FxHashMap::from_iter([(Name::from(LOCAL), store_id.clone())]),
                 workers: options.workers.or(config.workers).unwrap_or(cores * 4),
                 seed: store_id.bytes().fold(crate::driver::unix_now(), |seed, b| seed.rotate_left(5) ^ u64::from(b)),
@@ -160,6 +171,10 @@ impl Host {
         let driver = Driver::new(engine, clock);
         sink.set(EngineSink::new(&driver));
         driver.add_cluster(local.clone());
+        let manager = status_manager(&installation);
+        let native = Native::new(driver.clone(), local.clone(), manager, options.keeper.clone());
+        let native = native.map_err(StartError::Native)?;
+        sink.set_native(native.clone());
         let files = Files::new(local.clone(), driver.clone());
         let disabled: Vec<(String, String)> =
             local.bookkeeping_get(DISABLED).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
@@ -195,6 +210,8 @@ impl Host {
             return Err(StartError::Io { path: plugins_dir, source });
         }
         let config_path = options.config.clone();
+        let gateway = || Gateway::new(McpServers(native.clone()), GatewayOptions::default());
+        let mcp = config.mcp_endpoint.unwrap_or(true).then(gateway);
         let config = Arc::new(RwLock::new(config));
         let plugins = Plugins::new(Parts {
             dir: plugins_dir,
@@ -238,6 +255,8 @@ impl Host {
             kinds,
             plugins: plugins.clone(),
             passed,
+            native: native.clone(),
+            mcp: mcp.clone(),
             started: Instant::now(),
             confirm: Box::new(move || {
                 if !resources.is_dir() {
@@ -248,7 +267,10 @@ impl Host {
                 Ok(())
             }),
         });
+        // What they show of a life before is wrong now, and nobody shall act upon it.
+        native.catch_up().await;
         let mut tasks = vec![
+            tokio::spawn(native.clone().run(driver.plugin_changes())),
             tokio::spawn(driver.clone().run()),
             tokio::spawn(plugins.clone().watch()),
             tokio::spawn(crate::http::serve(listener, handle.clone())),
@@ -265,7 +287,7 @@ impl Host {
         let host_file = state_dir.join("host.json");
         let text = serde_json::json!({"server": format!("http://{address}"), "pid": std::process::id()}).to_string();
         write_atomically(&host_file, &text).map_err(|source| StartError::Io { path: host_file.clone(), source })?;
-        Ok(Self { handle, driver, local, source, tasks, address, host_file })
+        Ok(Self { handle, native, mcp, driver, local, source, tasks, address, host_file })
     }
 
     /// What can be asked of it.
@@ -282,10 +304,14 @@ impl Host {
     /// queued. What was cut off is done anew after the next start.
     pub async fn shutdown(self) {
         self.handle.stopping();
+        if let Some(mcp) = &self.mcp {
+            mcp.close();
+        }
         if let Some(source) = self.source.take() {
             let _ = tokio::task::spawn_blocking(move || source.stop()).await;
         }
-        if !self.driver.stop(SHUTDOWN).await {
+        let (ended, ()) = tokio::join!(self.driver.stop(SHUTDOWN), self.native.close(SHUTDOWN));
+        if !ended {
             tracing::warn!("attempts did not end in time and were cut off; they are made anew after the next start");
         }
         for task in &self.tasks {
@@ -316,30 +342,41 @@ impl SharedSource {
 /// The sink of the embedded cluster, which is opened before there is an engine: its store's id goes
 /// into the engine's marks. Nothing is told before [`Local::snapshot`].
 #[derive(Default)]
-struct LateSink(OnceLock<Arc<EngineSink>>);
+struct LateSink {
+    engine: OnceLock<Arc<EngineSink>>,
+    native: OnceLock<Arc<Native>>,
+}
 
 impl LateSink {
+    // Each is set once, right after the engine was made.
+
     fn set(&self, sink: Arc<EngineSink>) {
-        // Set once, right after the engine was made.
-        let _ = self.0.set(sink);
+        let _ = self.engine.set(sink);
+    }
+
+    fn set_native(&self, native: Arc<Native>) {
+        let _ = self.native.set(native);
     }
 }
 
 impl Sink for LateSink {
     fn observed(&self, key: &Key, object: Option<Arc<Object>>) {
-        if let Some(sink) = self.0.get() {
+        if let Some(sink) = self.engine.get() {
             sink.observed(key, object);
+        }
+        if let Some(native) = self.native.get() {
+            native.observed(key);
         }
     }
 
     fn source_known(&self, source: &Source) {
-        if let Some(sink) = self.0.get() {
+        if let Some(sink) = self.engine.get() {
             sink.source_known(source);
         }
     }
 
     fn source_unknown(&self, source: &Source, reason: &str) {
-        if let Some(sink) = self.0.get() {
+        if let Some(sink) = self.engine.get() {
             sink.source_unknown(source, reason);
         }
     }

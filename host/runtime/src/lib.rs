@@ -16,6 +16,7 @@
 //! | is a new version as good as the one before | `shadow`, with the calls of [`ring`] |
 //! | which components ran before | `versions` |
 //! | which of them have looked at all objects | `passed`, kept like them in `kept` |
+//! | what does the host reconcile itself | `native` |
 //! | what do the files say | [`files`], in words [`file_rows`] |
 //! | what did the operator configure | [`config`] |
 //! | what is counted | [`metrics`] |
@@ -37,6 +38,7 @@ pub mod kinds;
 pub mod live;
 mod logs;
 pub mod metrics;
+mod native;
 mod objects;
 mod passed;
 pub mod plan;
@@ -52,4 +54,5 @@ pub mod views;
 
 pub use handle::Handle;
 pub use host::{Host, HostOptions, StartError};
+pub use native::KeeperProgram;
 pub use versions::COMPONENTS;

@@ -17,6 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use setpoint_cluster::local::LocalMetrics;
 use setpoint_core::engine::{Counts, Engine};
+use setpoint_core::key::Key;
 use setpoint_core::queue::{LANES, Lane};
 
 mod table;
@@ -55,12 +56,15 @@ pub struct MetricsSnapshot {
     pub held: Vec<(String, usize)>,
     /// Changes that woke keys of a plugin up, and those keys (rule A9), by plugin.
     pub fan_out: Vec<(String, u64, u64)>,
+    /// How long the last look at the endpoint of each probe took.
+    pub latencies: Vec<(Key, Duration)>,
 }
 
 impl MetricsSnapshot {
     /// The numbers of this moment.
     pub fn of(engine: &Engine, store: LocalMetrics) -> Self {
         Self {
+            latencies: Vec::new(),
             counts: engine.counts(),
             queue: Lane::ALL.map(|lane| (lane.word(), engine.queue_length_of(lane))),
             edges: engine.edges(),
@@ -118,6 +122,12 @@ struct ByTrial {
 struct ByOperation {
     verb: Arc<str>,
     outcome: Arc<str>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ByObject {
+    namespace: Arc<str>,
+    name: Arc<str>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -217,6 +227,7 @@ struct Moment {
     fan_out_keys: Family<ByPlugin, Counter>,
     depth: Family<ByLane, Gauge>,
     states: Family<ByState, Gauge>,
+    latencies: Family<ByObject, Gauge<f64, AtomicU64>>,
     cached: Gauge,
     edges: Gauge,
     changes: Counter,
@@ -240,6 +251,7 @@ impl Moment {
         register(registry, "setpoint_plugin_fan_out_events", self.fan_out_events.clone());
         register(registry, "setpoint_plugin_fan_out_keys", self.fan_out_keys.clone());
         register(registry, "setpoint_objects", self.states.clone());
+        register(registry, "setpoint_probe_latency_seconds", self.latencies.clone());
         register(registry, "setpoint_cached_objects", self.cached.clone());
         register(registry, "setpoint_dependency_edges", self.edges.clone());
         let counters = [
@@ -276,6 +288,12 @@ impl Moment {
         self.held.clear();
         for (plugin, deletions) in &snapshot.held {
             self.held.get_or_create(&by_plugin(plugin)).set(number(*deletions));
+        }
+        self.latencies.clear();
+        for (key, latency) in &snapshot.latencies {
+            let namespace = key.namespace.as_deref().unwrap_or_default().into();
+            let labels = ByObject { namespace, name: (*key.name).into() };
+            self.latencies.get_or_create(&labels).set(latency.as_secs_f64());
         }
         for (plugin, events, keys) in &snapshot.fan_out {
             self.fan_out_events.get_or_create(&by_plugin(plugin)).inner().store(*events, Ordering::Relaxed);
@@ -473,6 +491,7 @@ mod tests {
             quarantined: vec!["workflow".into()],
             held: vec![("workflow".into(), 12)],
             fan_out: vec![("workflow".into(), 2, 2_000)],
+            latencies: vec![(Key::new("local", "h", "Probe", Some("default"), "web"), Duration::from_millis(250))],
         }
     }
 
@@ -511,6 +530,7 @@ mod tests {
             ("setpoint_plugin_quarantined{plugin=\"workflow\"}", "1"),
             ("setpoint_held_deletions{plugin=\"workflow\"}", "12"),
             ("setpoint_plugin_fan_out_keys_total{plugin=\"workflow\"}", "2000"),
+            ("setpoint_probe_latency_seconds{namespace=\"default\",name=\"web\"}", "0.25"),
         ] {
             assert_eq!(value(&text, series).as_deref(), Some(expected), "{series} in\n{text}");
         }

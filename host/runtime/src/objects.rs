@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::stream::{Stream, StreamExt, iter, unfold};
 use serde_json::Value;
 use setpoint_cluster::local::{EventFilter, RecordedEvent};
 use setpoint_core::contract::Readiness as Shown;
@@ -10,14 +12,19 @@ use setpoint_core::engine::Row;
 use setpoint_core::key::{GroupKind, Key, LOCAL};
 use setpoint_core::mask::Path;
 use setpoint_core::object::Object;
+use setpoint_core::sanitize::sanitize;
 use setpoint_core::selector::SelectorError;
 use setpoint_schema::Crd;
 
 use crate::clock::rfc3339_millis;
 use crate::filter::Wanted;
 use crate::handle::Handle;
+use crate::native::{self, OutputLine};
 use crate::runs;
-use crate::views::{EventRow, Filter, ObjectView, ReconcileRow};
+use crate::views::{EventRow, Filter, LogRow, ObjectView, ReconcileRow};
+
+/// Between looks at what a process writes that somebody follows.
+const FOLLOW: Duration = Duration::from_millis(250);
 
 impl Handle {
     /// Rows of reconciled objects, and of objects of files whose kind has no running plugin.
@@ -40,7 +47,8 @@ impl Handle {
         // Owned by a plugin that is not there now: shown, with what they wait for.
         for crd in self.inner.kinds.all() {
             let kind = GroupKind::new(&crd.group, &crd.kind);
-            if crd.group.is_empty() || self.plugin_of(&kind).is_some() {
+            let own = native::reconciles(&kind.group, &kind.kind);
+            if crd.group.is_empty() || (self.plugin_of(&kind).is_some() && !own) {
                 continue;
             }
             for object in self.inner.local.objects(&kind) {
@@ -68,6 +76,9 @@ impl Handle {
     }
 
     fn row(&self, key: &Key, object: Option<&Object>, row: Option<Row>) -> ReconcileRow {
+        if let Some(object) = object.filter(|_| native::reconciles(&key.group, &key.kind)) {
+            return self.own_row(key, object);
+        }
         let clock = &self.inner.driver.clock;
         let value = object.map(Object::value).unwrap_or_default();
         let crd = self.inner.kinds.get(&key.group_kind());
@@ -114,14 +125,80 @@ impl Handle {
         }
     }
 
+    /// An object that the host itself reconciles: what its status says.
+    fn own_row(&self, key: &Key, object: &Object) -> ReconcileRow {
+        let value = object.value();
+        let status = &value["status"];
+        let text = |name: &str| status[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let ready = status["conditions"][0]["status"] == "True";
+        let failed = matches!(status["state"].as_str(), Some("Failed" | "CrashLoop" | "Unhealthy"));
+        let seen = status["observedGeneration"].as_i64() == Some(object.generation());
+        let crd = self.inner.kinds.get(&key.group_kind());
+        let mut columns = crd.as_deref().map(|crd| columns(crd, &value)).unwrap_or_default();
+        if let Some(latency) = self.inner.native.latency(key) {
+            columns.push(("Latency".into(), Value::String(format!("{} ms", latency.as_millis()))));
+        }
+        ReconcileRow {
+            cluster: key.cluster.to_string(),
+            group: key.group.to_string(),
+            kind: key.kind.to_string(),
+            namespace: key.namespace.as_deref().map(str::to_owned),
+            name: key.name.to_string(),
+            state: if failed {
+                "Error"
+            } else if seen {
+                "Synced"
+            } else {
+                "Pending"
+            }
+            .to_owned(),
+            readiness: Some(if ready { "ready" } else { "progressing" }.to_owned()),
+            reason: text("message").filter(|_| !ready),
+            attempt: status["consecutiveFailures"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
+            last_error: text("message").filter(|_| failed),
+            next_reconcile_time: text("nextRestartAt").or_else(|| text("nextAttempt")),
+            plugin: Some(native::HOST.to_owned()),
+            columns,
+            created: value.pointer("/metadata/creationTimestamp").and_then(Value::as_str).map(str::to_owned),
+            ..ReconcileRow::default()
+        }
+    }
+
+    /// What a process wrote last, oldest first; none if it is no process. Texts are sanitised.
+    pub fn output(&self, key: &Key) -> Option<Vec<LogRow>> {
+        let row = |line: OutputLine| LogRow {
+            at: rfc3339_millis(line.at),
+            level: line.stream.to_owned(),
+            key: key.to_string(),
+            message: sanitize(&line.text),
+            fields: Vec::new(),
+        };
+        Some(self.inner.native.output(key)?.into_iter().map(row).collect())
+    }
+
+    /// These lines of a process, and then each as it comes, looked for a few times a second. Ends when there
+    /// is no such process any more.
+    pub(crate) fn follow_output(&self, key: Key, rows: Vec<LogRow>) -> impl Stream<Item = LogRow> + Send + use<> {
+        let state = (self.clone(), key, rows);
+        let batches = unfold(Some((state, true)), |state| async move {
+            let ((handle, key, before), first) = state?;
+            if first {
+                return Some((before.clone(), Some(((handle, key, before), false))));
+            }
+            tokio::time::sleep(FOLLOW).await;
+            let now = handle.output(&key)?;
+            let new = following(&before, &now);
+            Some((new, Some(((handle, key, now), false))))
+        });
+        batches.flat_map(iter)
+    }
+
     /// One object with everything that is known of it.
     pub fn object(&self, key: &Key) -> Option<ObjectView> {
         let object = self.inner.local.object(key)?;
         let row = self.inner.driver.look(|engine| engine.row(key));
-        let reconcile = match &row {
-            Some(_) => Some(self.row(key, Some(&object), row)),
-            None => None,
-        };
+        let reconciled = row.is_some() || native::reconciles(&key.group, &key.kind);
+        let reconcile = reconciled.then(|| self.row(key, Some(&object), row));
         let events = self.inner.local.events(&EventFilter { about: Some(key.clone()), ..EventFilter::default() });
         Some(ObjectView {
             object: shown(&object),
@@ -151,6 +228,12 @@ impl Handle {
         let events = self.inner.local.events(&EventFilter::default());
         Ok(events.iter().filter(|event| wanted.key(&event.about)).map(event_row).collect())
     }
+}
+
+/// What came after the lines before, of which the oldest may be gone by now.
+fn following(before: &[LogRow], now: &[LogRow]) -> Vec<LogRow> {
+    let gone = (0..before.len()).find(|gone| now.starts_with(&before[*gone..])).unwrap_or(before.len());
+    now[before.len() - gone..].to_vec()
 }
 
 fn event_row(event: &RecordedEvent) -> EventRow {
@@ -196,4 +279,34 @@ fn columns(crd: &Crd, object: &Value) -> Vec<(String, Value)> {
         .filter(|column| column.json_path != ".metadata.creationTimestamp")
         .map(|column| (column.name.clone(), value(&column.json_path)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(texts: &[&str]) -> Vec<LogRow> {
+        let row = |text: &&str| LogRow {
+            at: "2026-01-01T00:00:00.000Z".into(),
+            level: "stderr".into(),
+            key: String::new(),
+            message: (*text).to_owned(),
+            fields: Vec::new(),
+        };
+        texts.iter().map(row).collect()
+    }
+
+    #[test]
+    fn who_follows_a_process_sees_each_line_once() {
+        for (before, now, new) in [
+            (&["a", "b"][..], &["a", "b", "c"][..], &["c"][..]),
+            (&["a", "b"], &["b", "c"], &["c"]),
+            (&["a"], &["x", "y"], &["x", "y"]),
+            (&[], &["a"], &["a"]),
+            (&["a", "a"], &["a", "a", "a"], &["a"]),
+            (&["a"], &["a"], &[]),
+        ] {
+            assert_eq!(following(&rows(before), &rows(now)), rows(new), "{before:?} {now:?}");
+        }
+    }
 }

@@ -391,6 +391,7 @@ impl Plugins {
             }
             engine.plugin_started_after(now, info, Trial { deletions });
         });
+        self.driver.plugins_changed();
         let mut ticket = 0;
         for crd in &prepared.crds {
             ticket = self.files.kind_served(&GroupKind::new(&crd.group, &crd.kind));
@@ -431,6 +432,7 @@ impl Plugins {
     /// A plugin runs no more. Its objects stay.
     fn forget(&self, running: &Running) {
         self.driver.with(|engine, _| engine.plugin_stopped(running.name()));
+        self.driver.plugins_changed();
         self.driver.remove_component(running.plugin.digest().as_str());
         self.driver.ring.forget(running.name());
     }

@@ -257,7 +257,7 @@ mod tests {
         let identity = Identity::new("here", "store", &key("owner"));
         let owner = apply(local, &key("owner"), document("owner"), "somebody").await?;
         let precondition = Precondition::version_of(&owner);
-        let finalizer = Op::SetFinalizer { key: key("owner"), present: true, precondition };
+        let finalizer = Op::SetFinalizer { key: key("owner"), present: true, finalizers: Vec::new(), precondition };
         let Answer::Applied { object: owner, .. } = local.perform(finalizer).await else { return None };
         let mut child = document("child");
         identity.put_on(&mut child, &key("child"), &owner);

@@ -55,7 +55,7 @@ pub struct Readiness {
 }
 
 /// One row of `GET /v1/reconciles`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReconcileRow {
     /// Cluster.
     pub cluster: String,

@@ -3,10 +3,15 @@
 //!
 //! An invalid workflow is no failed call: only a change of its spec can mend it, so the answer is
 //! an outcome that is stalled, and nothing is tried again meanwhile.
+//!
+//! Whether MCP servers offer the tools is said beside it, in a condition: a workflow is no worse for a
+//! server that is away.
 
+mod servers;
 mod spec;
 mod validate;
 
+use setpoint_sdk::ConditionStatus;
 use setpoint_sdk::prelude::*;
 use spec::{WorkflowSpec, WorkflowStatus};
 
@@ -23,15 +28,18 @@ impl Reconciler for Workflow {
 
     fn describe() -> Describe<Self> {
         Describe::with_crd_json("workflow", env!("CARGO_PKG_VERSION"), "v1alpha1", include_str!("crd.json"))
+            .reads(servers::reads())
     }
 
     fn reconcile(cx: &Context<Self>) -> Result<Outcome<WorkflowStatus>, Error> {
         let errors = validate::errors(cx.name(), cx.spec());
+        let tools = validate::tools(cx.spec());
         let status = WorkflowStatus {
             valid: errors.is_empty(),
-            referenced_tools: validate::tools(cx.spec()),
+            referenced_tools: tools.clone(),
             step_count: cx.spec().steps.len(),
             validation_errors: errors,
+            conditions: Vec::new(),
         };
         let verdict = match status.validation_errors.as_slice() {
             [] => None,
@@ -56,8 +64,23 @@ impl Reconciler for Workflow {
                 Event::warning("WorkflowValidationFailed", &verdict),
             ),
         };
-        Ok(if changed { outcome.event(event) } else { outcome })
+        let outcome = if changed { outcome.event(event) } else { outcome };
+        Ok(with_tools(cx, outcome, &tools))
     }
+}
+
+/// Says whether the tools are there, and tells of it when they no longer are.
+fn with_tools(cx: &Context<Workflow>, outcome: Outcome<WorkflowStatus>, tools: &[String]) -> Outcome<WorkflowStatus> {
+    let verdict = servers::verdict(cx, tools);
+    let was_there = cx.status().is_some_and(|old| {
+        old.conditions.iter().any(|condition| condition.name == servers::CONDITION && condition.status == "True")
+    });
+    let outcome = if was_there && verdict.status == ConditionStatus::False {
+        outcome.event(Event::warning("WorkflowUnavailable", &verdict.message))
+    } else {
+        outcome
+    };
+    outcome.condition(servers::CONDITION, verdict.status, verdict.reason, verdict.message)
 }
 
 setpoint_sdk::export!(Workflow);

@@ -76,4 +76,16 @@ pub struct WorkflowStatus {
     pub validation_errors: Vec<String>,
     pub referenced_tools: Vec<String>,
     pub step_count: usize,
+    /// Read only: the host writes them.
+    #[serde(skip_serializing)]
+    pub conditions: Vec<OldCondition>,
+}
+
+/// A condition that is there already.
+#[derive(Deserialize, PartialEq, Debug, Default)]
+#[serde(default)]
+pub struct OldCondition {
+    #[serde(rename = "type")]
+    pub name: String,
+    pub status: String,
 }

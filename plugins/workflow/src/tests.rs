@@ -176,5 +176,5 @@ fn the_crd_serves_what_the_plugin_speaks() {
 
 #[test]
 fn the_golden_scenarios_hold() {
-    assert_eq!(testing::scenarios::<(Workflow,)>("scenarios"), 5);
+    assert_eq!(testing::scenarios::<(Workflow,)>("scenarios"), 8);
 }

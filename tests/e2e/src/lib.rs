@@ -84,3 +84,36 @@ pub fn events(host: &Host, kind: &str, name: &str) -> Vec<Value> {
 pub fn says(value: &Value, text: &str) -> bool {
     value.as_str().is_some_and(|said| said.contains(text))
 }
+
+/// `Kind.group` of MCP servers.
+pub const MCP_SERVER: &str = "MCPServer.muster.giantswarm.io";
+/// `Kind.group` of processes.
+pub const PROCESS: &str = "Process.host.setpoint.dev";
+/// `Kind.group` of probes.
+pub const PROBE: &str = "Probe.host.setpoint.dev";
+
+/// An MCPServer with a spec, written as the inside of a flow mapping.
+pub fn mcp_server(name: &str, spec: &str) -> String {
+    format!("apiVersion: muster.giantswarm.io/v1alpha1\nkind: MCPServer\nmetadata:\n  name: {name}\nspec: {{{spec}}}\n")
+}
+
+/// One of the tests' own server over stdio, with flags.
+pub fn test_mcp_server(name: &str, flags: &[&str], more: &str) -> String {
+    let flags: Vec<String> = flags.iter().map(|flag| format!(", {flag:?}")).collect();
+    let command = setpoint_test_support::mcp::test_server();
+    let spec =
+        format!("type: stdio, autoStart: true, command: {command:?}, args: [\"--stdio\"{}]{more}", flags.concat());
+    mcp_server(name, &spec)
+}
+
+/// The status of an MCPServer once it is in this state.
+pub fn in_state(host: &Host, name: &str, state: &str) -> Option<Value> {
+    let object = host.object(MCP_SERVER, name)?;
+    (object["status"]["state"] == state).then(|| object["status"].clone())
+}
+
+/// The pid of the process of an MCPServer, while it runs.
+pub fn pid_of(host: &Host, name: &str) -> Option<u32> {
+    let process = host.object(PROCESS, name)?;
+    process["status"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+}

@@ -32,11 +32,12 @@ pub struct Target {
 }
 
 /// All targets.
-pub static TARGETS: [Target; 11] = [
+pub static TARGETS: [Target; 12] = [
     targets::yaml::TARGET,
     targets::config::TARGET,
     targets::selector::TARGET,
     targets::mask::TARGET,
+    targets::mcp::TARGET,
     targets::grants::TARGET,
     targets::key::TARGET,
     targets::schema::TARGET,

@@ -178,6 +178,11 @@ fn a_mask_shows_at_its_paths_what_the_object_has_there() {
 }
 
 #[test]
+fn whatever_an_mcp_server_writes_each_request_is_answered_once() {
+    keeps_its_promises("mcp");
+}
+
+#[test]
 fn a_grant_never_gives_more_than_was_written() {
     keeps_its_promises("grants");
 }

@@ -81,11 +81,11 @@ pub fn clusters() -> BTreeMap<Name, Model> {
     FRESH.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Every kind of every cluster, events aside.
+/// Every kind of every cluster, events and the host's own aside: nothing here makes those.
 pub fn sources(clusters: &BTreeMap<Name, Model>) -> Vec<Source> {
     let mut sources = Vec::new();
     for (cluster, model) in clusters {
-        for crd in model.kinds().iter().filter(|crd| crd.kind != "Event") {
+        for crd in model.kinds().iter().filter(|crd| crd.kind != "Event" && crd.group != "host.setpoint.dev") {
             sources.push(Source::new(cluster, &crd.group, &crd.kind));
         }
     }

@@ -44,6 +44,26 @@ fn a_child_that_was_not_read_is_watched_for_what_was_applied() {
     assert_eq!(world.value(&target)["data"]["x"], "mine");
 }
 
+/// Rules A1, B3: a child that nobody knew of when its owner's outcome was judged, because its kind was not
+/// listed yet after a restart, is judged when it comes to light.
+#[test]
+fn a_child_that_comes_to_light_after_its_owners_outcome_is_judged_then() {
+    let (owner, all) = (owned("Fleet", "a"), Source::new(LOCAL, "", "ConfigMap"));
+    let mut world = settled(vec![roster::fleet(1)], &[(&owner, json!({"v": "p", "count": 3}))]);
+    world.crash();
+    world.apply(&owner, "person", json!({"spec": {"v": "p", "count": 0}}));
+    world.faults.request = (1_000, 1_000);
+    world.faults.response = (1_000, 1_000);
+    // The host is up and has asked for all lists; that of the children never comes.
+    world.run_for(1_500);
+    world.cut(&all, world.now + 60_000);
+    world.run_for(30_000);
+    assert_eq!(world.value(&owner)["status"]["members"], 0);
+    assert!(world.server.get(&config_map("p-a-0")).is_some(), "nothing is known of it");
+    world.run_for(60_000);
+    assert!((0..3).all(|at| world.server.get(&config_map(&format!("p-a-{at}"))).is_none()));
+}
+
 /// Rule A2: the host's own status write is no change for the key that made it, and a sibling that is
 /// read through a mask without the status is not told of it.
 #[test]

@@ -183,6 +183,29 @@ fn a_version_that_comes_after_a_removal_is_an_upgrade() {
     assert_eq!(world.engine.held().len(), 1);
 }
 
+/// Rule B3: an outcome that was judged during the first pass, and whose effects end after it, deletes what the
+/// pass kept it from deleting.
+#[test]
+fn what_an_attempt_was_kept_from_deleting_goes_though_the_pass_ends_before_it() {
+    let options = Options { installation: "sim".into(), workers: 1, ..Options::default() };
+    let mut world = World::new(1, options, vec![roster::fleet(1)]);
+    world.strict = true;
+    for name in ["f0", "f1"] {
+        world.apply(&owned("Fleet", name), "person", json!({"spec": {"v": "p", "count": 5}}));
+    }
+    world.run_for(10_000);
+    world.faults.call = (5_000, 5_000);
+    world.faults.response = (15_000, 15_000);
+    let mut next = roster::fleet(1);
+    next.digest = "fleet-1b".into();
+    world.load(next);
+    world.run_for(1_000);
+    // It is called once more before the other one is, and its status takes longer than the other one's turn.
+    world.apply(&owned("Fleet", "f0"), "person", json!({"spec": {"v": "p", "count": 3}}));
+    world.run_for(120_000);
+    assert_eq!(fleet_children(&world), 8);
+}
+
 /// Rules B3, B8: apply first, then prune: while a new child is refused the old one stays.
 #[test]
 fn the_old_child_stays_until_the_new_one_is_there() {
@@ -224,6 +247,33 @@ fn the_first_owner_keeps_a_child_and_the_other_waits_for_it() {
     assert_eq!(world.value(&config_map("claim-x"))["data"]["by"], "b");
     assert_eq!(ready(&world, &second).0, "True");
     assert_eq!(world.guard.violation(), None);
+}
+
+/// Rules A1, B4: an attempt that ends late takes nothing from the owner that a child has by then: the new
+/// owner hears of its child as ever.
+#[test]
+fn the_late_end_of_an_attempt_takes_no_child_from_its_new_owner() {
+    let (first, second, child) = (owned("Claim", "a"), owned("Claim", "b"), config_map("claim-x"));
+    let mut world = World::usual(vec![roster::claim()]);
+    world.faults.response = (10_000, 10_000);
+    world.apply(&first, "person", json!({"spec": {"v": "x"}}));
+    while world.server.get(&child).is_none() {
+        world.run_for(100);
+    }
+    // Gone, and made again by another owner, before the first one hears that it has made it.
+    world.delete(&child);
+    world.faults.response = (0, 0);
+    world.apply(&second, "person", json!({"spec": {"v": "x"}}));
+    world.run_for(5_000);
+    assert_eq!(world.value(&child)["data"]["by"], "b");
+    assert!(world.engine.is_running(&first), "it does not know yet");
+    world.run_for(60_000);
+    assert_eq!(ready(&world, &first), ("False".into(), "ChildConflict".into()));
+    world.apply(&first, "person", json!({"spec": {"v": "y"}}));
+    world.run_for(60_000);
+    world.delete(&child);
+    world.run_for(60_000);
+    assert_eq!(world.value(&child)["data"]["by"], "b");
 }
 
 /// A claim whose live look has found nothing, and whose apply is on its way.

@@ -27,6 +27,30 @@ impl Answer {
     }
 }
 
+/// What an MCP endpoint answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct McpAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body.
+    pub text: String,
+    /// The session that it gave.
+    pub session: Option<String>,
+}
+
+impl McpAnswer {
+    /// The messages in it: one as JSON, or those of an event stream.
+    pub fn messages(&self) -> Vec<Value> {
+        match serde_json::from_str(&self.text) {
+            Ok(message) => vec![message],
+            Err(_) => {
+                let data = self.text.lines().filter_map(|line| line.strip_prefix("data:"));
+                data.filter_map(|text| serde_json::from_str(text.trim()).ok()).collect()
+            }
+        }
+    }
+}
+
 /// A client of one host.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -83,6 +107,26 @@ impl Client {
     /// Nobody answered.
     pub fn delete(&self, path: &str) -> Result<Answer, String> {
         answer(self.agent.delete(self.url(path)).call())
+    }
+
+    /// One MCP message over streamable HTTP.
+    ///
+    /// # Errors
+    /// Nothing was answered.
+    pub fn post_mcp(&self, path: &str, session: Option<&str>, message: &Value) -> Result<McpAnswer, String> {
+        let mut request = self
+            .agent
+            .post(self.url(path))
+            .content_type("application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2025-06-18");
+        if let Some(session) = session {
+            request = request.header("mcp-session-id", session);
+        }
+        let response = request.send(message.to_string()).map_err(|error| error.to_string())?;
+        let header = response.headers().get("mcp-session-id");
+        let session = header.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        answer(Ok(response)).map(|Answer { status, text }| McpAnswer { status, text, session })
     }
 
     fn url(&self, path: &str) -> String {

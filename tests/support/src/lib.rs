@@ -16,6 +16,7 @@
 //! | where are the binary and the components | [`built`] |
 //! | what other components can be made of them | [`component`] |
 //! | how are commands run | [`command`] |
+//! | which MCP servers are there, and what do they answer | [`mcp`] |
 //! | what if it does not run | [`stopped`] |
 //!
 //! Everything is bounded: a wait that does not come true panics with what was waited for, the state
@@ -31,6 +32,7 @@ pub mod component;
 pub mod files;
 pub mod host;
 pub mod look;
+pub mod mcp;
 pub mod setup;
 pub mod stopped;
 

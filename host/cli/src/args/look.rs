@@ -43,7 +43,7 @@ pub(crate) struct WhyArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct LogsArgs {
-    /// Name of the plugin, as `setpoint plugins` shows it
+    /// Name of the plugin, as `setpoint plugins` shows it; or, as KIND/NAME, a process, or an object that has some
     pub(crate) plugin: String,
     /// Show further lines as they come, until interrupted
     #[arg(short, long)]

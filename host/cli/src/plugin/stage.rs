@@ -209,7 +209,7 @@ fn delete(model: &mut Model, subject: &Subject<'_>, key: &Key) -> Result<(), NoC
         return Err(NoCall::Wrong(format!("{key} is not given")));
     };
     let precondition = Precondition::version_of(&object);
-    let op = Op::SetFinalizer { key: key.clone(), present: true, precondition };
+    let op = Op::SetFinalizer { key: key.clone(), present: true, finalizers: Vec::new(), precondition };
     if let Answer::Refused(refusal) = model.perform(NOW, &op).0 {
         return Err(NoCall::Wrong(format!("{key}: {refusal}")));
     }

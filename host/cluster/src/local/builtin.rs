@@ -1,20 +1,36 @@
 //! Kinds that `local` knows without a plugin (rule D5), and what an API server does to them beyond
 //! schemas.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 use setpoint_schema::{Crd, FieldError, FieldErrorKind, FieldPath};
 
 use super::marks::{base64, is_base64};
 
-/// The kinds: ConfigMap, Secret and Event of the core group.
+/// The kinds of the host itself, which no plugin brings: definition and version.
+const HOST_KINDS: [(&str, &str); 2] =
+    [(include_str!("builtin/process.json"), "v1alpha1"), (setpoint_core::probe::CRD, "v1alpha1")];
+
+static HOST: LazyLock<Vec<Crd>> = LazyLock::new(|| HOST_KINDS.map(|(text, version)| compiled(text, version)).into());
+
+fn compiled(text: &str, version: &str) -> Crd {
+    let crd = serde_json::from_str(text).map_err(|error| error.to_string());
+    match crd.and_then(|crd| Crd::parse(&crd, version).map_err(|error| error.to_string())) {
+        Ok(crd) => crd,
+        Err(error) => panic!("a definition that is part of the program: {error}"),
+    }
+}
+
+/// The kinds: ConfigMap, Secret and Event of the core group, and those of the host itself.
 pub(crate) fn kinds() -> Vec<Crd> {
-    [("ConfigMap", "configmaps", Some("cm")), ("Secret", "secrets", None), ("Event", "events", Some("ev"))]
-        .map(|(kind, plural, short)| {
-            let mut crd = Crd::builtin("", "v1", kind, plural, true);
-            crd.short_names.extend(short.map(str::to_owned));
-            crd
-        })
-        .into()
+    let core = [("ConfigMap", "configmaps", Some("cm")), ("Secret", "secrets", None), ("Event", "events", Some("ev"))];
+    let core = core.map(|(kind, plural, short)| {
+        let mut crd = Crd::builtin("", "v1", kind, plural, true);
+        crd.short_names.extend(short.map(str::to_owned));
+        crd
+    });
+    core.into_iter().chain(HOST.iter().cloned()).collect()
 }
 
 /// Brings a document into the form that is kept: a Secret's `stringData` becomes part of `data`.

@@ -1,5 +1,6 @@
 //! The answer to a write: whether it is on disk.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,19 +9,37 @@ use tokio::sync::oneshot;
 
 /// The store does not keep anything any more. What was acknowledged before is kept.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error(
-    "the state store cannot be written: {0}; what was acknowledged is kept, and nothing more is taken until the host \
-     is started again: free space or repair the disk, then restart it"
-)]
-pub struct StoreError(Arc<str>);
+#[error(transparent)]
+pub struct StoreError(Why);
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum Why {
+    #[error(
+        "the state store cannot be written: {0}; what was acknowledged is kept, and nothing more is taken until the \
+         host is started again: free space or repair the disk, then restart it"
+    )]
+    Unwritten(Arc<str>),
+    #[error(
+        "the host has failed over a change that it took in: {0}; what was acknowledged is kept, and nothing more is \
+         taken until the host is started again: restart it, and report this with the log before it"
+    )]
+    Untold(Arc<str>),
+}
 
 impl StoreError {
     pub(crate) fn new(reason: &dyn std::fmt::Display) -> Self {
-        StoreError(reason.to_string().into())
+        StoreError(Why::Unwritten(reason.to_string().into()))
+    }
+
+    /// Whoever was to be told of what is on disk has panicked.
+    pub(crate) fn untold(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        StoreError(Why::Untold(text.unwrap_or("it does not say why").into()))
     }
 
     pub(crate) fn stopped() -> Self {
-        StoreError("it is closed".into())
+        StoreError::new(&"it is closed")
     }
 }
 

@@ -156,19 +156,27 @@ fn write_all(database: &Database, requests: &Receiver<Request>, shared: &Shared,
         let waiting: Vec<_> = if result.is_ok() {
             let (after, waiting): (Vec<_>, Vec<_>) =
                 group.into_iter().map(|request| (request.after, request.done)).unzip();
-            keeper.kept(after);
+            // Whoever hears of it has missed something and cannot go on; what is on disk is answered as such. A
+            // writer that ended here would leave the host running, and keeping nothing, without a word.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| keeper.kept(after))) {
+                let _ = shared.failed.set(StoreError::untold(&*panic));
+            }
             waiting
         } else {
             let mut waiting = Vec::new();
-            keeper.lost(&mut || {
-                // What was queued meanwhile builds on what is lost.
-                group.extend(requests.try_iter());
-                let lost = group.drain(..).map(|request| {
-                    waiting.push(request.done);
-                    request.after
+            let told = catch_unwind(AssertUnwindSafe(|| {
+                keeper.lost(&mut || {
+                    // What was queued meanwhile builds on what is lost.
+                    group.extend(requests.try_iter());
+                    let lost = group.drain(..).map(|request| {
+                        waiting.push(request.done);
+                        request.after
+                    });
+                    lost.collect()
                 });
-                lost.collect()
-            });
+            }));
+            // The store has failed already, and says so: nothing to add but to answer those who wait.
+            drop(told);
             waiting
         };
         shared.waiting.fetch_sub(waiting.len() as u64, Ordering::AcqRel);

@@ -47,13 +47,19 @@ impl Model {
             Op::ApplyStatus { key, status, manager, precondition } => {
                 self.apply_status(now, key, status, manager, precondition, &mut effects)
             }
-            Op::SetFinalizer { key, present, precondition } => {
+            Op::SetFinalizer { key, present, precondition, .. } => {
                 self.set_finalizer(now, key, *present, precondition, &mut effects)
             }
             Op::Delete { key, precondition } => self.delete_child(now, key, Some(precondition), &mut effects),
-            Op::SavePlaces { owner, places } => {
-                self.save_places(owner, places, &mut effects);
-                Ok(Answer::Done)
+            Op::SavePlaces { owner, places, finalizers, precondition } => {
+                let held = match (finalizers, precondition) {
+                    (Some(_), Some(precondition)) => self.set_finalizer(now, owner, true, precondition, &mut effects),
+                    _ => Ok(Answer::Done),
+                };
+                if held.is_ok() {
+                    self.save_places(owner, places, &mut effects);
+                }
+                held
             }
             Op::RecordEvents { about, events } => {
                 self.events.record(now, about, events, &mut effects);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::key::Key;
+use crate::key::{GroupKind, Key, LOCAL, Name};
 use crate::object::Object;
 
 /// Label: hash of installation and owner.
@@ -16,6 +16,8 @@ pub const OWNER_UID: &str = "setpoint.dev/owner-uid";
 pub const ADOPT: &str = "setpoint.dev/adopt";
 /// Annotation on an owner: no new attempts while it is `true` (rule C9).
 pub const PAUSED: &str = "setpoint.dev/paused";
+/// Annotation on an owner, where nothing else keeps it: where its children may be (rule B2).
+pub const CHILD_PLACES: &str = "setpoint.dev/child-places";
 /// The one finalizer of owned objects; it belongs to whoever reconciles the kind now (rule B12).
 pub const FINALIZER: &str = "setpoint.dev/finalizer";
 
@@ -90,9 +92,43 @@ impl Identity {
     }
 }
 
-/// Field manager of statuses of an installation.
-pub(super) fn status_manager(installation: &str) -> Box<str> {
+/// The value of [`CHILD_PLACES`]: kinds as `group/Kind`, with `cluster:` before them in another cluster than the
+/// owner's, the core group written `core`. A cluster's display name may differ between hosts; its own has none.
+pub fn places_text(owner: &Key, places: &[(Name, GroupKind)]) -> String {
+    let text = |(cluster, kind): &(Name, GroupKind)| {
+        let group = if kind.group.is_empty() { "core" } else { &kind.group };
+        if *cluster == owner.cluster {
+            format!("{group}/{}", kind.kind)
+        } else {
+            format!("{cluster}:{group}/{}", kind.kind)
+        }
+    };
+    places.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+/// Reads what [`places_text`] writes; what makes no sense is left out.
+pub fn parse_places(owner: &Key, text: &str) -> Vec<(Name, GroupKind)> {
+    let place = |text: &str| {
+        let (cluster, kind) = match text.trim().split_once(':') {
+            Some((cluster, kind)) => (cluster.into(), kind),
+            None => (owner.cluster.clone(), text.trim()),
+        };
+        let (group, kind) = kind.split_once('/')?;
+        let group = if group == "core" { "" } else { group };
+        (!kind.is_empty() && !kind.contains('/')).then(|| (cluster, GroupKind::new(group, kind)))
+    };
+    text.split(',').filter_map(place).collect()
+}
+
+/// Field manager of the statuses of an installation.
+pub fn status_manager(installation: &str) -> Box<str> {
     format!("setpoint/{}/status", &digest(&[installation])[..16]).into()
+}
+
+/// Whether an owner has to be kept until the host has deleted this child: in Kubernetes nobody else would (rule
+/// B11). What `local` has is the host's own to collect.
+pub(super) fn holds_owner(owner: &Key, child: &Key) -> bool {
+    &*owner.cluster != LOCAL && &*child.cluster != LOCAL && !is_collectable(owner, child)
 }
 
 /// Whether an owner reference from a child to its owner is legal, so that Kubernetes' garbage
@@ -121,6 +157,34 @@ mod tests {
         }
         let renamed = Key::new("elsewhere", "g", "K", Some("d"), "a");
         assert_eq!(Identity::new("i", "c", &renamed).mark(), marks[0].mark(), "the display name is not hashed");
+    }
+
+    #[test]
+    fn places_survive_their_own_text() {
+        let owner = Key::new("hub", "g", "K", Some("d"), "a");
+        let places = vec![
+            (Name::from("hub"), GroupKind::new("", "ConfigMap")),
+            (Name::from("prod.eu"), GroupKind::new("apps", "Deployment")),
+            (Name::from("local"), GroupKind::new("host.setpoint.dev", "Process")),
+        ];
+        let text = places_text(&owner, &places);
+        assert_eq!(text, "core/ConfigMap,prod.eu:apps/Deployment,local:host.setpoint.dev/Process");
+        assert_eq!(parse_places(&owner, &text), places);
+        let elsewhere = Key { cluster: "main".into(), ..owner.clone() };
+        assert_eq!(&*parse_places(&elsewhere, "core/ConfigMap")[0].0, "main", "whatever the cluster is called here");
+        assert!(parse_places(&owner, "").is_empty() && parse_places(&owner, "x,/,a/b/c,:").is_empty());
+    }
+
+    #[test]
+    fn an_owner_is_held_for_children_that_nobody_else_would_delete() {
+        let owner = Key::new("hub", "g", "K", Some("d"), "a");
+        assert!(!holds_owner(&owner, &Key::new("hub", "", "ConfigMap", Some("d"), "x")));
+        assert!(holds_owner(&owner, &Key::new("hub", "", "ConfigMap", Some("e"), "x")));
+        assert!(holds_owner(&owner, &Key::new("hub", "", "Namespace", None, "x")));
+        assert!(holds_owner(&owner, &Key::new("prod", "", "ConfigMap", Some("d"), "x")));
+        assert!(!holds_owner(&owner, &Key::new("local", "host.setpoint.dev", "Process", Some("d"), "x")));
+        let file = Key::new("local", "g", "K", Some("d"), "a");
+        assert!(!holds_owner(&file, &Key::new("hub", "", "ConfigMap", Some("e"), "x")));
     }
 
     #[test]

@@ -12,7 +12,10 @@ mod run;
 mod validate;
 
 pub use child::{ChildResult, Settled};
-pub use marks::{ADOPT, FINALIZER, Identity, OWNER_KEY, OWNER_LABEL, OWNER_UID, PAUSED};
+pub use marks::{
+    ADOPT, CHILD_PLACES, FINALIZER, Identity, OWNER_KEY, OWNER_LABEL, OWNER_UID, PAUSED, parse_places, places_text,
+    status_manager,
+};
 pub use plan::{Plan, PlanVerb, PlannedChange};
 pub use release::{ReleaseReport, ReleaseRun};
 pub use report::{ChildReport, Report, Work};
@@ -30,6 +33,7 @@ use crate::object::Object;
 
 pub(crate) use child::{CHILD_TERMINATING, terminating};
 pub(crate) use plan::plan_of;
+pub(crate) use run::finalizers_with;
 
 /// What the host knows of served kinds.
 pub trait Shapes: Send + Sync {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::child::TRIES;
+use super::finalizers_with;
 use super::marks::{FINALIZER, Identity, OWNER_KEY, OWNER_LABEL, OWNER_UID};
 use crate::fields::FieldSet;
 use crate::key::{GroupKind, Key, Name};
@@ -125,13 +126,17 @@ impl ReleaseRun {
                     },
                     None => self.phase = if self.recorded { Phase::Forget } else { Phase::Owner },
                 },
-                Phase::Forget => return Some(Op::SavePlaces { owner: self.owner.clone(), places: Vec::new() }),
+                Phase::Forget => {
+                    let (owner, places) = (self.owner.clone(), Vec::new());
+                    return Some(Op::SavePlaces { owner, places, finalizers: None, precondition: None });
+                }
                 Phase::Owner => match &self.live_owner {
                     None => return Some(Op::Get(self.owner.clone())),
                     Some(object) if object.has_finalizer(FINALIZER) && *object.uid() == *self.uid => {
                         return Some(Op::SetFinalizer {
                             key: self.owner.clone(),
                             present: false,
+                            finalizers: finalizers_with(object, false),
                             precondition: Precondition::version_of(object),
                         });
                     }

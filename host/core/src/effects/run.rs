@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::child::{CHILD_TERMINATING, CHILD_UNKNOWN, ChildResult, ChildStep, ChildTask, TRIES, terminating};
-use super::marks::Identity;
+use super::marks::{Identity, holds_owner};
 use super::prune::{Prune, unwanted};
 use super::report::{ChildReport, Report, Work};
 use super::{FINALIZER, World};
@@ -48,6 +48,8 @@ pub struct EffectRun {
     report: Report,
     /// The place list as it has to be recorded before the first child.
     new_places: Option<Vec<(Name, GroupKind)>>,
+    /// The owner has to be kept until its children are gone, and is not yet (rule B11).
+    holds: bool,
     /// A child that has been terminating for too long (rule B9).
     overdue: Option<Key>,
 }
@@ -65,6 +67,7 @@ impl EffectRun {
         let mut tasks = VecDeque::new();
         let mut events = Vec::new();
         let mut new_places = None;
+        let mut holds = false;
         if let Work::Outcome { children, events: told, .. } = &mut work {
             events = std::mem::take(told);
             for child in children.iter_mut().flat_map(std::mem::take) {
@@ -77,7 +80,12 @@ impl EffectRun {
                     all.push(place);
                 }
             }
-            if all.len() != places.len() || !saved && !tasks.is_empty() {
+            // Where places are kept at the owner, its finalizer comes with them (rule B11).
+            let keys = tasks.iter().filter(|task| task.document().is_some()).filter_map(|task| task.key.as_ref());
+            holds = !object.has_finalizer(FINALIZER)
+                && !object.terminating()
+                && keys.into_iter().any(|child| holds_owner(&owner, child));
+            if all.len() != places.len() || !saved && !tasks.is_empty() || holds {
                 new_places = Some(all);
             }
         }
@@ -97,6 +105,7 @@ impl EffectRun {
             events,
             report: Report::default(),
             new_places,
+            holds,
             overdue: None,
         }
     }
@@ -130,10 +139,20 @@ impl EffectRun {
         }
         loop {
             match &mut self.phase {
-                Phase::Places => {
-                    let places = self.new_places.clone().unwrap_or_default();
-                    return Some(Op::SavePlaces { owner: self.owner.clone(), places });
-                }
+                Phase::Places => match self.current_owner(world) {
+                    Some(object) => {
+                        return Some(Op::SavePlaces {
+                            owner: self.owner.clone(),
+                            places: self.new_places.clone().unwrap_or_default(),
+                            finalizers: self.holds.then(|| finalizers_with(&object, true)),
+                            precondition: Some(Precondition::version_of(&object)),
+                        });
+                    }
+                    None => {
+                        self.report.dropped = true;
+                        self.phase = Phase::Events;
+                    }
+                },
                 Phase::Children => match self.tasks.front_mut() {
                     Some(task) => match task.step(world, &self.identity) {
                         ChildStep::Do(op) => return Some(op),
@@ -167,6 +186,7 @@ impl EffectRun {
                         return Some(Op::SetFinalizer {
                             key: self.owner.clone(),
                             present: false,
+                            finalizers: finalizers_with(&object, false),
                             precondition: Precondition::version_of(&object),
                         });
                     }
@@ -180,7 +200,9 @@ impl EffectRun {
                     self.phase = Phase::Events;
                 }
                 Phase::Forget => {
-                    return Some(Op::SavePlaces { owner: self.owner.clone(), places: Vec::new() });
+                    // Where they are kept at the owner they go with it.
+                    let (owner, places) = (self.owner.clone(), Vec::new());
+                    return Some(Op::SavePlaces { owner, places, finalizers: None, precondition: None });
                 }
                 Phase::Status => match self.status(world) {
                     Some(op) => return Some(op),
@@ -211,8 +233,28 @@ impl EffectRun {
             self.report.writes += 1;
         }
         match (&mut self.phase, op) {
+            (Phase::Places, Op::Get(_)) => match answer {
+                Answer::Found(object) if object.uid() == self.object.uid() => self.live_owner = Some(object),
+                Answer::Found(_) | Answer::Absent => {
+                    self.report.dropped = true;
+                    self.phase = Phase::Events;
+                }
+                other => {
+                    self.fail(format!("the places of children: {}", text_of(&other)));
+                    self.phase = Phase::Events;
+                }
+            },
             (Phase::Places, _) => match answer {
-                Answer::Done => {
+                Answer::Refused(Refusal::VersionConflict(_)) if self.tries < TRIES => {
+                    self.tries += 1;
+                    self.pending = Some(Op::Get(self.owner.clone()));
+                }
+                Answer::Applied { object, .. } if object.uid() != self.object.uid() => {
+                    self.report.dropped = true;
+                    self.phase = Phase::Events;
+                }
+                Answer::Done | Answer::Applied { .. } => {
+                    self.live_owner = None;
                     self.places = self.new_places.take().unwrap_or_default();
                     self.report.places_saved = true;
                     self.phase = Phase::Children;
@@ -281,7 +323,7 @@ impl EffectRun {
                 }
             },
             (Phase::Forget, _) => {
-                if matches!(answer, Answer::Done) {
+                if matches!(answer, Answer::Done | Answer::Applied { .. } | Answer::Absent) {
                     self.places.clear();
                     self.report.places_saved = true;
                     self.report.finished = true;
@@ -498,6 +540,16 @@ impl EffectRun {
             precondition: Precondition::version_of(&current),
         })
     }
+}
+
+/// The finalizers of an object with the host's, or without.
+pub(crate) fn finalizers_with(object: &Object, present: bool) -> Vec<Box<str>> {
+    let mut finalizers: Vec<Box<str>> =
+        object.finalizers().iter().filter(|finalizer| &***finalizer != FINALIZER).cloned().collect();
+    if present {
+        finalizers.push(FINALIZER.into());
+    }
+    finalizers
 }
 
 fn text_of(answer: &Answer) -> String {

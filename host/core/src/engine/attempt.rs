@@ -96,6 +96,9 @@ pub struct Attempt {
     pub(super) pinned: Vec<KeyId>,
     /// Its effects tell that a child has been terminating for too long (rule B9).
     pub(super) overdue: bool,
+    /// Its outcome was judged while the first pass of its plugin kept it from deleting, and the cause of that
+    /// pass (rule B3).
+    pub(super) guarded: Option<Cause>,
     pub(super) stage: Stage,
 }
 
@@ -300,6 +303,7 @@ impl Engine {
         };
         match work {
             Ok((work, requeue_after)) => {
+                attempt.guarded = self.guard_of(attempt.plugin).filter(|_| unavailable.is_none());
                 let overdue = self.overdue(now, attempt.id);
                 attempt.overdue = overdue.is_some();
                 let run = self.run_for(&attempt.key, attempt.object.clone(), work).overdue(overdue);

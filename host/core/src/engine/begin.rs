@@ -13,7 +13,7 @@ use super::state::{Hold, Phase};
 use crate::Time;
 use crate::contract::Cause;
 use crate::deps::ReadSet;
-use crate::effects::{FINALIZER, PAUSED, Work};
+use crate::effects::{FINALIZER, PAUSED, Work, finalizers_with};
 use crate::key::KeyId;
 use crate::object::Object;
 use crate::op::{Op, Precondition};
@@ -71,6 +71,10 @@ impl Engine {
             return None;
         }
         let info = self.plugins.get(plugin.0 as usize)?.info.clone()?;
+        if let Some(source) = self.first_list_of(&info, &key) {
+            self.wait_for_list(id, source);
+            return None;
+        }
         let version = info.version();
         let frozen = self.is_frozen(plugin);
         let finalizer = info.owns(&key.group_kind()).is_some_and(|kind| kind.finalizer);
@@ -131,6 +135,7 @@ impl Engine {
             before.push_back(Op::SetFinalizer {
                 key: (*key).clone(),
                 present: true,
+                finalizers: finalizers_with(&object, true),
                 precondition: Precondition::version_of(&object),
             });
         }
@@ -202,6 +207,7 @@ impl Engine {
             syncs: self.syncs,
             pinned: Vec::new(),
             overdue: false,
+            guarded: None,
             stage: Stage::Done,
         }
     }

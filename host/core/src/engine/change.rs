@@ -13,9 +13,11 @@ use super::{Engine, FanOut};
 use crate::Time;
 use crate::cache::{self, SourceState};
 use crate::contract::Cause;
+use crate::coverage::Scope;
 use crate::deps::Concerned;
+use crate::effects::{CHILD_PLACES, parse_places};
 use crate::fields::covers;
-use crate::key::{Key, KeyId, Source};
+use crate::key::{Key, KeyId, LOCAL, Source};
 use crate::object::Object;
 use crate::queue::Lane;
 
@@ -25,7 +27,7 @@ pub(super) fn content_of(object: Option<&Object>) -> u64 {
     hasher.finish()
 }
 
-/// What others say of an object: without its status and without the host's finalizer.
+/// What others say of an object: without its status and without the host's finalizer and bookkeeping.
 fn given(object: &Object) -> Value {
     let mut value = object.value();
     if let Some(map) = value.as_object_mut() {
@@ -39,21 +41,21 @@ fn given(object: &Object) -> Value {
             metadata.remove("finalizers");
         }
     }
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
+        && let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+    {
+        annotations.remove(CHILD_PLACES);
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+    }
     value
 }
 
 impl Engine {
     /// A reflector shows a version of an object; none: it is gone. Ordered per object.
     pub fn observed(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
-        if let Some(id) = self.cache.keys().find(key)
-            && let Some(in_flight) = self.in_flight.get_mut(&id)
-        {
-            in_flight.shown.push(object);
-            return;
-        }
-        if let Some(change) = self.cache.observed(key, object) {
-            self.apply(now, change, None);
-        }
+        self.observed_in(now, &Scope::All, key, object);
     }
 
     /// A complete list of a source, asked for at `asked`: what is not in it is gone.
@@ -93,7 +95,8 @@ impl Engine {
         }
     }
 
-    fn source_changed(&mut self, now: Time, source: &Source) {
+    pub(super) fn source_changed(&mut self, now: Time, source: &Source) {
+        self.first_list_came(now, source);
         for id in self.deps.waiting_for(source).to_vec() {
             // A read of a running attempt that still waits for the source is answered by what it is now.
             if self.state(id).is_some_and(|state| state.running && state.unavailable.is_none()) {
@@ -183,8 +186,8 @@ impl Engine {
         self.cache.keys().find(&owner).filter(|_| marked)
     }
 
-    /// A child that its owner did not read counts only when it goes, starts terminating, or a field
-    /// that was applied differs (rule A1).
+    /// A child that its owner did not read counts only when it comes to light, goes, starts terminating, or a
+    /// field that was applied differs (rule A1).
     fn child_changed(
         &mut self,
         now: Time,
@@ -200,6 +203,9 @@ impl Engine {
                 old.uid() != new.uid() || old.terminating() != new.terminating() || !covers(&new.value(), document)
             }
             (Some(_), ..) => true,
+            // One that was not known when the last outcome was judged, such as in a source that is complete only
+            // now: whether it is to stay is still to be said.
+            (None, None, Some(_)) => self.state(owner).is_some_and(|state| state.attempted || state.running),
             // A child that is on its way out: its owner waits until it is gone.
             (None, ..) => {
                 new.is_none() && self.state(owner).is_some_and(|s| s.waiting.is_some() || s.vanished.is_some())
@@ -231,6 +237,7 @@ impl Engine {
             }
             return;
         };
+        self.marked_places(&change.key, new);
         let source = change.key.source();
         let Some(plugin) = self.plugin_of(&source) else { return };
         if self.state(id).is_none() || self.state(id).is_some_and(|s| s.vanished.is_some()) {
@@ -240,7 +247,7 @@ impl Engine {
             } else {
                 self.new_state(now, id, plugin);
             }
-            let first_list = self.cache.state(&source) == SourceState::Syncing;
+            let first_list = self.cache.state_of(&change.key, false) == SourceState::Syncing;
             let lane = if first_list && !self.is_urgent(new) { Lane::First } else { Lane::User };
             let because = Trace::of(Cause::Created, change);
             self.touch(now, id, Touch { class: Class::Hard, lane, because, debounce: false, read: true });
@@ -269,6 +276,25 @@ impl Engine {
             let content = content_of(Some(new));
             let fresh = self.state_mut(id).is_none_or(|state| state.is_fresh(content));
             self.touch(now, id, touch(Class::Own { fresh }, Lane::Dependency, Cause::Changed, false));
+        }
+    }
+
+    /// Where an owner in Kubernetes says that its children may be, as this host wrote it before its last stop, or
+    /// another one (rule B2). In `local` the store says so.
+    fn marked_places(&mut self, owner: &Key, object: &Object) {
+        if &*owner.cluster == LOCAL {
+            return;
+        }
+        let Some(text) = object.mark(CHILD_PLACES) else { return };
+        let marked = parse_places(owner, text);
+        if marked.is_empty() {
+            return;
+        }
+        let known = self.places.entry(owner.clone()).or_default();
+        for place in marked {
+            if !known.contains(&place) {
+                known.push(place);
+            }
         }
     }
 
@@ -337,6 +363,7 @@ impl Engine {
     /// Gives back the ids of objects that were read and that nothing refers to any more.
     pub(super) fn forget_targets(&mut self, reads: &crate::deps::ReadSet) {
         for (target, _) in &reads.gets {
+            self.maybe_not_single(*target);
             if self.cache.view(*target).is_none() {
                 self.forget_if_unused(*target);
             }

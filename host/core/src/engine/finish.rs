@@ -10,7 +10,7 @@ use crate::Time;
 use crate::cache::{Seen, SourceState};
 use crate::contract::{Cause, Failure, Readiness};
 use crate::deps::{MaskId, ReadSet};
-use crate::effects::{ChildReport, ChildResult, Report, Settled};
+use crate::effects::{ChildReport, ChildResult, OWNER_LABEL, Report, Settled};
 use crate::fields::covers;
 use crate::key::{GroupKind, Key, KeyId, Name};
 use crate::queue::{Lane, PluginId};
@@ -135,7 +135,7 @@ impl Engine {
             let touch = Touch { class: Class::Foreign, lane: Lane::Dependency, because, debounce: false, read: true };
             self.touch(now, id, touch);
         }
-        self.pass_attempted(now, id, attempt.plugin, &attempt.version);
+        self.pass_attempted(now, attempt);
     }
 
     /// The kind went to another plugin, or to none, while the attempt was running: what there is of the key
@@ -192,6 +192,11 @@ impl Engine {
                 }
                 new.gets.insert(at, edge);
             }
+            // One that is somebody else's shows nowhere yet. Beyond the limit it is looked at once a minute, as
+            // what a watch never shows is (rule A10).
+            if self.cache.view(target).is_some() && !self.cache.is_shown_as_owned(target) {
+                let _ = self.needs_single(id, target);
+            }
         }
         for source in &report.unknown {
             if self.cache.state(source) != SourceState::Synced && !new.sources.contains(source) {
@@ -209,10 +214,14 @@ impl Engine {
     fn settle_children(&mut self, id: KeyId, report: &Report) {
         let Some(children) = &report.children else { return };
         let mut now_owned = Vec::new();
+        let mark = self.identity(self.cache.keys().key(id)).mark().to_owned();
         for ChildReport { key, document, result } in children {
             let (Some(key), Some(document)) = (key, document) else { continue };
             let child = self.cache.intern(key);
+            // It went before this attempt ended, and another owner has made it: it is that one's.
+            let lost = self.cache.view(child).is_some_and(|object| object.label(OWNER_LABEL) != Some(&mark));
             match result {
+                ChildResult::Applied { .. } | ChildResult::Unchanged if lost => {}
                 ChildResult::Applied { settled, .. } => {
                     self.documents.insert(child, (id, document.clone()));
                     now_owned.push(child);

@@ -145,7 +145,8 @@ pub(super) fn verb_of(op: &Op) -> Option<&'static str> {
         Op::ApplyStatus { .. } => Some("status"),
         Op::Delete { .. } => Some("delete"),
         Op::SetFinalizer { .. } => Some("finalizer"),
-        Op::Get(_) | Op::ListOwned { .. } | Op::SavePlaces { .. } | Op::RecordEvents { .. } => None,
+        Op::SavePlaces { .. } => Some("places"),
+        Op::Get(_) | Op::ListOwned { .. } | Op::RecordEvents { .. } => None,
     }
 }
 

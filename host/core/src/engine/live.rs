@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::attempt::Attempt;
 use crate::Time;
+use crate::coverage::Scope;
 use crate::key::{Key, KeyId, Source};
 use crate::object::{Object, version_reached};
 use crate::op::{Answer, Op, Refusal};
@@ -34,7 +35,7 @@ impl Engine {
             self.in_flight.remove(&id);
         }
         if let Answer::Applied { object, .. } | Answer::Found(object) = answer {
-            let older = |seen: &Option<Arc<Object>>| match seen {
+            let older = |(_, seen): &(Scope, Option<Arc<Object>>)| match seen {
                 Some(seen) => {
                     seen.uid() == object.uid()
                         && seen.resource_version() != object.resource_version()
@@ -44,8 +45,8 @@ impl Engine {
             };
             let (before, after): (Vec<_>, Vec<_>) = shown.into_iter().partition(older);
             shown = after;
-            for seen in before {
-                self.replay(now, &target, seen);
+            for (scope, seen) in before {
+                self.replay(now, &scope, &target, seen);
             }
         }
         match (op, answer) {
@@ -77,16 +78,16 @@ impl Engine {
                 in_flight.shown = shown;
             }
             None => {
-                for seen in shown {
-                    self.replay(now, &target, seen);
+                for (scope, seen) in shown {
+                    self.replay(now, &scope, &target, seen);
                 }
                 self.forget_if_unused(id);
             }
         }
     }
 
-    fn replay(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
-        if let Some(change) = self.cache.observed(key, object) {
+    fn replay(&mut self, now: Time, scope: &Scope, key: &Key, object: Option<Arc<Object>>) {
+        if let Some(change) = self.cache.observed_in(scope, key, object) {
             self.apply(now, change, None);
         }
     }
@@ -125,7 +126,7 @@ impl Engine {
                 rest.insert(key, view.clone());
             }
             if let Some(in_flight) = self.in_flight.get_mut(&id) {
-                in_flight.shown.push(listed);
+                in_flight.shown.push((Scope::All, listed));
             }
         }
         rest.into_iter().collect()
@@ -141,6 +142,18 @@ impl Engine {
     /// Keeps in mind what wants a live read, so that a wake-up for it comes once a minute at most.
     pub(super) fn look_for_stale(&mut self, now: Time) {
         for key in self.cache.stale_overlays(now) {
+            // What no reflector will ever show and nobody depends on any more is not asked for for ever.
+            if let Some(id) = self.cache.keys().find(&key)
+                && !self.cache.is_covered(&key)
+                && !self.cache.is_shown_as_owned(id)
+                && !self.deps.is_read(id)
+                && !self.in_flight.contains_key(&id)
+            {
+                if let Some(change) = self.cache.forgotten(id) {
+                    self.apply(now, change, None);
+                }
+                continue;
+            }
             if !self.unconfirmed.contains(&key) {
                 self.unconfirmed.push(key);
             }

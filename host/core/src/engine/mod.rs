@@ -14,6 +14,7 @@ mod attempt;
 mod begin;
 mod change;
 mod finish;
+mod first;
 mod history;
 mod live;
 mod pass;
@@ -21,11 +22,13 @@ mod plugins;
 mod preview;
 mod quarantine;
 mod read;
+mod reflect;
 mod release;
 mod rows;
 mod schedule;
 mod state;
 mod stuck;
+mod wants;
 
 pub use attempt::{Attempt, CallResult, Step};
 pub use history::{Author, Because, Change, RunRecord};
@@ -33,10 +36,12 @@ pub use pass::{Held, Trial};
 pub use plugins::{PluginInfo, PluginVersion};
 pub use quarantine::Quarantined;
 pub use read::Answered;
+pub use reflect::{Checked, Told};
 pub use rows::{Counts, Row};
 pub use state::Phase;
+pub use wants::Want;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -44,6 +49,7 @@ use serde_json::Value;
 
 use crate::Time;
 use crate::cache::Cache;
+use crate::coverage::Scope;
 use crate::delay::{Rng, Timers};
 use crate::deps::{Deps, MaskId, Readers};
 use crate::effects::{Identity, Inventory, Settled, Shapes};
@@ -121,7 +127,8 @@ struct FanOut {
 #[derive(Debug, Default)]
 struct InFlight {
     operations: u32,
-    shown: Vec<Option<Arc<Object>>>,
+    /// With the scope of the reflector that has shown it.
+    shown: Vec<(Scope, Option<Arc<Object>>)>,
 }
 
 /// The state machine. See the module's text.
@@ -163,6 +170,12 @@ pub struct Engine {
     /// Who gave up a kind that nobody has taken since.
     given_up: FxHashMap<Source, PluginId>,
     clusters: Vec<Name>,
+    /// Objects that are watched one by one, because somebody depends on them (rule A8).
+    singles: BTreeSet<KeyId>,
+    /// Keys that wait for the first list of a source.
+    early: FxHashMap<Source, BTreeSet<KeyId>>,
+    /// Counts what may have changed what is wanted of clusters.
+    wanted: u64,
     disabled: FxHashSet<crate::key::GroupKind>,
     calls: u32,
     effects: u32,
@@ -201,6 +214,9 @@ impl Engine {
             kinds: FxHashMap::default(),
             given_up: FxHashMap::default(),
             clusters: Vec::new(),
+            singles: BTreeSet::new(),
+            early: FxHashMap::default(),
+            wanted: 0,
             disabled: FxHashSet::default(),
             calls: 0,
             effects: 0,
@@ -213,6 +229,7 @@ impl Engine {
     pub fn add_cluster(&mut self, name: &Name) {
         if !self.clusters.contains(name) {
             self.clusters.push(name.clone());
+            self.wanted += 1;
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Engine;
-use super::plugins::PluginVersion;
+use super::attempt::Attempt;
 use super::schedule::Touch;
 use super::state::Class;
 use crate::Time;
@@ -188,12 +188,17 @@ impl Engine {
 
     /// An attempt of a key has ended: if it was one of the present version, its part of the first
     /// pass is over.
-    pub(super) fn pass_attempted(&mut self, now: Time, id: KeyId, plugin: PluginId, version: &PluginVersion) {
+    pub(super) fn pass_attempted(&mut self, now: Time, attempt: &Attempt) {
+        let (id, plugin) = (attempt.id, attempt.plugin);
         let current = self.plugins.get(plugin.0 as usize).and_then(|p| p.info.as_ref());
-        if current.is_none_or(|info| info.version() != *version) {
+        if current.is_none_or(|info| info.version() != attempt.version) {
             return;
         }
         let deferred = self.state(id).map_or(0, |state| state.deferred.len());
+        if let Some(cause) = attempt.guarded.clone().filter(|_| deferred > 0 && self.may_prune(plugin)) {
+            // The pass has ended meanwhile, and has told those whose attempts had ended by then.
+            self.touch_guarded(now, id, cause);
+        }
         if let Some(pass) = self.pass_mut(plugin) {
             pass.remaining.remove(&id);
             pass.expect(id, deferred);
@@ -286,10 +291,20 @@ impl Engine {
         let leaving = pass.leaving.iter().filter(|id| !pass.owners.contains_key(*id)).copied();
         let ids: Vec<KeyId> = pass.owners.keys().copied().chain(leaving).collect();
         for id in ids {
-            let because = pass.cause.clone().into();
-            let touch = Touch { class: Class::Hard, lane: Lane::Dependency, because, debounce: false, read: true };
-            self.touch(now, id, touch);
+            self.touch_guarded(now, id, pass.cause.clone());
         }
+    }
+
+    /// What an owner was kept from deleting may go.
+    fn touch_guarded(&mut self, now: Time, id: KeyId, cause: Cause) {
+        let because = cause.into();
+        let touch = Touch { class: Class::Hard, lane: Lane::Dependency, because, debounce: false, read: true };
+        self.touch(now, id, touch);
+    }
+
+    /// Why an attempt of a plugin may not delete children that its outcome no longer has, if that is so.
+    pub(super) fn guard_of(&self, plugin: PluginId) -> Option<Cause> {
+        Some(self.pass_of(plugin)?.cause.clone())
     }
 
     /// Deletions that wait for a person, or will unless what a trial has foreseen proves wrong.

@@ -242,6 +242,7 @@ impl Engine {
         if before.as_ref().is_some_and(|before| before.version() == info.version()) {
             return;
         }
+        self.wanted += 1;
         // A version that comes after a removal is an upgrade as well (rule B3).
         let last = self.plugins[id.0 as usize].last.replace(info.version());
         if last.as_ref().is_some_and(|last| last.digest != info.digest) {
@@ -343,6 +344,7 @@ impl Engine {
             self.stop_kind(&source);
         }
         self.plugins[at].info = None;
+        self.wanted += 1;
         self.plugins[at].interrupted |= self.plugins[at].pass.take().is_some();
     }
 

@@ -28,13 +28,17 @@ impl Engine {
             Err(error) => return Answered::Now(Err(error)),
         };
         let target = self.cache.intern(key);
-        if let Err(error) = self.add_edge(reader, target, mask) {
+        let known = self.add_edge(reader, target, mask).and_then(|()| self.needs_single(reader, target));
+        if let Err(error) = known {
             return Answered::Now(Err(error));
         }
-        match self.cache.seen(target) {
+        match self.cache.read(target) {
             Seen::Present(object) => Answered::Now(Ok(Some(self.deps.mask(mask).view(&object)))),
             Seen::Absent => Answered::Now(Ok(None)),
-            Seen::Unknown(why) => self.unknown(reader, key.source(), why, wait),
+            Seen::Unknown(why) => {
+                let syncing = self.cache.state_of(key, false) == SourceState::Syncing;
+                self.unknown(reader, key.source(), why, wait && syncing)
+            }
         }
     }
 
@@ -49,13 +53,13 @@ impl Engine {
         if let Err(error) = self.add_list_edge(reader, &list) {
             return Answered::Now(Err(error));
         }
-        match self.cache.state(&list.source) {
+        match self.cache.list_state(&list.source, list.namespace.as_ref()) {
             SourceState::Synced => {}
             SourceState::Syncing => {
                 let why = format!("{} is not synced yet", list.source);
                 return self.unknown(reader, list.source, why, wait);
             }
-            SourceState::Unknown(why) => return self.unknown(reader, list.source, why, wait),
+            SourceState::Unknown(why) => return self.unknown(reader, list.source, why, false),
         }
         Answered::Now(Ok(self.items(&list, self.deps.mask(list.mask))))
     }
@@ -100,7 +104,7 @@ impl Engine {
     /// As a read of the plugin's own.
     pub fn peek_get_as(&self, info: &PluginInfo, key: &Key) -> Result<Option<Arc<str>>, ReadError> {
         let mask = self.admitted(info, &key.group_kind(), &key.cluster, Some(key.namespace.as_deref()), false)?;
-        match self.cache.seen_by_key(key) {
+        match self.cache.read_by_key(key) {
             Seen::Present(object) => Ok(Some(mask.view(&object))),
             Seen::Absent => Ok(None),
             Seen::Unknown(why) => Err(ReadError::Unavailable(why)),
@@ -115,7 +119,7 @@ impl Engine {
         let namespace = query.namespace.as_deref();
         let mask = self.admitted(info, &query.kind, &query.cluster, namespace.map(Some), true)?;
         let list = list_of(info, query, MaskId::ALL)?;
-        match self.cache.state(&list.source) {
+        match self.cache.list_state(&list.source, list.namespace.as_ref()) {
             SourceState::Synced => Ok(self.items(&list, mask)),
             SourceState::Syncing => Err(ReadError::Unavailable(format!("{} is not synced yet", list.source))),
             SourceState::Unknown(why) => Err(ReadError::Unavailable(why)),
@@ -127,8 +131,8 @@ impl Engine {
         found.map(|info| &**info).ok_or_else(|| ReadError::Unavailable(format!("no plugin {plugin} is loaded")))
     }
 
+    /// `wait`: it may be known in a moment.
     fn unknown<T>(&mut self, reader: KeyId, source: Source, why: String, wait: bool) -> Answered<T> {
-        let syncing = self.cache.state(&source) == SourceState::Syncing;
         if let Some(state) = self.state(reader) {
             let old = state.reads.sources.contains(&source);
             let new = state.new_reads.as_ref().is_some_and(|r| r.sources.contains(&source));
@@ -141,7 +145,7 @@ impl Engine {
         {
             reads.sources.push(source.clone());
         }
-        if wait && syncing {
+        if wait {
             return Answered::Syncing(source);
         }
         if let Some(state) = self.state_mut(reader) {

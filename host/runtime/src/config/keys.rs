@@ -25,6 +25,7 @@ const KEYS: &[ConfigKey] = &[
     key("stateDir", "path", "./.setpoint", "Directory of the state; a path relative to this file"),
     key("listen", "address", "127.0.0.1:8474", "Address of the HTTP API"),
     key("healthListen", "address", "none", "Address that serves only /healthz, /readyz and /metrics"),
+    key("mcpEndpoint", "boolean", "true", "Processes that speak MCP answer clients at /v1/mcp/{namespace}/{name}"),
     key("workers", "number", "cores × 4", "Calls at a time over all plugins, 1 to 4096"),
     key("strict", "boolean", "false", "Files with unknown fields are refused, instead of warned of and pruned"),
     key(

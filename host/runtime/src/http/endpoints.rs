@@ -37,6 +37,18 @@ const ENDPOINTS: &[Endpoint] = &[
         "objects, without the values of Secrets",
     ),
     endpoint("GET", "/v1/objects/{key}", "", "one object with its row, its events and its file"),
+    endpoint(
+        "GET",
+        "/v1/objects/{key}/logs",
+        "",
+        "of a Process: what it wrote last, as server-sent events, or a list for `Accept: application/json`",
+    ),
+    endpoint(
+        "POST",
+        "/v1/mcp/{namespace}/{name}",
+        "body: an MCP message",
+        "what the MCP server answers that the Process of this name is, over streamable HTTP; GET and DELETE likewise",
+    ),
     endpoint("DELETE", "/v1/objects/{key}", "", "deletes what no file defines"),
     endpoint("GET", "/v1/kinds", "", "the kinds that are served, with their columns"),
     endpoint("POST", "/v1/kinds/{group}/{kind}/enable", "", "reconciles a kind again"),

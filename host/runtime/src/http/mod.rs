@@ -11,6 +11,8 @@
 //! | `POST /v1/reconciles/{key}/{trigger,pause,resume}` | [`Done`] |
 //! | `GET /v1/objects` | objects, by filter |
 //! | `GET`, `DELETE /v1/objects/{key}` | [`ObjectView`](crate::views::ObjectView), [`Done`] |
+//! | `GET /v1/objects/{key}/logs` | of a process: [`LogRow`](crate::views::LogRow)s of what it wrote, as those of a plugin |
+//! | `GET`, `POST`, `DELETE /v1/mcp/{namespace}/{name}` | the MCP server that a process is, over streamable HTTP |
 //! | `GET /v1/kinds`, `/v1/plugins`, `/v1/files` | rows |
 //! | `GET /v1/plugins/{name}/logs` | server-sent [`LogRow`](crate::views::LogRow)s, kept and new; the kept as a list likewise |
 //! | `POST /v1/plugins/{name}/rollback` | [`Done`] |
@@ -137,6 +139,7 @@ fn api(app: App, options: HttpOptions) -> Router {
         .route(&format!("{RECONCILE}/resume"), post(act::resume))
         .route("/v1/objects", get(read::objects))
         .route("/v1/objects/{cluster}/{group}/{kind}/{namespace}/{name}", get(read::object).delete(act::delete))
+        .route("/v1/objects/{cluster}/{group}/{kind}/{namespace}/{name}/logs", get(stream::output))
         .route("/v1/kinds", get(read::kinds))
         .route("/v1/kinds/{group}/{kind}/enable", post(act::enable))
         .route("/v1/kinds/{group}/{kind}/disable", post(act::disable))
@@ -151,7 +154,13 @@ fn api(app: App, options: HttpOptions) -> Router {
         .route("/v1/release", post(ask::release))
         .route("/v1/record", get(stream::record))
         .route("/v1/events", get(stream::events));
+    let mcp = app.handle.mcp_endpoint();
     let routes = closed(routes).with_state(app).layer(DefaultBodyLimit::max(body::MOST));
+    let routes = match mcp {
+        // It has a bound on bodies of its own.
+        Some(mcp) => routes.nest("/v1/mcp", mcp),
+        None => routes,
+    };
     routes.layer(from_fn_with_state(Arc::new(options), guard::guard))
 }
 

@@ -13,8 +13,9 @@ use futures_util::stream::{Stream, StreamExt, unfold};
 use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
 
+use super::codes::Code;
 use super::error::ApiError;
-use super::params::{FilterQuery, NamePath, RecordQuery, known_kind, known_plugin, refuse};
+use super::params::{FilterQuery, KeyPath, NamePath, RecordQuery, known_kind, known_plugin, refuse};
 use super::{App, Stop};
 use crate::live::Heard;
 use crate::views::StreamItem;
@@ -51,6 +52,22 @@ pub(super) async fn logs(
         return Ok(Json(app.handle.logs(&plugin, &filter)?).into_response());
     }
     Ok(sent(app.handle.follow_logs(&plugin, &filter)?.map(heard), app.stop))
+}
+
+pub(super) async fn output(
+    State(app): State<App>,
+    KeyPath(key): KeyPath,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Some(rows) = app.handle.output(&key) else {
+        let message = format!("{key} is no process that the host runs");
+        return Err(ApiError::new(Code::NotFound, message).hint("`setpoint get processes` shows those that there are"));
+    };
+    if wants_list(&headers) {
+        return Ok(Json(rows).into_response());
+    }
+    let lines = app.handle.follow_output(key, rows);
+    Ok(sent(lines.map(|row| event(&row)), app.stop))
 }
 
 pub(super) async fn record(State(app): State<App>, query: RecordQuery) -> Result<Response, ApiError> {

@@ -76,6 +76,12 @@ const TABLE: &[Described] = &[
     metric("setpoint_plugin_fan_out_events_total", "counter", &["plugin"], "Changes that woke keys of a plugin up"),
     metric("setpoint_plugin_fan_out_keys_total", "counter", &["plugin"], "Keys of a plugin that changes woke up"),
     metric("setpoint_operations_total", "counter", &["verb", "outcome"], "Requests to clusters by outcome"),
+    metric(
+        "setpoint_probe_latency_seconds",
+        "gauge",
+        &["namespace", "name"],
+        "How long the last look at the endpoint of a Probe took",
+    ),
     metric("setpoint_build_info", "info", &["version"], "The version of the host"),
     metric("setpoint_objects", "gauge", &["state"], "Reconciled objects by state"),
     metric("setpoint_cached_objects", "gauge", &[], "Objects in the cache"),

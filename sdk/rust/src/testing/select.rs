@@ -147,7 +147,12 @@ impl Path {
                         *to = Value::Object(Map::new());
                     }
                     if let Value::Object(to) = to {
-                        copy(rest, below, to.entry(name.clone()).or_insert(Value::Null));
+                        let slot = to.entry(name.clone()).or_insert(Value::Null);
+                        copy(rest, below, slot);
+                        // What has nothing to show is left out, as in the host.
+                        if slot.is_null() && !below.is_null() {
+                            to.remove(name);
+                        }
                     }
                 }
                 ([Step::Each, rest @ ..], Value::Array(items)) => {
@@ -222,6 +227,14 @@ mod tests {
             json!({"kind": "K", "metadata": {"name": "a"}, "spec": {"refs": [{"name": "p"}, {"name": "q"}]}})
         );
         assert_eq!(fields[0].values(&object), ["p", "q"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_mask_that_shows_nothing_of_a_field_leaves_it_out() -> Result<(), &'static str> {
+        let object = json!({"kind": "K", "spec": {"size": 3}, "status": null});
+        let fields = [Path::parse(".spec.name")?, Path::parse(".status")?];
+        assert_eq!(mask(&fields, &object), json!({"kind": "K", "status": null}));
         Ok(())
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod grants;
 pub(crate) mod http;
 pub(crate) mod key;
 pub(crate) mod mask;
+pub(crate) mod mcp;
 pub(crate) mod outcome;
 pub(crate) mod recording;
 pub(crate) mod schema;

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use setpoint_cluster::local::Effects;
 use setpoint_core::Time;
 use setpoint_core::contract::Update;
+use setpoint_core::coverage::Scope;
 use setpoint_core::delay::Rng;
 use setpoint_core::effects::PAUSED;
-use setpoint_core::engine::{Attempt, Engine, Options, PluginInfo, PluginVersion, Quarantined, Step, Trial};
+use setpoint_core::engine::{Attempt, Engine, Options, PluginInfo, PluginVersion, Quarantined, Step, Told, Trial};
 use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
@@ -471,14 +472,15 @@ impl World {
             Event::Show(shown) if self.server.arrives(&shown) => {
                 self.engine.observed(self.now, &shown.key, shown.object);
             }
-            Event::Listed { source, connection, asked, objects } if self.server.is_connected(&source, connection) => {
+            Event::Listed { source, connection, objects } if self.server.is_connected(&source, connection) => {
                 self.say(|| format!("{source} is listed"));
-                self.engine.listed(self.now, &source, asked, objects);
+                self.show_list(&source, objects);
             }
             Event::Connect { host, source } if host == self.host => {
                 let at = self.now + within(&mut self.rng, self.faults.response);
                 let (connection, objects) = self.server.connect(&source, at);
-                self.later(at, Event::Listed { source, connection, asked: self.now, objects });
+                self.engine.told(self.now, &source, &Scope::All, Told::ListBegins);
+                self.later(at, Event::Listed { source, connection, objects });
             }
             Event::Do { host, run, op, fate } if host == self.host => self.perform(run, op, fate),
             Event::Answer { run, host, answer } if host == self.host => {
@@ -530,6 +532,16 @@ impl World {
             Event::Meddle(key) if self.meddler => self.meddle(&key),
             _ => {}
         }
+    }
+
+    /// A list arrives, object by object.
+    fn show_list(&mut self, source: &Source, objects: Vec<(Key, Arc<Object>)>) {
+        let number = |object: &Arc<Object>| object.resource_version().parse::<u64>().unwrap_or(0);
+        let version = objects.iter().map(|(_, object)| number(object)).max().unwrap_or(0).to_string();
+        for (key, object) in objects {
+            self.engine.told(self.now, source, &Scope::All, Told::Object(key, Some(object)));
+        }
+        self.engine.told(self.now, source, &Scope::All, Told::ListEnds { version });
     }
 
     /// Shows a bookmark of each watch that has nothing under way.

@@ -30,7 +30,6 @@ pub(super) enum Event {
     Listed {
         source: Source,
         connection: u32,
-        asked: Time,
         objects: Vec<(Key, Arc<Object>)>,
     },
     Connect {

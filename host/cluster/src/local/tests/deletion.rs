@@ -65,7 +65,7 @@ fn a_delete_decided_upon_another_version_is_refused() {
 #[test]
 fn places_are_remembered_until_they_are_forgotten() {
     let mut model = model();
-    let save = |places: Vec<_>| Op::SavePlaces { owner: key("a"), places };
+    let save = |places: Vec<_>| Op::SavePlaces { owner: key("a"), places, finalizers: None, precondition: None };
     let place = ("hub".into(), GroupKind::new("", "Secret"));
     assert!(!model.perform(0, &save(vec![place.clone()])).1.is_empty());
     assert!(model.perform(0, &save(vec![place.clone()])).1.is_empty());

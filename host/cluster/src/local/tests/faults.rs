@@ -260,6 +260,32 @@ fn a_kind_is_not_announced_by_a_store_that_has_failed() {
     assert_eq!(*known.0.lock().unwrap(), ["Redis unknown"]);
 }
 
+#[test]
+fn whoever_panics_over_a_change_ends_the_writing_and_not_its_telling_why() {
+    struct Clumsy;
+    impl Sink for Clumsy {
+        fn observed(&self, key: &Key, _: Option<Arc<Object>>) {
+            assert!(&*key.name != "o1", "o1 is too much");
+        }
+        fn source_known(&self, _: &Source) {}
+        fn source_unknown(&self, _: &Source, _: &str) {}
+    }
+    let disk = Disk::default();
+    let board = Arc::new(Board::new(model(), Arc::new(Clumsy)));
+    let store = Store::start(disk.open(), board.clone()).expect("the writer starts");
+    let local = Local::with(board, Some(store), Arc::new(|| 0));
+    begin(&local, &Step::Child(0, 1)).wait().unwrap();
+    assert_eq!(local.trouble(), None);
+    begin(&local, &Step::Child(1, 1)).wait().expect("it is on disk, whatever became of the telling");
+    let text = local.trouble().expect("it is said");
+    assert!(text.contains("o1 is too much") && text.contains("restart it"), "{text}");
+    let refused = begin(&local, &Step::Child(2, 1)).wait().unwrap_err();
+    assert_eq!(refused.to_string(), text, "nothing more is taken, and the reason is given at once");
+    assert!(local.object(&named(1)).is_some() && local.object(&named(2)).is_none(), "reads show what is on disk");
+    local.close();
+    assert_eq!(restarted(&disk).0.len(), 2);
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (0u8..4, 1i64..5).prop_map(|(name, size)| Step::File(name, size)),

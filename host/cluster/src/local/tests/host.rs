@@ -110,7 +110,12 @@ fn everything_that_was_answered_is_there_after_a_crash() {
     let answer = runtime.block_on(local.perform(status_op(&child, &key("child-00"), STATUS, json!({"phase": "Up"}))));
     assert!(matches!(answer, Answer::Applied { .. }));
     let places = vec![("local".into(), GroupKind::new("", "ConfigMap"))];
-    runtime.block_on(local.perform(Op::SavePlaces { owner: key("file"), places: places.clone() }));
+    runtime.block_on(local.perform(Op::SavePlaces {
+        owner: key("file"),
+        places: places.clone(),
+        finalizers: None,
+        precondition: None,
+    }));
     local.bookkeeping_put("disabled", Some(b"Redis")).wait().unwrap();
     let id = local.bookkeeping_get(STORE_ID).unwrap();
 

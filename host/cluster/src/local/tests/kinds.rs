@@ -34,8 +34,11 @@ fn apply_child(local: &Local, name: &str) {
     runtime.block_on(local.perform(apply_op(&key(name), A, false, json!({"spec": {"size": 1}}))));
 }
 
+/// The kinds that plugins brought.
 fn served(local: &Local) -> Vec<String> {
-    local.read(|model| model.kinds()).iter().filter(|crd| !crd.group.is_empty()).map(|crd| crd.kind.clone()).collect()
+    let built_in = ["", "host.setpoint.dev"];
+    let kinds = local.read(|model| model.kinds());
+    kinds.iter().filter(|crd| !built_in.contains(&&*crd.group)).map(|crd| crd.kind.clone()).collect()
 }
 
 fn kept_definitions(local: &Local) -> bool {

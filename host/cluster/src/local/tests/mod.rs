@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod apply;
+mod builtin;
 mod deletion;
 mod disk;
 mod faults;
@@ -126,7 +127,12 @@ pub(super) fn status_op(object: &Object, key: &Key, manager: &str, status: Value
 }
 
 pub(super) fn finalizer_op(object: &Object, key: &Key, present: bool) -> Op {
-    Op::SetFinalizer { key: key.clone(), present, precondition: Precondition::version_of(object) }
+    Op::SetFinalizer {
+        key: key.clone(),
+        present,
+        finalizers: Vec::new(),
+        precondition: Precondition::version_of(object),
+    }
 }
 
 pub(super) fn delete_op(object: &Object, key: &Key) -> Op {

@@ -44,7 +44,12 @@ fn filled(directory: &Path) -> Vec<u8> {
     let object = local.object(&key("child")).expect("it was made");
     runtime.block_on(local.perform(status_op(&object, &key("child"), STATUS, json!({"phase": "Up"}))));
     let places = vec![("local".into(), kind())];
-    runtime.block_on(local.perform(Op::SavePlaces { owner: key("file"), places }));
+    runtime.block_on(local.perform(Op::SavePlaces {
+        owner: key("file"),
+        places,
+        finalizers: None,
+        precondition: None,
+    }));
     local.bookkeeping_put("disabled", Some(b"Redis")).wait().unwrap();
     let id = local.bookkeeping_get(STORE_ID).expect("every store has one");
     local.close();

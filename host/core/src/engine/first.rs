@@ -1,0 +1,47 @@
+//! First lists: where a list takes its time, attempts wait for those of what their plugin reads and writes.
+//! What is not known *yet* is no news that a status should tell, and calls would be made twice (rules A4, C6).
+
+use super::Engine;
+use super::plugins::PluginInfo;
+use crate::Time;
+use crate::cache::SourceState;
+use crate::contract::ReadScope;
+use crate::grants::Reach;
+use crate::key::{Key, KeyId, LOCAL, Source};
+
+impl Engine {
+    /// A source whose first list is on its way, and without which an attempt of a key would be in vain. In
+    /// `local` everything is there from the beginning.
+    pub(super) fn first_list_of(&self, info: &PluginInfo, key: &Key) -> Option<Source> {
+        if &*key.cluster == LOCAL {
+            return None;
+        }
+        let description = &info.description;
+        let reads = description.reads.iter().filter(|read| read.scope == ReadScope::All);
+        let reads = reads.map(|read| read.kind.group_kind());
+        let reads = reads.filter(|kind| info.grants.reads(kind, &key.cluster) != Reach::Nowhere);
+        let writes = description.writes.iter().map(|kind| kind.group_kind());
+        let writes = writes.filter(|kind| info.grants.writes(kind, &key.cluster) != Reach::Nowhere);
+        reads
+            .chain(writes)
+            .map(|kind| Source { cluster: key.cluster.clone(), kind })
+            .find(|source| self.cache.has_heard_of(source) && self.cache.state(source) == SourceState::Syncing)
+    }
+
+    /// An attempt of a key waits for a first list. It stays dirty, with its causes.
+    pub(super) fn wait_for_list(&mut self, id: KeyId, source: Source) {
+        self.early.entry(source).or_default().insert(id);
+    }
+
+    /// The first list of a source has come, or nothing is known of it.
+    pub(super) fn first_list_came(&mut self, now: Time, source: &Source) {
+        if self.cache.state(source) == SourceState::Syncing {
+            return;
+        }
+        for id in self.early.remove(source).unwrap_or_default() {
+            if self.state(id).is_some_and(|state| !state.running && !state.causes.is_empty()) {
+                self.enqueue(now, id);
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What the host sees of a cluster: lists and watches, shared among all who need them.
+//!
+//! | question | module |
+//! |---|---|
+//! | which reflectors run | [`wanted`] |
+//! | when does one list, watch and wait | `setpoint_core::reflector`, driven by [`watcher`] |
+//! | what comes over the wire | [`stream`] |
+//! | when do kinds come, change and go | [`definitions`] |
+
+pub(crate) mod definitions;
+pub(crate) mod stream;
+pub(crate) mod wanted;
+pub(crate) mod watcher;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use setpoint_cluster::Sink;
+use setpoint_core::Time;
+use setpoint_core::key::Name;
+use tokio::time::Instant;
+
+use crate::kinds::Kinds;
+use crate::transport::Transport;
+
+/// What all parts of a connection share.
+pub(crate) struct Shared {
+    pub(crate) name: Name,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) kinds: Kinds,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) origin: Instant,
+    /// The server lists as the beginning of a watch, as far as is known.
+    pub(crate) streams: AtomicBool,
+}
+
+impl Shared {
+    /// Milliseconds since the connection was made.
+    pub(crate) fn now(&self) -> Time {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When a time is, for timers.
+    pub(crate) fn at(&self, time: Time) -> Instant {
+        self.origin + std::time::Duration::from_millis(time)
+    }
+}
+
+/// A number that nobody can foresee, for jitter.
+pub(crate) fn random() -> u64 {
+    use std::hash::BuildHasher;
+    std::hash::RandomState::new().hash_one(0u8)
+}
