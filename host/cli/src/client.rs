@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use setpoint_core::key::LOCAL;
 use setpoint_runtime::http::Done;
 use setpoint_runtime::views::{Filter, KindRow};
 use ureq::http::Response;
@@ -214,7 +213,7 @@ pub(crate) fn key_path(kind: &KindRow, place: &PlaceArgs, name: &str) -> String 
         true => place.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE),
         false => "-",
     };
-    let cluster = place.cluster.as_deref().unwrap_or(LOCAL);
+    let cluster = place.cluster.as_deref().unwrap_or(&kind.cluster);
     [cluster, group(kind), &kind.kind, namespace, name].map(segment).join("/")
 }
 

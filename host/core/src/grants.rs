@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::contract::{Capability, Description};
-use crate::key::{GroupKind, Key};
+use crate::key::{GroupKind, Key, LOCAL};
 use crate::native;
 
 /// One grant as an operator writes it.
@@ -284,15 +284,18 @@ impl Grants {
 
     /// What a plugin asks for in a cluster and does not have, as grants to add.
     pub fn missing(&self, description: &Description, cluster: &str) -> Vec<Grant> {
+        // The host's kinds are in no other cluster.
+        let place = |group: &str| if group == native::GROUP { LOCAL } else { cluster };
         let mut missing = Vec::new();
         for read in &description.reads {
             let kind = read.kind.group_kind();
+            let cluster = place(&kind.group);
             if !self.may_read(&kind, cluster, Some("default")) {
                 missing.push(Grant::Read(kind, Scope::cluster(cluster)));
             }
         }
         for write in &description.writes {
-            let key = Key::new(cluster, &write.group, &write.kind, Some("default"), "x");
+            let key = Key::new(place(&write.group), &write.group, &write.kind, Some("default"), "x");
             // Processes and targets of probes are asked for as capabilities.
             if let Err(grant @ Grant::Write(..)) = self.may_write(&key, &Value::Null) {
                 missing.push(grant);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use setpoint_cluster::local::Local;
 use setpoint_core::effects::PAUSED;
 use setpoint_core::engine::{Engine, Phase};
-use setpoint_core::key::{GroupKind, Key, LOCAL};
+use setpoint_core::key::{GroupKind, Key, LOCAL, Name};
 use setpoint_core::op::Answer;
 use setpoint_mcp::gateway::Gateway;
 use setpoint_schema::Crd;
@@ -18,6 +18,7 @@ use tokio::task::JoinError;
 use crate::clock::rfc3339;
 use crate::driver::{Driver, unix_now};
 use crate::files::Files;
+use crate::hub::Hub;
 use crate::kinds::Kinds;
 use crate::metrics::MetricsSnapshot;
 use crate::native::{self, Native};
@@ -41,6 +42,10 @@ pub(crate) struct Inner {
     pub(crate) plugins: Arc<Plugins>,
     pub(crate) passed: Arc<Passed>,
     pub(crate) native: Arc<Native>,
+    /// The Kubernetes cluster; none: files are reconciled.
+    pub(crate) hub: Option<Arc<Hub>>,
+    /// The cluster that is meant where none is named.
+    pub(crate) home: Name,
     /// How processes that speak MCP answer clients; none: they do not.
     pub(crate) mcp: Option<Gateway>,
     pub(crate) started: Instant,
@@ -94,7 +99,10 @@ impl Handle {
         let enabled = self.kinds().into_iter().filter(|kind| kind.plugin.is_some() && !kind.disabled);
         Overview {
             running: !self.stopping.load(Ordering::Acquire),
-            mode: "files".into(),
+            mode: if self.inner.hub.is_some() { "kubernetes" } else { "files" }.into(),
+            cluster: self.inner.home.to_string(),
+            api_server: self.inner.hub.as_ref().map(|hub| hub.server()),
+            lease: self.inner.hub.as_ref().and_then(|hub| hub.lease()),
             version: env!("CARGO_PKG_VERSION").into(),
             started: rfc3339(unix_now().saturating_sub(self.inner.started.elapsed().as_millis() as u64)),
             queue_length,
@@ -131,9 +139,17 @@ impl Handle {
             .inner
             .driver
             .look(|engine| (engine.unsynced(), passed || engine.first_pass_complete(), quarantines(engine)));
+        // What the hub has to show is asked of its connection, which knows more of it.
+        let mut unsynced: Vec<String> =
+            unsynced.into_iter().filter(|(source, _)| &*source.cluster == LOCAL).map(|(_, why)| why).collect();
+        unsynced.dedup();
         if !unsynced.is_empty() {
             ready = false;
             reasons.extend(unsynced);
+        }
+        if let Some((hub_ready, why)) = self.inner.hub.as_ref().map(|hub| hub.readiness()) {
+            ready &= hub_ready;
+            reasons.extend(why);
         }
         if !complete {
             ready &= self.inner.started.elapsed() >= FIRST_PASS;
@@ -151,7 +167,7 @@ impl Handle {
         if native::reconciles(&kind.group, &kind.kind) {
             return Some(native::HOST.to_owned());
         }
-        let source = setpoint_core::key::Source { cluster: LOCAL.into(), kind: kind.clone() };
+        let source = setpoint_core::key::Source { cluster: self.inner.home.clone(), kind: kind.clone() };
         self.inner.driver.look(|engine| engine.plugin_for(&source).map(|info| info.name.to_string()))
     }
 
@@ -160,7 +176,9 @@ impl Handle {
         let disabled: Vec<GroupKind> = self.inner.driver.look(|engine| engine.disabled().cloned().collect());
         let row = |crd: Arc<Crd>| {
             let kind = GroupKind::new(&crd.group, &crd.kind);
-            KindRow::of(&crd, self.plugin_of(&kind), disabled.contains(&kind))
+            let row = KindRow::of(&crd, self.plugin_of(&kind), disabled.contains(&kind));
+            let own = native::reconciles(&kind.group, &kind.kind);
+            KindRow { cluster: if own { LOCAL } else { &*self.inner.home }.to_owned(), ..row }
         };
         self.inner.kinds.all().into_iter().map(row).collect()
     }
@@ -232,6 +250,10 @@ impl Handle {
     /// # Errors
     /// There is no such object, or it could not be written.
     pub async fn set_paused(&self, key: &Key, paused: bool) -> Result<(), String> {
+        self.keeps(key, || match paused {
+            true => format!("kubectl annotate {} {PAUSED}=true", kubectl_name(key)),
+            false => format!("kubectl annotate {} {PAUSED}-", kubectl_name(key)),
+        })?;
         said(self.inner.local.annotate(key, PAUSED, paused.then_some("true")).await, key)
     }
 
@@ -240,7 +262,19 @@ impl Handle {
     /// # Errors
     /// There is no such object, a file defines it, or it could not be written.
     pub async fn delete(&self, key: &Key) -> Result<(), String> {
+        self.keeps(key, || format!("kubectl delete {}", kubectl_name(key)))?;
         said(self.inner.local.delete(key).await, key)
+    }
+
+    /// Whether this host keeps an object itself.
+    ///
+    /// # Errors
+    /// A Kubernetes cluster has it: this is how it is done there.
+    fn keeps(&self, key: &Key, elsewhere: impl FnOnce() -> String) -> Result<(), String> {
+        if &*key.cluster == LOCAL {
+            return Ok(());
+        }
+        Err(format!("{key} is not in this host but in a cluster; there it is done with: {}", elsewhere()))
     }
 
     /// The MCP endpoint of the processes; none if it is switched off.
@@ -296,13 +330,24 @@ impl Handle {
     pub fn metrics(&self) -> MetricsSnapshot {
         let store = self.inner.local.metrics();
         let of_engine = self.inner.driver.look(|engine| MetricsSnapshot::of(engine, store));
-        MetricsSnapshot { latencies: self.inner.native.latencies(), ..of_engine }
+        MetricsSnapshot {
+            latencies: self.inner.native.latencies(),
+            clusters: self.inner.hub.iter().map(|hub| hub.metrics()).collect(),
+            ..of_engine
+        }
     }
 
     /// What is counted.
     pub fn counters(&self) -> &crate::metrics::Metrics {
         &self.inner.driver.metrics
     }
+}
+
+/// As kubectl takes it.
+fn kubectl_name(key: &Key) -> String {
+    let group = if key.group.is_empty() { String::new() } else { format!(".{}", key.group) };
+    let namespace = key.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+    format!("{}{group}/{}{namespace}", key.kind.to_lowercase(), key.name)
 }
 
 fn said(answer: Answer, key: &Key) -> Result<(), String> {

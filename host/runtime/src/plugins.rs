@@ -20,13 +20,14 @@ use std::time::{Duration, Instant};
 use setpoint_cluster::local::Local;
 use setpoint_core::engine::Trial;
 use setpoint_core::grants::Grant;
-use setpoint_core::key::{GroupKind, LOCAL, Source};
+use setpoint_core::key::{GroupKind, LOCAL, Name, Source};
 use setpoint_plugin::{Plugin, PluginHost};
 use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::driver::{Component, Driver};
 use crate::files::Files;
+use crate::hub::Hub;
 use crate::kinds::Kinds;
 use crate::shadow::Tried;
 use crate::versions::Versions;
@@ -102,6 +103,8 @@ pub struct Plugins {
     files: Arc<Files>,
     config: Arc<RwLock<Config>>,
     beside: Vec<(String, Grant)>,
+    home: Name,
+    hub: Option<Arc<Hub>>,
     versions: Versions,
     slots: Mutex<BTreeMap<String, Slot>>,
     /// Plugins start and stop one at a time.
@@ -134,12 +137,16 @@ pub struct Parts {
     pub config: Arc<RwLock<Config>>,
     /// Grants of the command line: plugin and grant.
     pub beside: Vec<(String, Grant)>,
+    /// The cluster that plugins are there for: what they lack there is said.
+    pub home: Name,
+    /// The Kubernetes cluster, if there is one.
+    pub(crate) hub: Option<Arc<Hub>>,
 }
 
 impl Plugins {
     /// No plugin is loaded yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { dir, state_dir, host, driver, kinds, local, files, config, beside } = parts;
+        let Parts { dir, state_dir, host, driver, kinds, local, files, config, beside, home, hub } = parts;
         Arc::new(Self {
             versions: Versions::open(&state_dir, local.clone()),
             dir,
@@ -150,6 +157,8 @@ impl Plugins {
             files,
             config,
             beside,
+            home,
+            hub,
             slots: Mutex::default(),
             starting: Mutex::default(),
             rolling_back: tokio::sync::Mutex::default(),
@@ -277,7 +286,7 @@ impl Plugins {
 
     fn prepare(&self, loaded: Loaded) -> Result<Prepared, String> {
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
-        Prepared::new(loaded, &config, &self.beside)
+        Prepared::new(loaded, &config, &self.beside, &self.home)
     }
 
     /// A file was read: it starts, is tried first, or is refused.
@@ -392,6 +401,9 @@ impl Plugins {
             engine.plugin_started_after(now, info, Trial { deletions });
         });
         self.driver.plugins_changed();
+        if let Some(hub) = &self.hub {
+            hub.bring(&prepared.crds);
+        }
         let mut ticket = 0;
         for crd in &prepared.crds {
             ticket = self.files.kind_served(&GroupKind::new(&crd.group, &crd.kind));

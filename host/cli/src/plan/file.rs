@@ -89,6 +89,8 @@ impl Bench {
             resources: Some(args.resources.clone()),
             state: Some(state),
             config,
+            // Whatever this machine is: a plan is made of files.
+            mode: Some(setpoint_runtime::Mode::Files),
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             grants: args.grants.iter().filter(|(_, grant)| is_harmless(grant)).cloned().collect(),
             ..HostOptions::default()

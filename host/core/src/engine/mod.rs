@@ -10,6 +10,7 @@
 //! 5. drops the attempt when [`Step::Done`] comes;
 //! 6. reads live what [`Engine::stale`] names, and tells it with [`Engine::read_back`].
 
+mod acting;
 mod attempt;
 mod begin;
 mod change;
@@ -68,6 +69,8 @@ pub struct Options {
     /// Identity of each cluster by its name: never a display name. Clusters not named here use
     /// their name.
     pub cluster_identities: FxHashMap<Name, String>,
+    /// Clusters of which only some namespaces are looked at. What is in others is not reconciled, nor read.
+    pub namespaces: FxHashMap<Name, Vec<Name>>,
     /// Calls at a time over all plugins. Default: 8.
     pub workers: u32,
     /// Attempts that perform effects at a time, over all plugins. Default: 1 024.
@@ -92,6 +95,7 @@ impl Default for Options {
         Self {
             installation: "local".into(),
             cluster_identities: FxHashMap::default(),
+            namespaces: FxHashMap::default(),
             workers: 8,
             effects_at_a_time: 1_024,
             read_set_limit: 10_000,
@@ -170,6 +174,8 @@ pub struct Engine {
     /// Who gave up a kind that nobody has taken since.
     given_up: FxHashMap<Source, PluginId>,
     clusters: Vec<Name>,
+    /// Those whose objects another host acts on at present.
+    standing_by: FxHashSet<Name>,
     /// Objects that are watched one by one, because somebody depends on them (rule A8).
     singles: BTreeSet<KeyId>,
     /// Keys that wait for the first list of a source.
@@ -214,6 +220,7 @@ impl Engine {
             kinds: FxHashMap::default(),
             given_up: FxHashMap::default(),
             clusters: Vec::new(),
+            standing_by: FxHashSet::default(),
             singles: BTreeSet::new(),
             early: FxHashMap::default(),
             wanted: 0,
@@ -222,14 +229,6 @@ impl Engine {
             effects: 0,
             attempts: 0,
             counts: Counts::default(),
-        }
-    }
-
-    /// A cluster takes part. Its sources are unknown until they are synced.
-    pub fn add_cluster(&mut self, name: &Name) {
-        if !self.clusters.contains(name) {
-            self.clusters.push(name.clone());
-            self.wanted += 1;
         }
     }
 
