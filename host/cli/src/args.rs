@@ -176,9 +176,15 @@ pub(crate) struct RunArgs {
     /// Bring the definitions of the plugins' kinds to the cluster; safe keeps one there that lets in more [default: off; safe without a value]
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "safe", env = "SETPOINT_INSTALL_CRDS")]
     pub(crate) install_crds: Option<InstallCrds>,
-    /// Address of the HTTP API, on loopback [default: 127.0.0.1:8474]
+    /// Address of the HTTP API; elsewhere than on loopback it takes a token and TLS [default: 127.0.0.1:8474]
     #[arg(long, value_name = "ADDR", env = "SETPOINT_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Certificate of the HTTP API as PEM, with those between it and its authority; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key_file", env = "SETPOINT_TLS_CERT_FILE")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// Key of the certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file", env = "SETPOINT_TLS_KEY_FILE")]
+    pub(crate) tls_key_file: Option<PathBuf>,
     /// Address that serves only /healthz, /readyz and /metrics
     #[arg(long, value_name = "ADDR", env = "SETPOINT_HEALTH_LISTEN")]
     pub(crate) health_listen: Option<SocketAddr>,
@@ -273,7 +279,7 @@ pub(crate) struct InspectArgs {
 }
 
 /// Where the running host is.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServerArgs {
     /// Address of the running host [default: what host.json in the state directory says, else http://127.0.0.1:8474]
     #[arg(long, value_name = "URL", env = "SETPOINT_SERVER", global = true, help_heading = EVERYWHERE)]
@@ -281,6 +287,12 @@ pub(crate) struct ServerArgs {
     /// Directory of the host's state [default: ./.setpoint]
     #[arg(long, value_name = "DIR", env = "SETPOINT_STATE", global = true, help_heading = EVERYWHERE)]
     pub(crate) state: Option<PathBuf>,
+    /// File of the bearer token: of requests to the host, and for `run` the one that they have to carry
+    #[arg(long, value_name = "FILE", env = "SETPOINT_TOKEN_FILE", global = true, help_heading = EVERYWHERE)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificates as PEM that the host's has to come from [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "SETPOINT_CA_FILE", global = true, help_heading = EVERYWHERE)]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 impl ServerArgs {

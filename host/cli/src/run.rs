@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use setpoint_runtime::http::TlsFiles;
 use setpoint_runtime::{Host, HostOptions, KeeperProgram, StartError};
 use tracing_subscriber::EnvFilter;
 
@@ -33,6 +34,8 @@ fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
         state: server.state,
         config: args.config,
         listen: args.listen,
+        token_file: server.token_file,
+        tls: args.tls_cert_file.zip(args.tls_key_file).map(|(certificate, key)| TlsFiles { certificate, key }),
         health_listen: args.health_listen,
         grants: args.grants,
         workers: args.workers,
@@ -93,8 +96,7 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
         Some(server) => format!("the cluster at {server}"),
         None => "files".to_owned(),
     };
-    let line =
-        format!("setpoint {} runs on {on}; its API is at http://{}\n", env!("CARGO_PKG_VERSION"), host.address());
+    let line = format!("setpoint {} runs on {on}; its API is at {}\n", env!("CARGO_PKG_VERSION"), host.server());
     // That nobody reads stdout is no reason to stop.
     let _ = print(&line);
     signals.next().await;

@@ -13,6 +13,7 @@ use setpoint_core::contract::Tuning;
 use setpoint_core::grants::{Grant, Grants};
 use setpoint_plugin::Limits;
 
+use crate::http::TlsFiles;
 use crate::hub::{InstallCrds, LeaseConfig};
 use crate::mode::Mode;
 
@@ -34,6 +35,10 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Address of the HTTP API.
     pub listen: Option<SocketAddr>,
+    /// File of the bearer token that requests have to carry.
+    pub token_file: Option<PathBuf>,
+    /// Certificate and key of the HTTP API.
+    pub tls: Option<TlsFiles>,
     /// Address of the health endpoints.
     pub health_listen: Option<SocketAddr>,
     /// Whether processes that speak MCP answer clients of the host. Default: yes.
@@ -242,6 +247,11 @@ impl Config {
             resources_dir: path("resourcesDir")?,
             state_dir: path("stateDir")?,
             listen: address("listen")?,
+            token_file: path("tokenFile")?,
+            tls: match top.get("tls").filter(|value| !value.is_null()) {
+                Some(value) => Some(reader.tls(value, base)?),
+                None => None,
+            },
             health_listen: address("healthListen")?,
             mcp_endpoint: reader.boolean(top, "", "mcpEndpoint")?,
             mode: reader.word(top, "", "mode", &Mode::WORDS)?,
@@ -280,6 +290,8 @@ impl Config {
             ("resourcesDir", self.resources_dir != new.resources_dir),
             ("stateDir", self.state_dir != new.state_dir),
             ("listen", self.listen != new.listen),
+            ("tokenFile", self.token_file != new.token_file),
+            ("tls", self.tls != new.tls),
             ("healthListen", self.health_listen != new.health_listen),
             ("mcpEndpoint", self.mcp_endpoint != new.mcp_endpoint),
             ("mode", self.mode != new.mode),
@@ -401,6 +413,16 @@ impl Reader<'_> {
             burst: self.count(map, at, "burst")?,
             lease,
         })
+    }
+
+    fn tls(&self, value: &Value, base: &Path) -> Result<TlsFiles, ConfigError> {
+        let at = "/tls";
+        let map = self.object(value, at, &keys::below("tls"))?;
+        let file = |name: &str| match self.text(map, at, name)? {
+            Some(text) => Ok(base.join(text)),
+            None => Err(self.error(at, format!("{name} is missing"))),
+        };
+        Ok(TlsFiles { certificate: file("certFile")?, key: file("keyFile")? })
     }
 
     fn lease(&self, value: &Value) -> Result<LeaseConfig, ConfigError> {
@@ -616,8 +638,18 @@ mod tests {
         );
     }
 
-    /// A file in which one key has a value.
+    /// A file in which one key has a value, with what it cannot be without.
     fn with(path: &str, value: &str) -> String {
+        match path {
+            "tls" => return with("tls.keyFile", if value == "{}" { "x" } else { value }),
+            "tls.certFile" => return format!("{}  keyFile: x\n", only("tls.certFile", value)),
+            "tls.keyFile" => return format!("{}  certFile: x\n", only("tls.keyFile", value)),
+            _ => {}
+        }
+        only(path, value)
+    }
+
+    fn only(path: &str, value: &str) -> String {
         let mut text = String::from("apiVersion: config.setpoint.dev/v1alpha1\n");
         let steps: Vec<&str> = path.split('.').map(|step| if step == "<name>" { "a" } else { step }).collect();
         for (depth, step) in steps.iter().enumerate() {

@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigError};
 use crate::driver::{Driver, EngineSink};
 use crate::files::Files;
 use crate::handle::{DISABLED, Handle, Inner};
+use crate::http::{HttpOptions, TlsFiles, TlsListener, check_listen};
 use crate::hub::{self, Hub, InstallCrds, LeaseConfig};
 use crate::kinds::Kinds;
 use crate::mode::{Mode, decide};
@@ -45,6 +46,10 @@ pub struct HostOptions {
     pub config: Option<PathBuf>,
     /// Address of the HTTP API. Default 127.0.0.1:8474; port 0 takes a free one.
     pub listen: Option<SocketAddr>,
+    /// File of the bearer token that requests have to carry. Default: none is needed, on loopback only.
+    pub token_file: Option<PathBuf>,
+    /// Certificate and key of the HTTP API. Default: no TLS, on loopback only.
+    pub tls: Option<TlsFiles>,
     /// Address that serves only health and metrics. Default: none.
     pub health_listen: Option<SocketAddr>,
     /// Grants: plugin (or `*`) and grant, beside those of the configuration.
@@ -137,8 +142,35 @@ pub struct Host {
     local: Arc<Local>,
     source: SharedSource,
     tasks: Vec<JoinHandle<()>>,
+    server: String,
     address: SocketAddr,
     host_file: PathBuf,
+}
+
+/// The API's own way to be reached.
+enum Listening {
+    Plain(tokio::net::TcpListener),
+    Tls(TlsListener),
+}
+
+impl Listening {
+    fn serve(self, handle: Handle, options: HttpOptions) -> JoinHandle<()> {
+        match self {
+            Listening::Plain(listener) => tokio::spawn(crate::http::serve(listener, handle, options)),
+            Listening::Tls(listener) => tokio::spawn(crate::http::serve(listener, handle, options)),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, StartError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| StartError::Refused(format!("{}: the bearer token: {error}", path.display())))?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let what = "the bearer token has to be one line of printable ASCII without blanks";
+        return Err(StartError::Refused(format!("{}: {what}", path.display())));
+    }
+    Ok(token.to_owned())
 }
 
 impl Host {
@@ -171,9 +203,20 @@ impl Host {
         let resources = or(&options.resources, &config.resources_dir, "resources");
         let state_dir = or(&options.state, &config.state_dir, ".setpoint");
         let listen = options.listen.or(config.listen).unwrap_or(DEFAULT_LISTEN);
-        crate::http::check_listen(listen, None).map_err(StartError::Refused)?;
+        let token = match options.token_file.as_ref().or(config.token_file.as_ref()) {
+            Some(path) => Some(read_token(path)?),
+            None => None,
+        };
+        let tls = options.tls.clone().or_else(|| config.tls.clone());
+        check_listen(listen, token.is_some(), tls.is_some()).map_err(StartError::Refused)?;
         let listener = bind(listen, "--listen").await?;
         let address = listener.local_addr().unwrap_or(listen);
+        let secure = tls.is_some();
+        let listener = match tls {
+            Some(files) => Listening::Tls(TlsListener::new(listener, files).map_err(StartError::Refused)?),
+            None => Listening::Plain(listener),
+        };
+        let http = HttpOptions { loopback_only: address.ip().to_canonical().is_loopback(), token };
         let health = match options.health_listen.or(config.health_listen) {
             Some(address) => Some(bind(address, "--health-listen").await?),
             None => None,
@@ -333,7 +376,7 @@ impl Host {
             tokio::spawn(driver.clone().tell_wants()),
             tokio::spawn(driver.clone().run()),
             tokio::spawn(plugins.clone().watch()),
-            tokio::spawn(crate::http::serve(listener, handle.clone())),
+            listener.serve(handle.clone(), http),
         ];
         if let Some(hub) = &hub {
             tasks.push(tokio::spawn(hub.clone().run()));
@@ -349,14 +392,20 @@ impl Host {
             tasks.push(tokio::spawn(end_rebuilt(driver.clone(), local.clone(), files)));
         }
         let host_file = state_dir.join("host.json");
-        let text = serde_json::json!({"server": format!("http://{address}"), "pid": std::process::id()}).to_string();
+        let server = format!("{}://{address}", if secure { "https" } else { "http" });
+        let text = serde_json::json!({"server": server, "pid": std::process::id()}).to_string();
         write_atomically(&host_file, &text).map_err(|source| StartError::Io { path: host_file.clone(), source })?;
-        Ok(Self { handle, native, mcp, hub, driver, local, source, tasks, address, host_file })
+        Ok(Self { handle, native, mcp, hub, driver, local, source, tasks, server, address, host_file })
     }
 
     /// What can be asked of it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// How its HTTP API is reached, such as `http://127.0.0.1:8474`.
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     /// The address of its HTTP API.

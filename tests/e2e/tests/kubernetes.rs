@@ -33,7 +33,7 @@ fn a_bundle_lives_in_a_cluster_as_kubectl_and_setpoint_show_it() {
 
     // As kubectl shows it.
     let table = hub.kubectl(&["get", "configbundles"]);
-    assert!(table.lines().next().is_some_and(|line| line.contains("READY")) && table.contains("shop"), "{table}");
+    assert!(table.lines().next().is_some_and(|line| line.contains("KEYS")) && table.contains("shop"), "{table}");
     hub.kubectl(&["wait", "--for=condition=Ready", "--timeout=10s", "configbundle/shop"]);
     let shop = hub.get(BUNDLES, "shop").unwrap_or_default();
     assert_eq!(shop["status"]["observedGeneration"], shop["metadata"]["generation"]);
@@ -42,7 +42,8 @@ fn a_bundle_lives_in_a_cluster_as_kubectl_and_setpoint_show_it() {
     let listed = host.cli(&["get", "configbundles", "-n", &hub.namespace]).ok();
     assert!(listed.contains("shop") && listed.contains("Synced") && listed.contains("hub"), "{listed}");
     let described = host.cli(&["describe", "configbundle", "shop", "-n", &hub.namespace]).ok();
-    assert!(described.contains("hub/core/ConfigMap") && described.contains("Ready"), "{described}");
+    let shows = |text: &str| assert!(described.contains(text), "{text} in {described}");
+    ["Cluster:", "hub", "Children:", "ConfigMap", "Conditions:"].into_iter().for_each(shows);
     assert_eq!(host.json("/v1/overview")["mode"], "kubernetes");
 
     // A dependency, an edit, drift, and the end.
@@ -95,7 +96,7 @@ fn without_grants_nothing_is_written_and_the_lines_that_are_missing_are_told() {
             && log.contains("--grant config-bundle=write:core/ConfigMap@hub"))
         .then_some(())
     });
-    let told = hub.wait_for("the bundle tells it as well", || {
+    let told = host.wait_for("the bundle tells it as well", |_| {
         let bundle = hub.get(BUNDLES, "shop")?;
         let ready = setpoint_e2e::condition(&bundle["status"], "Ready").clone();
         ready["message"].as_str().filter(|_| ready["status"] == "False").map(str::to_owned)
@@ -117,8 +118,8 @@ fn a_kind_that_is_not_served_is_waited_for_and_holds_up_nobody() {
         .plugin("config-bundle")
         .plugin("workflow")
         .start();
-    let ready = host.json("/readyz");
-    assert!(ready.to_string().contains("does not serve ConfigBundle"), "{ready}");
+    let ready = readiness(&host);
+    assert!(ready.contains("does not serve ConfigBundle"), "{ready}");
     let crd = host.cli(&["crds", "configbundle"]).ok();
     let file = host.root().join("crd.yaml");
     std::fs::write(&file, crd).expect("written");
@@ -127,13 +128,21 @@ fn a_kind_that_is_not_served_is_waited_for_and_holds_up_nobody() {
     let namespace = kube.namespace();
     let bundles = format!("/apis/examples.setpoint.dev/v1alpha1/namespaces/{namespace}/configbundles");
     hub.wait_for("bundles are served", || (kube.api().get(&bundles).status == 200).then_some(()));
+    kube.api()
+        .post(&format!("/api/v1/namespaces/{namespace}/configmaps"), &part("a", "shop", &json!({"x": "1"})))
+        .with(201);
     kube.api().post(&bundles, &bundle("shop")).with(201);
-    hub.wait_for("the bundle is ready", || {
+    host.wait_within("the bundle is ready", Duration::from_secs(60), |_| {
         let bundle = kube.api().get(&format!("{bundles}/shop")).ok();
         (condition(&bundle, "Ready") == "True").then_some(())
     });
-    let ready = host.json("/readyz").to_string();
+    let ready = readiness(&host);
     assert!(!ready.contains("ConfigBundle") && ready.contains("does not serve Workflow"), "{ready}");
+}
+
+/// What a host says of its readiness.
+fn readiness(host: &Host) -> String {
+    host.json("/v1/overview")["ready"].to_string()
 }
 
 /// One of several hosts, with a lease that is short.
@@ -156,8 +165,8 @@ fn of_two_hosts_one_acts_and_the_other_takes_over() {
     first.wait_for("the first one holds the lease", |host| holds(host).then_some(()));
     let second = electing(&hub).plugin("config-bundle").start();
     assert!(!holds(&second));
-    let ready = second.json("/readyz");
-    assert!(ready.to_string().contains("Standby"), "it is ready, and says that it stands by: {ready}");
+    let ready = readiness(&second);
+    assert!(second.ready() && ready.contains("Standby"), "it is ready, and says that it stands by: {ready}");
     assert_eq!(second.metric("leader_election_master_status", &[]), 0.0);
     hub.make(MAPS, &part("a", "shop", &json!({"x": "1"})));
     hub.make(BUNDLES, &bundle("shop"));
@@ -169,7 +178,9 @@ fn of_two_hosts_one_acts_and_the_other_takes_over() {
     first.kill();
     let killed = Instant::now();
     hub.change(MAPS, "a", &json!({"data": {"x": "2"}}));
-    hub.wait_for("the second one acts", || (data(&hub, "shop") == json!({"x": "2"})).then_some(()));
+    second.wait_within("the second one acts", Duration::from_secs(60), |_| {
+        (data(&hub, "shop") == json!({"x": "2"})).then_some(())
+    });
     let gap = killed.elapsed();
     println!("failover after a kill, with a lease of 4 s: {gap:?}");
     assert!(gap > Duration::from_secs(2), "not before the lease of the other one has ended: {gap:?}");

@@ -24,6 +24,20 @@ const KEYS: &[ConfigKey] = &[
     key("resourcesDir", "path", "./resources", "Directory of resources; a path relative to this file"),
     key("stateDir", "path", "./.setpoint", "Directory of the state; a path relative to this file"),
     key("listen", "address", "127.0.0.1:8474", "Address of the HTTP API"),
+    key(
+        "tokenFile",
+        "path",
+        "none",
+        "File of the bearer token that requests carry; needed where listen is not loopback",
+    ),
+    key("tls", "object", "none", "Certificate of the HTTP API; needed where listen is not loopback"),
+    key(
+        "tls.certFile",
+        "path",
+        "required",
+        "The certificate and those between it and its authority, as PEM; read again when it changes",
+    ),
+    key("tls.keyFile", "path", "required", "Its key, as PEM"),
     key("healthListen", "address", "none", "Address that serves only /healthz, /readyz and /metrics"),
     key("mcpEndpoint", "boolean", "true", "Processes that speak MCP answer clients at /v1/mcp/{namespace}/{name}"),
     key(
