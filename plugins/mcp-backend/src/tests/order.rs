@@ -63,7 +63,7 @@ fn reversed(value: &Value) -> String {
 fn the_order_of_sources_and_of_their_fields_does_not_matter() {
     let mut numbers = Numbers(0x5e7_9017);
     let empty = World::new(&[]);
-    for round in 0..60 {
+    for round in 0..30 {
         let sources = some_world(&mut numbers);
         let mut world = World { sources: with_group(&sources), ..empty.clone() };
         let run = world.settle();
@@ -85,7 +85,7 @@ fn the_order_of_sources_and_of_their_fields_does_not_matter() {
 fn a_world_comes_to_rest_and_stays_there() {
     let mut numbers = Numbers(0xbac_0e7d);
     let empty = World::new(&[]);
-    for round in 0..60 {
+    for round in 0..30 {
         let mut world = World { sources: with_group(&some_world(&mut numbers)), ..empty.clone() };
         for _ in 0..4 {
             let run = world.settle();
