@@ -45,8 +45,8 @@ pub struct Config {
     pub mcp_endpoint: Option<bool>,
     /// Where objects come from.
     pub mode: Option<Mode>,
-    /// What this installation is called in owner marks and field managers. Default: the pod's namespace, else
-    /// `local-` and the id of the store (rule D9).
+    /// What this installation is called in owner marks and field managers. Default: the namespace of the lease that
+    /// several hosts share, else `local-` and the id of the store (rule D9).
     pub installation: Option<String>,
     /// How the Kubernetes cluster is reached.
     pub kubernetes: KubernetesConfig,

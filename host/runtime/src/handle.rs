@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use setpoint_cluster::local::Local;
 use setpoint_core::effects::PAUSED;
 use setpoint_core::engine::{Engine, Phase};
-use setpoint_core::key::{GroupKind, Key, LOCAL, Name};
+use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::op::Answer;
 use setpoint_mcp::gateway::Gateway;
 use setpoint_schema::Crd;
@@ -167,8 +167,20 @@ impl Handle {
         if native::reconciles(&kind.group, &kind.kind) {
             return Some(native::HOST.to_owned());
         }
-        let source = setpoint_core::key::Source { cluster: self.inner.home.clone(), kind: kind.clone() };
+        let source = Source { cluster: self.cluster_of(kind), kind: kind.clone() };
         self.inner.driver.look(|engine| engine.plugin_for(&source).map(|info| info.name.to_string()))
+    }
+
+    /// The cluster that is meant where an object of a kind is named without one: where the kind is reconciled.
+    pub(crate) fn cluster_of(&self, kind: &GroupKind) -> Name {
+        let home = &self.inner.home;
+        let is_reconciled = |cluster: &Name| {
+            let source = Source { cluster: cluster.clone(), kind: kind.clone() };
+            self.inner.driver.look(|engine| engine.plugin_for(&source).is_some())
+        };
+        let local = LOCAL.into();
+        let here = native::reconciles(&kind.group, &kind.kind) || (!is_reconciled(home) && is_reconciled(&local));
+        if here { local } else { home.clone() }
     }
 
     /// All kinds that are served.
@@ -177,8 +189,7 @@ impl Handle {
         let row = |crd: Arc<Crd>| {
             let kind = GroupKind::new(&crd.group, &crd.kind);
             let row = KindRow::of(&crd, self.plugin_of(&kind), disabled.contains(&kind));
-            let own = native::reconciles(&kind.group, &kind.kind);
-            KindRow { cluster: if own { LOCAL } else { &*self.inner.home }.to_owned(), ..row }
+            KindRow { cluster: self.cluster_of(&kind).to_string(), ..row }
         };
         self.inner.kinds.all().into_iter().map(row).collect()
     }

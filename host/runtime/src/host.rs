@@ -235,8 +235,14 @@ impl Host {
             Some(access) => Some(hub::connect(access, config.kubernetes.limits(), sink.clone()).await?),
             None => None,
         };
-        let pod = hub::pod_namespace().filter(|_| cluster.is_some());
-        let installation = config.installation.clone().or(pod).unwrap_or_else(|| format!("local-{store_id}"));
+        let lease = LeaseConfig {
+            enabled: Some(options.leader_elect.or(config.kubernetes.lease.enabled).unwrap_or_else(hub::in_pod)),
+            ..config.kubernetes.lease.clone()
+        };
+        // Hosts with a lease in common are one installation (rule D9).
+        let shared = lease.enabled == Some(true) || hub::in_pod();
+        let shared = shared.then(|| lease.namespace()).filter(|_| cluster.is_some());
+        let installation = config.installation.clone().or(shared).unwrap_or_else(|| format!("local-{store_id}"));
         let mut identities = FxHashMap::from_iter([(Name::from(LOCAL), store_id.clone())]);
         identities.extend(cluster.iter().map(|hub| (Name::from(HUB), hub.identity().to_owned())));
         let only = match options.watch_namespaces.as_slice() {
@@ -244,6 +250,7 @@ impl Host {
             given => Some(given.to_vec()),
         };
         let only: Option<Vec<Name>> = only.map(|names| names.iter().map(|name| name.as_str().into()).collect());
+        let first_namespace = only.as_ref().and_then(|only| only.first().cloned());
         let usual = Options::default();
         let engine = Engine::new(
             Options {
@@ -262,10 +269,6 @@ impl Host {
         let driver = Driver::new(engine, clock);
         sink.set(EngineSink::new(&driver));
         driver.add_cluster(local.clone());
-        let lease = LeaseConfig {
-            enabled: options.leader_elect.or(config.kubernetes.lease.enabled),
-            ..config.kubernetes.lease.clone()
-        };
         let hub = cluster.map(|cluster| {
             kinds.engage(&HUB.into(), cluster.clone());
             let install = options.install_crds.or(config.kubernetes.install_crds).unwrap_or(InstallCrds::Off);
@@ -325,6 +328,7 @@ impl Host {
             config: config.clone(),
             beside: options.grants.clone(),
             home: home.clone(),
+            namespace: first_namespace,
             hub: hub.clone(),
         });
         plugins.scan().await;

@@ -59,6 +59,11 @@ pub struct LeaseConfig {
 }
 
 impl LeaseConfig {
+    /// The namespace of the Lease, and of all else that this host keeps in a cluster.
+    pub fn namespace(&self) -> String {
+        self.namespace.clone().or_else(pod_namespace).unwrap_or_else(|| NAMESPACE.to_owned())
+    }
+
     /// The terms that it says.
     ///
     /// # Errors
@@ -160,7 +165,7 @@ impl Hub {
         driver.add_cluster(cluster.clone());
         let lease = lease.enabled.unwrap_or_else(in_pod).then(|| {
             let options = LeaseOptions {
-                namespace: lease.namespace.clone().or_else(pod_namespace).unwrap_or_else(|| NAMESPACE.to_owned()),
+                namespace: lease.namespace(),
                 name: lease.name.clone().unwrap_or_else(|| LEASE.to_owned()),
                 identity: format!("{}_{}", instance(), uuid::Uuid::new_v4()),
                 terms,

@@ -104,6 +104,7 @@ pub struct Plugins {
     config: Arc<RwLock<Config>>,
     beside: Vec<(String, Grant)>,
     home: Name,
+    namespace: Option<Name>,
     hub: Option<Arc<Hub>>,
     versions: Versions,
     slots: Mutex<BTreeMap<String, Slot>>,
@@ -139,6 +140,8 @@ pub struct Parts {
     pub beside: Vec<(String, Grant)>,
     /// The cluster that plugins are there for: what they lack there is said.
     pub home: Name,
+    /// Its namespace, if it is not all of it: of several the first, for what is said of what is missing.
+    pub namespace: Option<Name>,
     /// The Kubernetes cluster, if there is one.
     pub(crate) hub: Option<Arc<Hub>>,
 }
@@ -146,7 +149,7 @@ pub struct Parts {
 impl Plugins {
     /// No plugin is loaded yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { dir, state_dir, host, driver, kinds, local, files, config, beside, home, hub } = parts;
+        let Parts { dir, state_dir, host, driver, kinds, local, files, config, beside, home, namespace, hub } = parts;
         Arc::new(Self {
             versions: Versions::open(&state_dir, local.clone()),
             dir,
@@ -158,6 +161,7 @@ impl Plugins {
             config,
             beside,
             home,
+            namespace,
             hub,
             slots: Mutex::default(),
             starting: Mutex::default(),
@@ -286,7 +290,7 @@ impl Plugins {
 
     fn prepare(&self, loaded: Loaded) -> Result<Prepared, String> {
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
-        Prepared::new(loaded, &config, &self.beside, &self.home)
+        Prepared::new(loaded, &config, &self.beside, (&self.home, self.namespace.as_deref()))
     }
 
     /// A file was read: it starts, is tried first, or is refused.

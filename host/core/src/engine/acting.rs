@@ -18,7 +18,7 @@ impl Engine {
         self.clusters.push(name.clone());
         self.wanted += 1;
         for (at, plugin) in self.plugins.iter().enumerate() {
-            let kinds = plugin.info.iter().flat_map(|info| &info.description.kinds);
+            let kinds = plugin.info.iter().flat_map(|info| info.kinds_in(name));
             for owned in kinds {
                 let source = Source { cluster: name.clone(), kind: owned.kind.group_kind() };
                 self.kinds.insert(source, PluginId(at as u32));

@@ -374,7 +374,11 @@ impl Engine {
             }
             Ending::Failed(failure) => {
                 state.failures += 1;
-                state.last_error = Some(failure.message().into());
+                state.last_error = Some(match &report.refused {
+                    // It could not be told where people look first.
+                    Some(why) => format!("{}; {why}", failure.message()).into(),
+                    None => failure.message().into(),
+                });
                 let failed = backoff.is_failed(state.failures);
                 state.phase = if failed { Phase::Failed } else { Phase::Error };
                 match failure {

@@ -34,7 +34,7 @@ mod wants;
 pub use attempt::{Attempt, CallResult, Step};
 pub use history::{Author, Because, Change, RunRecord};
 pub use pass::{Held, Trial};
-pub use plugins::{PluginInfo, PluginVersion};
+pub use plugins::{ONLY_IN, PluginInfo, PluginVersion};
 pub use quarantine::Quarantined;
 pub use read::Answered;
 pub use reflect::{Checked, Told};

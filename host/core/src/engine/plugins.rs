@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Engine;
 use super::attempt::{Attempt, CallResult};
@@ -18,7 +19,7 @@ use crate::cache::SourceState;
 use crate::contract::{Cause, Description, OwnedKind};
 use crate::delay::Backoff;
 use crate::grants::Grants;
-use crate::key::{GroupKind, KeyId, Name, Source};
+use crate::key::{GroupKind, KeyId, LOCAL, Name, Source};
 use crate::mask::{Mask, Path, PathError};
 use crate::queue::{Lane, Picked, PluginId};
 use crate::sanitize::sanitize;
@@ -77,8 +78,18 @@ pub struct PluginInfo {
     pub resync_always: bool,
     /// Calls of it at a time.
     pub concurrency: u32,
+    /// Kinds that it owns in the embedded cluster alone.
+    local: FxHashSet<GroupKind>,
     masks: FxHashMap<GroupKind, Mask>,
     indexes: FxHashMap<(GroupKind, String), Path>,
+}
+
+/// Annotation of a definition: `local` for a kind that is in the embedded cluster alone, whatever clusters there are.
+pub const ONLY_IN: &str = "setpoint.dev/only-in";
+
+fn is_local(kind: &OwnedKind) -> bool {
+    let definition: Value = serde_json::from_str(&kind.crd).unwrap_or_default();
+    definition["metadata"]["annotations"][ONLY_IN] == *LOCAL
 }
 
 /// Calls of one plugin at a time.
@@ -120,10 +131,17 @@ impl PluginInfo {
             resync: tuning.resync.unwrap_or(RESYNC),
             resync_always: tuning.resync_always,
             concurrency: tuning.concurrency.unwrap_or(CONCURRENCY).max(1),
+            local: description.kinds.iter().filter(|kind| is_local(kind)).map(|kind| kind.kind.group_kind()).collect(),
             masks,
             indexes,
             description,
         })
+    }
+
+    /// The kinds that it reconciles in a cluster.
+    pub fn kinds_in<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a OwnedKind> {
+        let elsewhere = cluster != LOCAL;
+        self.description.kinds.iter().filter(move |kind| !(elsewhere && self.local.contains(&kind.kind.group_kind())))
     }
 
     /// What a memo of this version depends on.
@@ -254,8 +272,8 @@ impl Engine {
             None => Cause::Created,
         };
         let mut sources = FxHashSet::default();
-        for owned in &info.description.kinds {
-            for cluster in &self.clusters {
+        for cluster in &self.clusters {
+            for owned in info.kinds_in(cluster) {
                 sources.insert(Source { cluster: cluster.clone(), kind: owned.kind.group_kind() });
             }
         }

@@ -66,7 +66,7 @@ impl Engine {
         let only = self.options.namespaces.get(cluster).map(Vec::as_slice);
         for info in plugins {
             let grants = &info.grants;
-            for owned in &info.description.kinds {
+            for owned in info.kinds_in(cluster) {
                 for scope in within(Scope::All, only) {
                     wants.add(&owned.kind, scope, &Mask::all());
                 }

@@ -32,6 +32,8 @@ pub(crate) struct Watcher {
     loud: bool,
     /// The server did not serve the kind when it was looked for last.
     missing: AtomicBool,
+    /// Why nothing is known, as it was told last.
+    told_why: Mutex<Option<String>>,
     /// What is under way is dropped, and what is to be done is asked anew.
     again: Notify,
 }
@@ -61,6 +63,7 @@ impl Watcher {
             machine: Mutex::new(machine),
             loud: true,
             missing: AtomicBool::new(false),
+            told_why: Mutex::default(),
             again: Notify::new(),
         })
     }
@@ -128,12 +131,16 @@ impl Watcher {
     fn notice(&self, notice: Option<Notice>) {
         match notice {
             Some(Notice::Unknown(reason)) => {
-                if self.loud {
+                let again = locked(&self.told_why).replace(reason.clone()).as_ref() == Some(&reason);
+                if self.loud && !again {
                     tracing::warn!(kind = %self.source, scope = %self.scope, "nothing is known at present: {reason}");
                 }
                 self.tell(Told::Unknown { reason });
             }
-            Some(Notice::Known) => self.tell(Told::Known),
+            Some(Notice::Known) => {
+                locked(&self.told_why).take();
+                self.tell(Told::Known);
+            }
             None => {}
         }
     }
@@ -299,6 +306,7 @@ impl Watcher {
 
     fn listed(&self, version: String) {
         self.missing.store(false, Ordering::Relaxed);
+        locked(&self.told_why).take();
         locked(&self.machine).listed(self.shared.now(), version.clone());
         self.tell(Told::ListEnds { version });
     }

@@ -49,7 +49,7 @@ const KEYS: &[ConfigKey] = &[
     key(
         "installation",
         "string",
-        "the pod's namespace, else local-ID",
+        "the namespace of the lease, else local-ID",
         "What this installation is called in owner marks and field managers; two that share a cluster need two",
     ),
     key("kubernetes", "object", "{}", "How the Kubernetes cluster is reached and worked on"),

@@ -42,7 +42,7 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Checks a component against itself and the configuration; `beside`: grants of the command line; `home`: the
-    /// cluster that it is there for.
+    /// cluster that it is there for, and its namespace if it is not all of it.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -66,7 +66,7 @@ impl Prepared {
         let given = check_config(&description, said.config.as_ref())?;
         let grants = config.grants(&description.name, beside);
         let prepared = Self {
-            missing: grants.missing(&description, home).iter().map(ToString::to_string).collect(),
+            missing: grants.missing(&description, home.0, home.1).iter().map(ToString::to_string).collect(),
             limits: said.limits(&description.tuning),
             config: given.to_string().into(),
             loaded,
