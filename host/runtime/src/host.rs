@@ -317,8 +317,12 @@ impl Host {
         for task in &self.tasks {
             task.abort();
         }
-        let local = self.local.clone();
-        let _ = tokio::task::spawn_blocking(move || local.close()).await;
+        let (local, plugins) = (self.local.clone(), self.handle.inner.plugins.clone());
+        let closing = move || {
+            plugins.keep_components();
+            local.close();
+        };
+        let _ = tokio::task::spawn_blocking(closing).await;
         let _ = std::fs::remove_file(&self.host_file);
     }
 }
