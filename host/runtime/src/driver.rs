@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use setpoint_cluster::{Cluster, Sink};
 use setpoint_core::Time;
 use setpoint_core::contract::Failure;
-use setpoint_core::engine::{Attempt, CallResult, Engine, PluginVersion, Step};
+use setpoint_core::engine::{Attempt, CallResult, Engine, Passed, Step};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
@@ -31,7 +31,7 @@ const EFFECTS_TIMEOUT: Duration = Duration::from_secs(60);
 const STREAM: usize = 1_024;
 
 /// Told of versions whose first pass is over.
-pub(crate) type OnPassed = Box<dyn Fn(Vec<(Name, PluginVersion)>) + Send + Sync>;
+pub(crate) type OnPassed = Box<dyn Fn(Vec<(Name, Passed)>) + Send + Sync>;
 
 /// A loaded component with the limits of its calls.
 #[derive(Clone)]

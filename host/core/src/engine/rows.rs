@@ -154,13 +154,6 @@ impl Engine {
         summary
     }
 
-    /// Whether every key of the first lists has had its first attempt end, or is held back (rule C6).
-    pub fn first_pass_complete(&self) -> bool {
-        (0..self.states.len() as u32).map(KeyId).filter_map(|id| Some((id, self.state(id)?))).all(|(id, state)| {
-            state.attempted || state.damped || self.is_stopped(id) || self.is_quarantined(state.plugin)
-        })
-    }
-
     /// Sources that a loaded plugin reconciles or reads as a whole, and that are not synced.
     pub fn unsynced(&self) -> Vec<String> {
         let mut unsynced: Vec<String> = self
