@@ -9,7 +9,7 @@ use setpoint_cluster::{Cluster, Sink};
 use setpoint_core::Time;
 use setpoint_core::contract::Failure;
 use setpoint_core::coverage::Scope;
-use setpoint_core::engine::{Attempt, CallResult, Engine, PluginVersion, Step, Told};
+use setpoint_core::engine::{Attempt, CallResult, Engine, Passed, Step, Told};
 use setpoint_core::key::{Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
@@ -33,7 +33,7 @@ const EFFECTS_TIMEOUT: Duration = Duration::from_secs(60);
 const STREAM: usize = 1_024;
 
 /// Told of versions whose first pass is over.
-pub(crate) type OnPassed = Box<dyn Fn(Vec<(Name, PluginVersion)>) + Send + Sync>;
+pub(crate) type OnPassed = Box<dyn Fn(Vec<(Name, Passed)>) + Send + Sync>;
 
 /// Whether this host may act now, looked at immediately before it does (rule D8).
 pub(crate) type MayAct = Box<dyn Fn() -> bool + Send + Sync>;

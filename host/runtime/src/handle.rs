@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use setpoint_cluster::local::Local;
 use setpoint_core::effects::PAUSED;
-use setpoint_core::engine::{Engine, Phase};
+use setpoint_core::engine::{Engine, FIRST_PASS, FirstPass, Held, NotHeld, Phase};
 use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::op::Answer;
 use setpoint_mcp::gateway::Gateway;
@@ -31,8 +31,6 @@ use crate::views::{FileRow, KindRow, Overview, PluginRow, Readiness, StatusSumma
 pub const DISABLED: &str = "disabled-kinds";
 /// What is said to those whose request the end of the host cuts off.
 const STOPPING: &str = "the host is stopping";
-/// The first pass holds readiness up for so long at most (rule C6).
-const FIRST_PASS: Duration = Duration::from_secs(300);
 
 pub(crate) struct Inner {
     pub(crate) driver: Arc<Driver>,
@@ -57,7 +55,6 @@ pub(crate) struct Inner {
 pub struct Handle {
     pub(crate) inner: Arc<Inner>,
     stopping: Arc<AtomicBool>,
-    passed: Arc<AtomicBool>,
     /// Held while it is decided which kinds are disabled, until that is kept and in force (rule C9).
     pub(crate) switches: Arc<Mutex<()>>,
     /// Turns of calls that are made for plans.
@@ -69,7 +66,6 @@ impl Handle {
         Self {
             inner: Arc::new(inner),
             stopping: Arc::default(),
-            passed: Arc::default(),
             switches: Arc::default(),
             plans: Arc::new(Semaphore::new(plan::AT_A_TIME)),
         }
@@ -133,12 +129,8 @@ impl Handle {
             ready = false;
             reasons.push(format!("StoreTrouble: {trouble}"));
         }
-        // The first pass is asked for once per process: it takes a look at every object.
-        let passed = self.passed.load(Ordering::Acquire);
-        let (unsynced, complete, quarantined) = self
-            .inner
-            .driver
-            .look(|engine| (engine.unsynced(), passed || engine.first_pass_complete(), quarantines(engine)));
+        let looked = |engine: &mut Engine, now| (engine.unsynced(), engine.first_pass(now), quarantines(engine));
+        let (unsynced, first_pass, quarantined) = self.inner.driver.with(looked);
         // What the hub has to show is asked of its connection, which knows more of it.
         let mut unsynced: Vec<String> =
             unsynced.into_iter().filter(|(source, _)| &*source.cluster == LOCAL).map(|(_, why)| why).collect();
@@ -151,11 +143,9 @@ impl Handle {
             ready &= hub_ready;
             reasons.extend(why);
         }
-        if !complete {
-            ready &= self.inner.started.elapsed() >= FIRST_PASS;
-            reasons.push("FirstPassIncomplete: first attempts are still running".to_owned());
-        } else if ready {
-            self.passed.store(true, Ordering::Release);
+        if let Some(reason) = first_attempts(first_pass) {
+            ready &= matches!(first_pass, FirstPass::Incomplete(_));
+            reasons.push(reason);
         }
         // The others are reconciled all the same.
         reasons.extend(quarantined);
@@ -309,32 +299,31 @@ impl Handle {
         (self.inner.confirm)()
     }
 
-    /// Deletions that wait for a person, by plugin: owner and child (rule B3).
-    pub fn held(&self) -> Vec<(String, Vec<(String, String)>)> {
-        let texts = |held: setpoint_core::engine::Held| {
-            let children = held.children.iter().map(|(owner, child)| (owner.to_string(), child.to_string())).collect();
-            (held.plugin.to_string(), children)
-        };
-        self.inner.driver.look(Engine::held).into_iter().map(texts).collect()
+    /// Deletions that wait for a person, by plugin (rule B3).
+    pub fn held(&self) -> Vec<Held> {
+        self.inner.driver.look(Engine::held)
     }
 
-    /// Lets the held deletions of a plugin happen; durable when it returns. False if there are none.
+    /// Lets the held deletions of a plugin happen; durable when it returns.
     ///
     /// # Errors
-    /// The store cannot keep it: they stay held.
-    pub async fn confirm(&self, plugin: &str) -> Result<bool, String> {
+    /// There are none, it is not known yet which, or the store cannot keep it: they stay held.
+    pub async fn confirm(&self, plugin: &str) -> Result<(), ConfirmError> {
         // Not to be cut off between the two when the person who asks does not wait.
         let (this, plugin) = (self.clone(), plugin.to_owned());
-        finished(tokio::spawn(async move { this.confirm_held(&plugin).await }).await, STOPPING.to_owned())
+        let stopped = ConfirmError::Store(STOPPING.to_owned());
+        finished(tokio::spawn(async move { this.confirm_held(&plugin).await }).await, stopped)
     }
 
-    async fn confirm_held(&self, plugin: &str) -> Result<bool, String> {
+    async fn confirm_held(&self, plugin: &str) -> Result<(), ConfirmError> {
         let driver = &self.inner.driver;
-        let Some(version) = driver.look(|engine| engine.held_version(plugin)) else { return Ok(false) };
-        self.inner.passed.confirm(plugin, version.clone()).await?;
-        // What another version would delete is not what the person has seen.
-        Ok(driver
-            .with(|engine, now| engine.held_version(plugin).as_ref() == Some(&version) && engine.confirm(now, plugin)))
+        let (version, passed) = driver.look(|engine| engine.confirmable(plugin))?;
+        self.inner.passed.confirm(plugin, passed).await.map_err(ConfirmError::Store)?;
+        driver.with(|engine, now| match engine.confirmable(plugin)? {
+            (still, _) if still == version => Ok(engine.confirm(now, plugin)?),
+            // What another version would delete is not what the person has seen.
+            _ => Err(ConfirmError::NotHeld(NotHeld::Nothing)),
+        })
     }
 
     /// Numbers of this moment.
@@ -361,11 +350,33 @@ fn kubectl_name(key: &Key) -> String {
     format!("{}{group}/{}{namespace}", key.kind.to_lowercase(), key.name)
 }
 
+/// Why deletions are not confirmed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfirmError {
+    /// None are held, or it is not known yet which.
+    #[error(transparent)]
+    NotHeld(#[from] NotHeld),
+    /// The store cannot keep it.
+    #[error("{0}")]
+    Store(String),
+}
+
 fn said(answer: Answer, key: &Key) -> Result<(), String> {
     match answer {
         Answer::Refused(refusal) => Err(format!("{key}: {refusal}")),
         Answer::Absent | Answer::Applied { .. } | Answer::Done | Answer::Found(_) | Answer::Listed(_) => Ok(()),
     }
+}
+
+/// What is said of first attempts that have not ended (rule C6).
+fn first_attempts(first_pass: FirstPass) -> Option<String> {
+    let (left, since) = match first_pass {
+        FirstPass::Over => return None,
+        FirstPass::Running(left) => (left, String::new()),
+        FirstPass::Incomplete(left) => (left, format!(" {} min after the start", FIRST_PASS / 60_000)),
+    };
+    let objects = if left == 1 { "object" } else { "objects" };
+    Some(format!("FirstPassIncomplete: the first attempts of {left} {objects} have not ended{since}"))
 }
 
 /// Plugins that are not called at present: said, and no reason to be unready (rule C6).
@@ -381,5 +392,21 @@ pub(crate) fn finished<T, E>(task: Result<Result<T, E>, JoinError>, stopped: E) 
         Ok(result) => result,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         Err(Err(_cancelled)) => Err(stopped),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_which_first_attempts_have_not_ended() {
+        assert_eq!(first_attempts(FirstPass::Over), None);
+        let said = [FirstPass::Running(1), FirstPass::Incomplete(2)].map(first_attempts);
+        let expected = [
+            "FirstPassIncomplete: the first attempts of 1 object have not ended",
+            "FirstPassIncomplete: the first attempts of 2 objects have not ended 5 min after the start",
+        ];
+        assert_eq!(said, expected.map(|text| Some(text.to_owned())));
     }
 }

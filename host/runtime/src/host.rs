@@ -262,6 +262,7 @@ impl Host {
                 hold_above: config.hold_above.unwrap_or(usual.hold_above),
                 hold_percent: config.hold_percent.unwrap_or(usual.hold_percent),
                 rebuilt: local.rebuilt(),
+                started: clock.now(),
                 ..usual
             },
             kinds.clone(),
@@ -286,10 +287,10 @@ impl Host {
         let (places, built_in) = local.read(|model| (model.places(), model.kinds()));
         let passed = Passed::open(local.clone());
         let note = passed.clone();
-        driver.on_passed(Box::new(move |versions| note.note(versions)));
+        driver.on_passed(Box::new(move |passed| note.note(passed)));
         driver.with(|engine, _| {
             engine.restore_places(places);
-            engine.restore_versions(passed.versions());
+            engine.restore_passed(passed.all());
             engine.restore_disabled(disabled.iter().map(|(group, kind)| GroupKind::new(group, kind)));
             for crd in &built_in {
                 engine.source_syncing(&Source::new(LOCAL, &crd.group, &crd.kind));
@@ -437,8 +438,12 @@ impl Host {
         for task in &self.tasks {
             task.abort();
         }
-        let local = self.local.clone();
-        let _ = tokio::task::spawn_blocking(move || local.close()).await;
+        let (local, plugins) = (self.local.clone(), self.handle.inner.plugins.clone());
+        let closing = move || {
+            plugins.keep_components();
+            local.close();
+        };
+        let _ = tokio::task::spawn_blocking(closing).await;
         let _ = std::fs::remove_file(&self.host_file);
     }
 }
@@ -548,13 +553,11 @@ fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// Until the first pass on a rebuilt store is over, a restart has to begin as carefully as this start
-/// did (rule D10). Deletions that wait for a person keep it open.
+/// did (rule D10). Deletions that wait for a person keep it open, and so do objects whose plugin is not
+/// there or is not called.
 async fn end_rebuilt(driver: Arc<Driver>, local: Arc<Local>, files: Arc<Files>) {
-    let over = |engine: &Engine| {
-        engine.first_pass_complete()
-            && engine.unsynced().iter().all(|(source, _)| &*source.cluster != LOCAL)
-            && engine.held().is_empty()
-    };
+    let known = |engine: &Engine| engine.unsynced().iter().all(|(source, _)| &*source.cluster != LOCAL);
+    let over = |engine: &Engine| known(engine) && engine.held().is_empty() && engine.rebuilt_is_over();
     while !files.scanned() || !driver.look(over) {
         tokio::time::sleep(REBUILT_POLL).await;
     }

@@ -106,7 +106,7 @@ pub struct Plugins {
     home: Name,
     namespace: Option<Name>,
     hub: Option<Arc<Hub>>,
-    versions: Versions,
+    versions: Arc<Versions>,
     slots: Mutex<BTreeMap<String, Slot>>,
     /// Plugins start and stop one at a time.
     starting: Mutex<()>,
@@ -366,7 +366,7 @@ impl Plugins {
 
     /// Starts a component, or swaps it in. `load`: the reading of the file that it comes from; none
     /// for one that a person goes back to.
-    fn start(&self, file: &str, load: Option<u64>, prepared: Prepared, tried: Option<Tried>) -> Result<(), String> {
+    fn start(&self, file: &str, load: Option<u64>, mut prepared: Prepared, tried: Option<Tried>) -> Result<(), String> {
         let _one = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         let moved = self.place(file, &prepared)?;
         let before: Vec<Running> = {
@@ -417,7 +417,7 @@ impl Plugins {
             self.driver.remove_component(before.plugin.digest().as_str());
         }
         if prepared.loaded.is_from_file() {
-            self.versions.runs(&name, &digest, &prepared.loaded.bytes);
+            self.versions.runs(&name, &digest, std::mem::take(&mut prepared.loaded.bytes));
         }
         for grant in &prepared.missing {
             tracing::warn!("plugin {name} asks for a grant that it does not have; to give it: --grant {name}={grant}");

@@ -120,8 +120,11 @@ impl Bench {
         let held = host
             .held()
             .into_iter()
-            .flat_map(|(plugin, deletions)| {
-                deletions.into_iter().map(move |(owner, child)| (plugin.clone(), owner, child))
+            .flat_map(|held| {
+                let plugin = held.plugin.to_string();
+                held.children
+                    .into_iter()
+                    .map(move |(owner, child)| (plugin.clone(), owner.to_string(), child.to_string()))
             })
             .collect::<Vec<_>>();
         Ok(compare(&before, &state(host), &held))

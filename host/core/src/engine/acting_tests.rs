@@ -8,7 +8,7 @@ use super::*;
 use crate::contract::{Description, Outcome, OwnedKind, Readiness, Tuning};
 use crate::coverage::Scope;
 use crate::effects::Shapes;
-use crate::engine::{CallResult, Options, PluginInfo, Step, Told};
+use crate::engine::{CallResult, FirstPass, ONLY_IN, Options, PluginInfo, Step, Told};
 use crate::grants::Grants;
 use crate::key::{GroupKind, GroupVersionKind};
 use crate::object::Object;
@@ -36,10 +36,12 @@ fn source() -> Source {
 
 fn plugin() -> PluginInfo {
     let kind = OwnedKind { crd: "{}".into(), kind: GroupVersionKind::new("g.x", "v1", "Thing"), finalizer: false };
+    let here = json!({"metadata": {"annotations": {ONLY_IN: "local"}}}).to_string();
+    let here = OwnedKind { crd: here, kind: GroupVersionKind::new("g.x", "v1", "Here"), finalizer: false };
     let description = Description {
         name: "p".into(),
         version: "1.0.0".into(),
-        kinds: vec![kind],
+        kinds: vec![kind, here],
         reads: Vec::new(),
         writes: Vec::new(),
         capabilities: Vec::new(),
@@ -81,7 +83,9 @@ fn ready() -> CallResult {
 fn a_cluster_that_comes_after_the_plugin_is_reconciled() {
     let engine = engine();
     assert!(engine.plugin_for(&source()).is_some());
-    assert!(engine.wants(&hub()).iter().any(|want| want.kind.group_kind() == source().kind));
+    let wanted: Vec<_> = engine.wants(&hub()).iter().map(|want| want.kind.group_kind()).collect();
+    assert_eq!(wanted, [source().kind], "what is in the embedded cluster alone is not looked for elsewhere");
+    assert!(engine.plugin_for(&Source::new("hub", "g.x", "Here")).is_none());
 }
 
 #[test]
@@ -89,10 +93,9 @@ fn who_stands_by_begins_nothing_and_forgets_nothing() {
     let mut engine = engine();
     assert!(engine.next(10).is_none());
     assert!(!engine.is_acting(&hub()) && engine.queue_length() == 2);
-    assert!(engine.first_pass_complete(), "that is for the one that acts");
+    assert_eq!(engine.first_pass(10), FirstPass::Over, "that is for the one that acts");
     engine.set_acting(&hub(), true);
     assert!(engine.next(20).is_some() && engine.next(20).is_some());
-    assert!(!engine.first_pass_complete());
 }
 
 #[test]

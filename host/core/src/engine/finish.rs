@@ -129,13 +129,19 @@ impl Engine {
                 return self.drop_state(id);
             }
         }
+        let decision = self.decision_of(attempt, &ending, &report);
+        if self.keeps_decision(id, attempt.plugin, decision)
+            && let Some(state) = self.state_mut(id)
+        {
+            report.deferred = std::mem::take(&mut state.deferred);
+        }
         self.settle_state(now, id, attempt, ending, report);
         if known_since {
             let because = Cause::Changed.into();
             let touch = Touch { class: Class::Foreign, lane: Lane::Dependency, because, debounce: false, read: true };
             self.touch(now, id, touch);
         }
-        self.pass_attempted(now, attempt);
+        self.pass_attempted(now, attempt, decision);
     }
 
     /// The kind went to another plugin, or to none, while the attempt was running: what there is of the key

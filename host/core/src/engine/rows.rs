@@ -154,14 +154,6 @@ impl Engine {
         summary
     }
 
-    /// Whether every key of the first lists has had its first attempt end, or is held back (rule C6).
-    pub fn first_pass_complete(&self) -> bool {
-        (0..self.states.len() as u32).map(KeyId).filter_map(|id| Some((id, self.state(id)?))).all(|(id, state)| {
-            let waits = || !self.is_acting(&self.cache.keys().key(id).cluster);
-            state.attempted || state.damped || self.is_stopped(id) || self.is_quarantined(state.plugin) || waits()
-        })
-    }
-
     /// Sources that a loaded plugin reconciles and that are not synced, with the reason.
     pub fn unsynced(&self) -> Vec<(Source, String)> {
         let why = |source: &Source| match self.cache.state(source) {
