@@ -21,7 +21,7 @@ fn rbac(dir: &Path, args: &[&str]) -> Ran {
 
 /// What is printed, as values.
 fn documents(text: &str) -> Vec<Value> {
-    let parsed = text.split("---\n").map(|document| serde_saphyr::from_str(document));
+    let parsed = text.split("---\n").map(serde_saphyr::from_str);
     parsed.map(|document| document.unwrap_or_else(|error| panic!("{error}\n{text}"))).collect()
 }
 

@@ -33,6 +33,9 @@ impl Verb {
 /// Group, names (none: all) and resource.
 type Target = (String, BTreeSet<String>, String);
 
+/// What resources have in common that stand in one rule: group, names and verbs.
+type Alike<'a> = (&'a str, &'a BTreeSet<String>, &'a BTreeSet<Verb>);
+
 /// What is allowed in one place. What is allowed twice is there once.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Rules(BTreeMap<Target, BTreeSet<Verb>>);
@@ -70,7 +73,7 @@ impl Rules {
 
     /// As roles have them: in one rule the resources of a group of which the same is allowed, all in order.
     pub(crate) fn to_json(&self) -> Vec<Value> {
-        let mut merged: BTreeMap<(&str, &BTreeSet<String>, &BTreeSet<Verb>), Vec<&str>> = BTreeMap::new();
+        let mut merged: BTreeMap<Alike<'_>, Vec<&str>> = BTreeMap::new();
         for ((group, names, resource), verbs) in &self.0 {
             if names.is_empty() || !self.allows(group, resource, verbs) {
                 merged.entry((group, names, verbs)).or_default().push(resource);
