@@ -12,7 +12,7 @@ use setpoint_core::grants::Grant;
 
 pub(crate) use look::{EventsArgs, GetArgs, LogsArgs, PluginsArgs, TopArgs, WhyArgs};
 pub(crate) use work::{
-    CompletionArgs, DocsArgs, ExplainArgs, PlanArgs, PlanFileArgs, RecordArgs, ReleaseArgs, RollbackArgs,
+    CompletionArgs, DocsArgs, ExplainArgs, PlanArgs, PlanFileArgs, RbacArgs, RecordArgs, ReleaseArgs, RollbackArgs,
 };
 
 use crate::failure::Failure;
@@ -118,6 +118,8 @@ pub(crate) enum Command {
     Validate(validate::ValidateArgs),
     /// Print the CustomResourceDefinitions of plugin files, without a host
     Crds(CrdsArgs),
+    /// Print the rights that the host needs on a Kubernetes cluster for plugin files, without a host
+    Rbac(RbacArgs),
     /// Rebuild a state that could not be read, without a host
     Repair,
     /// Print the script that completes commands in a shell
@@ -393,6 +395,8 @@ mod tests {
             &["completion", "sh"],
             &["confirm"],
             &["confirm", "workflow", "--resources"],
+            &["rbac", "-n", "A"],
+            &["rbac", "--service-account", "a.b"],
             &["nothing"],
         ] {
             assert_eq!(usage(args), Some(2), "{args:?}");
@@ -420,6 +424,18 @@ mod tests {
                 "{args:?}"
             );
         }
+        Ok(())
+    }
+
+    #[test]
+    fn rights_may_be_asked_for_in_several_namespaces() -> Result<(), String> {
+        for args in [&["rbac", "-n", "a", "--namespace", "b"][..], &["rbac", "-n", "a,b"]] {
+            let (command, _) = resolved(args)?;
+            let Command::Rbac(rbac) = command else { return Err(format!("{command:?}")) };
+            assert_eq!(rbac.namespaces, ["a", "b"], "{args:?}");
+        }
+        let (Command::Rbac(rbac), _) = resolved(&["-n", "a", "rbac"])? else { return Err("another command".into()) };
+        assert_eq!(rbac.namespaces, ["a"], "where every command has it");
         Ok(())
     }
 

@@ -23,8 +23,7 @@ pub(crate) fn crds(args: &CrdsArgs) -> Result<(), Failure> {
         crds.extend(definitions(&file, plugin.description())?);
     }
     if crds.is_empty() {
-        return Err(Failure::new(format!("{}: no plugin is there", args.plugins.display()))
-            .hint("name the directory of .wasm files with --plugins DIR"));
+        return Err(missing(&args.plugins));
     }
     let wanted: Vec<&Crd> = match &args.kind {
         None => crds.iter().collect(),
@@ -35,6 +34,12 @@ pub(crate) fn crds(args: &CrdsArgs) -> Result<(), Failure> {
         }
     };
     print(&documents(&wanted))
+}
+
+/// There is no plugin file in a directory.
+pub(crate) fn missing(dir: &Path) -> Failure {
+    Failure::new(format!("{}: no plugin is there", dir.display()))
+        .hint("name the directory of .wasm files with --plugins DIR")
 }
 
 /// The definitions of what a plugin reconciles.

@@ -11,9 +11,9 @@
 //! | what would happen | [`plan`] |
 //! | what is kept of calls, and what became of it | [`record`], [`replay`] |
 //! | what is changed | [`act`], [`release`] |
-//! | what works without a host | [`crds`], [`plugin`], [`validate`], [`replay`], [`repair`], [`completion`] |
+//! | what works without a host | [`crds`], [`rbac`], [`plugin`], [`validate`], [`replay`], [`repair`], [`completion`] |
 //! | what does it mean | [`explain`], [`docs`] |
-//! | how does it look | [`table`], [`diff`], [`age`], [`yaml`], [`output`] |
+//! | how does it look, and how is it called | [`table`], [`diff`], [`age`], [`yaml`], [`output`], [`names`] |
 //! | what is said when it fails or is interrupted | [`failure`], [`signals`] |
 
 #![forbid(unsafe_code)]
@@ -34,10 +34,12 @@ mod get;
 mod held;
 mod kind;
 mod logs;
+mod names;
 mod output;
 mod plan;
 mod plugin;
 mod plugins;
+mod rbac;
 mod record;
 mod release;
 mod repair;
@@ -104,6 +106,7 @@ fn run(command: Command, globals: Globals) -> Result<(), Failure> {
         Command::Release(args) => release::release(&args, &globals),
         Command::Validate(args) => validate::validate(&args),
         Command::Crds(args) => crds::crds(&args),
+        Command::Rbac(args) => rbac::rbac(&args),
         Command::Repair => repair::repair(&globals.server),
         Command::Completion(args) => completion::completion(&args),
         Command::Explain(args) => explain::explain(&args),

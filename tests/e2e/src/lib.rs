@@ -6,9 +6,11 @@
 pub mod hub;
 
 use std::fmt::Write;
+use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
-use setpoint_test_support::Host;
+use setpoint_test_support::{Host, component};
 
 /// `Kind.group` of the test double.
 pub const HOSTILE: &str = "Hostile.examples.setpoint.dev";
@@ -57,6 +59,24 @@ pub fn workflow(name: &str, steps: usize) -> String {
         let _ = write!(text, "  - id: step-{at}\n    tool: x_tool_{at}\n");
     }
     text
+}
+
+/// Makes a directory anew, with nothing in it but these plugins in `plugins`: for commands that need no host.
+///
+/// # Panics
+/// It cannot be written, or a plugin is not built.
+pub fn with_plugins(dir: &Path, plugins: &[&str]) {
+    let written = || -> std::io::Result<()> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        fs::create_dir_all(dir.join("plugins"))?;
+        for plugin in plugins {
+            fs::write(dir.join(format!("plugins/{plugin}.wasm")), component::bytes(plugin))?;
+        }
+        Ok(())
+    };
+    written().unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
 }
 
 /// A configuration file that says this.

@@ -9,6 +9,7 @@ use setpoint_core::grants::Grant;
 use setpoint_runtime::config::parse_duration;
 
 use super::{OutputArgs, grant};
+use crate::names::is_dns_label;
 
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
@@ -104,6 +105,26 @@ pub(crate) struct RollbackArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct RbacArgs {
+    /// Directory of plugins
+    #[arg(long, value_name = "DIR", default_value = "plugins", env = "SETPOINT_PLUGINS")]
+    pub(crate) plugins: PathBuf,
+    /// Rights in this namespace, and in others that are named, instead of in all
+    // In the place of the one that all commands have, which can be given once.
+    #[arg(id = "namespace", short, long = "namespace", value_name = "NAMESPACE", value_parser = label, value_delimiter = ',')]
+    pub(crate) namespaces: Vec<String>,
+    /// ServiceAccount that the host runs as
+    #[arg(long, value_name = "NAME", default_value = "setpoint", value_parser = label)]
+    pub(crate) service_account: String,
+    /// Its namespace, where the host runs
+    #[arg(long, value_name = "NAMESPACE", default_value = "setpoint-system", value_parser = label)]
+    pub(crate) service_account_namespace: String,
+    /// The host installs the CustomResourceDefinitions of the plugins
+    #[arg(long)]
+    pub(crate) install_crds: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct CompletionArgs {
     /// The shell
     #[arg(value_enum)]
@@ -127,5 +148,12 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(0) => Err("it is no time at all".into()),
         Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
         None => Err("write it as 500ms, 30s, 5m or 1h".into()),
+    }
+}
+
+fn label(text: &str) -> Result<String, String> {
+    match is_dns_label(text) {
+        true => Ok(text.to_owned()),
+        false => Err("small letters, digits and dashes expected, at most 63".into()),
     }
 }

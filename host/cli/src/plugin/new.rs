@@ -6,6 +6,7 @@ use super::embedded::TEMPLATE;
 use super::sdk;
 use crate::args::NewArgs;
 use crate::failure::Failure;
+use crate::names::{is_dns_label, plural};
 use crate::output::print;
 
 const DEFAULT_GROUP: &str = "examples.setpoint.dev";
@@ -82,7 +83,7 @@ fn parse_kind(text: &str) -> Result<(String, String, String), Failure> {
     };
     let parts: Vec<&str> = text.split('/').collect();
     let [group, version, kind] = parts[..] else { return Err(wrong("GROUP/VERSION/KIND expected")) };
-    if group.split('.').count() < 2 || !group.split('.').all(is_part) {
+    if group.split('.').count() < 2 || !group.split('.').all(is_dns_label) {
         return Err(wrong("the group is no DNS name with a dot"));
     }
     if !is_version(version) {
@@ -95,15 +96,9 @@ fn parse_kind(text: &str) -> Result<(String, String, String), Failure> {
     Ok((group.to_owned(), version.to_owned(), kind.to_owned()))
 }
 
-/// Part of a DNS name; it may begin with a digit.
-fn is_part(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.len() <= 63 && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
-}
-
 /// A DNS label that is a crate's name as well.
 fn is_label(text: &str) -> bool {
-    is_part(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
+    is_dns_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 fn is_version(text: &str) -> bool {
@@ -121,19 +116,6 @@ fn camel_case(name: &str) -> String {
         chars.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + chars.as_str())
     };
     name.split('-').map(title).collect()
-}
-
-/// The plural as generators of CRDs guess it.
-fn plural(kind: &str) -> String {
-    let name = kind.to_lowercase();
-    let after_vowel = |name: &str| name.chars().rev().nth(1).is_some_and(|c| "aeiou".contains(c));
-    if ["s", "x", "z", "ch", "sh"].iter().any(|end| name.ends_with(end)) {
-        format!("{name}es")
-    } else if name.ends_with('y') && !after_vowel(&name) {
-        format!("{}ies", &name[..name.len() - 1])
-    } else {
-        format!("{name}s")
-    }
 }
 
 /// Nothing is ever overwritten.
@@ -194,12 +176,6 @@ mod tests {
             ..expected
         };
         assert_eq!(names("redis-cluster", Some("a.io/v1/Policy")), Ok(other));
-    }
-
-    #[test]
-    fn plurals_are_those_of_english() {
-        let plurals: Vec<String> = ["Redis", "Box", "Policy", "Gateway", "Patch", "Zone"].map(plural).into();
-        assert_eq!(plurals, ["redises", "boxes", "policies", "gateways", "patches", "zones"]);
     }
 
     #[test]

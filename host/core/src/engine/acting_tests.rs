@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::contract::{Description, Outcome, OwnedKind, Readiness, Tuning};
+use crate::contract::{Description, ONLY_IN, Outcome, OwnedKind, Readiness, Tuning};
 use crate::coverage::Scope;
 use crate::effects::Shapes;
-use crate::engine::{CallResult, FirstPass, ONLY_IN, Options, PluginInfo, Step, Told};
+use crate::engine::{CallResult, FirstPass, Options, PluginInfo, Step, Told};
 use crate::grants::Grants;
 use crate::key::{GroupKind, GroupVersionKind};
 use crate::object::Object;

@@ -1,0 +1,61 @@
+//! `setpoint rbac`: the rights that the host needs on a Kubernetes cluster for the plugins of a directory, and the
+//! grants that these ask for.
+//!
+//! | question | module |
+//! |---|---|
+//! | what follows from what plugins describe | [`needs`] |
+//! | how are kinds called in rules | [`kinds`] |
+//! | what is allowed, said once and in order | [`rights`] |
+//! | how is it written down | [`manifest`] |
+
+mod kinds;
+mod manifest;
+mod needs;
+#[cfg(test)]
+mod needs_tests;
+mod rights;
+
+use std::sync::Arc;
+
+use setpoint_plugin::{HostOptions, PluginHost};
+use setpoint_schema::Crd;
+
+use crate::args::RbacArgs;
+use crate::crds::{definitions, files, missing};
+use crate::failure::Failure;
+use crate::output::print;
+use crate::plugin::load;
+use crate::yaml::to_yaml;
+use manifest::{Place, comments};
+use needs::{Needs, Plugin, grants};
+
+/// Prints the documents. No host and no cluster is asked.
+pub(crate) fn rbac(args: &RbacArgs) -> Result<(), Failure> {
+    let host = PluginHost::new(HostOptions { max_instances: 1, ..HostOptions::default() })
+        .map_err(|error| Failure::new(error.to_string()))?;
+    let mut loaded: Vec<(Arc<setpoint_plugin::Plugin>, Vec<Crd>)> = Vec::new();
+    for file in files(&args.plugins)? {
+        let plugin = load(&host, &file)?;
+        let definitions = definitions(&file, plugin.description())?;
+        loaded.push((plugin, definitions));
+    }
+    if loaded.is_empty() {
+        return Err(missing(&args.plugins));
+    }
+    let plugins: Vec<Plugin<'_>> =
+        loaded.iter().map(|(plugin, definitions)| Plugin { description: plugin.description(), definitions }).collect();
+    print(&text(plugins, args))
+}
+
+fn text(mut plugins: Vec<Plugin<'_>>, args: &RbacArgs) -> String {
+    // Whatever the files are called.
+    plugins.sort_by(|a, b| a.description.name.cmp(&b.description.name));
+    let mut namespaces = args.namespaces.clone();
+    namespaces.sort();
+    namespaces.dedup();
+    let names: Vec<&str> = plugins.iter().map(|plugin| &*plugin.description.name).collect();
+    let needs = Needs::of(&plugins, args.install_crds);
+    let place = Place { account: (&args.service_account, &args.service_account_namespace), namespaces: &namespaces };
+    let documents: Vec<String> = place.documents(&needs).iter().map(to_yaml).collect();
+    comments(&names, &needs, &grants(&plugins, &namespaces), !namespaces.is_empty()) + &documents.join("---\n")
+}
