@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::key::{GroupKind, GroupVersionKind, Key, Name};
+use crate::key::{GroupKind, GroupVersionKind, Key, LOCAL, Name};
+use crate::native;
 
 /// One reason why a call happens. For logs; a plugin must not decide by it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
