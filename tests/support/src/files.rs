@@ -13,6 +13,9 @@ impl Host {
     /// # Panics
     /// It cannot be written.
     pub fn write(&self, path: &str, text: &str) {
+        if let Some(place) = self.place() {
+            return place.write(&[(path.to_owned(), text.to_owned())]);
+        }
         put(&self.resources().join(path), text);
     }
 
@@ -21,7 +24,22 @@ impl Host {
     /// # Panics
     /// It cannot be removed.
     pub fn remove(&self, path: &str) {
+        if let Some(place) = self.place() {
+            return place.remove(path);
+        }
         remove(self.resources().join(path));
+    }
+
+    /// Deletes an object that somebody has made, if it is there, as a person does; for the kind see [`Host::path`].
+    ///
+    /// # Panics
+    /// Nobody answers.
+    pub fn delete(&self, kind: &str, name: &str) {
+        if let Some(place) = self.place() {
+            return place.delete(&kind.to_lowercase(), name);
+        }
+        let path = format!("/v1/objects/{}", Self::path(kind, name));
+        self.client().delete(&path).unwrap_or_else(|error| panic!("DELETE {path}: {error}"));
     }
 
     /// Puts a plugin into the plugins directory as `FILE.wasm`: new, or in the place of another.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::built;
 use crate::client::Client;
 use crate::command::{Ran, Running, run};
+use crate::place::Place;
 use crate::setup::Setup;
 
 /// It listens within this, and is ready within as much again.
@@ -104,6 +105,10 @@ impl Host {
     /// The directory in which it runs.
     pub fn root(&self) -> &Path {
         self.setup.root.path()
+    }
+
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.setup.place.as_deref()
     }
 
     /// Its process.

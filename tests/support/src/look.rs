@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::client::Answer;
 use crate::host::{Host, POLL};
+use crate::place::{cluster, namespace};
 
 /// What is waited for comes true within this, on a machine that has other things to do as well.
 const USUAL: Duration = Duration::from_secs(20);
@@ -91,9 +92,9 @@ impl Host {
         self.client().get("/readyz").is_ok_and(|answer| answer.status == 200)
     }
 
-    /// How an object of namespace `default` is reconciled; none if there is no such object.
+    /// How an object of the test's namespace is reconciled; none if there is no such object.
     pub fn row(&self, kind: &str, name: &str) -> Option<Value> {
-        let rows = self.list(&format!("/v1/reconciles?kind={kind}&namespace=default&name={name}"));
+        let rows = self.list(&format!("/v1/reconciles?kind={kind}&namespace={}&name={name}", namespace()));
         rows.into_iter().next()
     }
 
@@ -113,14 +114,14 @@ impl Host {
         self.list("/v1/files").into_iter().filter(|row| row["file"] == *file && row["state"] == "Invalid").collect()
     }
 
-    /// The path of an object of namespace `default` under `/v1/objects`, `/v1/reconciles`; `KIND` is
+    /// The path of an object of the test's namespace under `/v1/objects`, `/v1/reconciles`; `KIND` is
     /// written `Kind.group`, without group for the core group.
     pub fn path(kind: &str, name: &str) -> String {
         let (kind, group) = kind.split_once('.').unwrap_or((kind, "core"));
-        format!("local/{group}/{kind}/default/{name}")
+        format!("{}/{group}/{kind}/{}/{name}", cluster(), namespace())
     }
 
-    /// An object of namespace `default`; none if it is not there. For the kind see [`Self::path`].
+    /// An object of the test's namespace; none if it is not there. For the kind see [`Self::path`].
     ///
     /// # Panics
     /// The answer is neither the object nor that there is none.
@@ -143,7 +144,7 @@ impl Host {
             .map(|object| {
                 let at = |pointer| text(object, pointer);
                 let name = format!("{} {}/{}", at("/kind"), at("/metadata/namespace"), at("/metadata/name"));
-                (name, at("/metadata/resourceVersion"))
+                (name.replace(&namespace(), "default"), at("/metadata/resourceVersion"))
             })
             .collect()
     }

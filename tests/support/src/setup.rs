@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use crate::Host;
 use crate::built;
+use crate::place::{Place, in_cluster};
 
 /// A temporary directory with `plugins`, `resources` and whatever was put into them.
 ///
@@ -16,6 +18,10 @@ pub struct Setup {
     pub(crate) root: TempDir,
     pub(crate) args: Vec<String>,
     pub(crate) wait_until_ready: bool,
+    /// Where its objects are; none: in files.
+    pub(crate) place: Option<Arc<Place>>,
+    /// Objects that are there before it starts, by file.
+    pub(crate) objects: Vec<(String, String)>,
     /// Writes that would make a file longer than so many bytes fail.
     pub(crate) largest_file: Option<u64>,
 }
@@ -33,7 +39,9 @@ impl Setup {
         for part in ["plugins", "resources", "home"] {
             make_dir(&root.path().join(part));
         }
-        Self { root, args: Vec::new(), wait_until_ready: true, largest_file: None }
+        let place = in_cluster().then(Place::new);
+        let args = place.iter().flat_map(|place| place.args()).collect();
+        Self { root, args, wait_until_ready: true, place, objects: Vec::new(), largest_file: None }
     }
 
     /// Where it will run.
@@ -55,9 +63,13 @@ impl Setup {
         self
     }
 
-    /// With a file of resources; the path is relative to their directory.
+    /// With a file of resources; the path is relative to their directory. In a cluster its objects are there instead.
     #[must_use]
-    pub fn file(self, path: &str, text: &str) -> Self {
+    pub fn file(mut self, path: &str, text: &str) -> Self {
+        if self.place.is_some() {
+            self.objects.push((path.to_owned(), text.to_owned()));
+            return self;
+        }
         put(&self.root.path().join("resources").join(path), text);
         self
     }
@@ -87,7 +99,11 @@ impl Setup {
     ///
     /// # Panics
     /// It does not get ready within half a minute.
-    pub fn start(self) -> Host {
+    pub fn start(mut self) -> Host {
+        let objects = std::mem::take(&mut self.objects);
+        if let Some(place) = &self.place {
+            place.write(&objects);
+        }
         Host::start(self)
     }
 }
