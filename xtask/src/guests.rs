@@ -60,7 +60,7 @@ pub(crate) fn build() -> Result<(), Failure> {
     )?;
     fs::create_dir_all(paths::guests()).map_err(|error| format!("{}: {error}", paths::guests().display()))?;
     let built = |target: &Path| target.join(TARGET).join("release");
-    for name in ["workflow", "mcp_server", "config_bundle", "hostile"] {
+    for name in ["workflow", "mcp_server", "mcp_backend", "config_bundle", "fanout", "hostile"] {
         collect(&built(&usual).join(format!("{name}.wasm")), name)?;
     }
     collect(&built(&next).join("hostile.wasm"), "hostile_v2")

@@ -154,18 +154,39 @@ pub(crate) struct RunArgs {
     /// Directory of plugins (*.wasm) [default: ./plugins]
     #[arg(long, value_name = "DIR", env = "SETPOINT_PLUGINS")]
     pub(crate) plugins: Option<PathBuf>,
-    /// Directory of resources (*.yaml, *.yml, *.json) [default: ./resources]
+    /// Directory of resources (*.yaml, *.yml, *.json) [default: ./resources; none beside a cluster]
     #[arg(long, value_name = "DIR", env = "SETPOINT_RESOURCES")]
     pub(crate) resources: Option<PathBuf>,
     /// Configuration file, read again when it changes
     #[arg(long, value_name = "FILE", env = "SETPOINT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Where objects come from; auto is kubernetes in a pod, else files
-    #[arg(long, value_enum, default_value = "auto", env = "SETPOINT_MODE")]
-    pub(crate) mode: Mode,
-    /// Address of the HTTP API, on loopback [default: 127.0.0.1:8474]
+    /// Where objects come from; auto is kubernetes in a pod, or where a kubeconfig or context is named, else files [default: auto]
+    #[arg(long, value_enum, env = "SETPOINT_MODE")]
+    pub(crate) mode: Option<Mode>,
+    /// Kubeconfig of the cluster whose objects are reconciled
+    #[arg(long, value_name = "FILE", env = "SETPOINT_KUBECONFIG")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME", env = "SETPOINT_CONTEXT")]
+    pub(crate) context: Option<String>,
+    /// Look only at this namespace of the cluster; may be given several times [default: all]
+    #[arg(long = "watch-namespace", value_name = "NAMESPACE", value_delimiter = ',', env = "SETPOINT_WATCH_NAMESPACE")]
+    pub(crate) watch_namespaces: Vec<String>,
+    /// Of several hosts one acts at a time, by a Lease in the cluster [default: in a pod]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "SETPOINT_LEADER_ELECT")]
+    pub(crate) leader_elect: Option<bool>,
+    /// Bring the definitions of the plugins' kinds to the cluster; safe keeps one there that lets in more [default: off; safe without a value]
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "safe", env = "SETPOINT_INSTALL_CRDS")]
+    pub(crate) install_crds: Option<InstallCrds>,
+    /// Address of the HTTP API; elsewhere than on loopback it takes a token and TLS [default: 127.0.0.1:8474]
     #[arg(long, value_name = "ADDR", env = "SETPOINT_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Certificate of the HTTP API as PEM, with those between it and its authority; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key_file", env = "SETPOINT_TLS_CERT_FILE")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// Key of the certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file", env = "SETPOINT_TLS_KEY_FILE")]
+    pub(crate) tls_key_file: Option<PathBuf>,
     /// Address that serves only /healthz, /readyz and /metrics
     #[arg(long, value_name = "ADDR", env = "SETPOINT_HEALTH_LISTEN")]
     pub(crate) health_listen: Option<SocketAddr>,
@@ -188,6 +209,13 @@ pub(crate) enum Mode {
     Auto,
     Files,
     Kubernetes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum InstallCrds {
+    Off,
+    Safe,
+    Force,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -253,7 +281,7 @@ pub(crate) struct InspectArgs {
 }
 
 /// Where the running host is.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServerArgs {
     /// Address of the running host [default: what host.json in the state directory says, else http://127.0.0.1:8474]
     #[arg(long, value_name = "URL", env = "SETPOINT_SERVER", global = true, help_heading = EVERYWHERE)]
@@ -261,6 +289,12 @@ pub(crate) struct ServerArgs {
     /// Directory of the host's state [default: ./.setpoint]
     #[arg(long, value_name = "DIR", env = "SETPOINT_STATE", global = true, help_heading = EVERYWHERE)]
     pub(crate) state: Option<PathBuf>,
+    /// File of the bearer token: of requests to the host, and for `run` the one that they have to carry
+    #[arg(long, value_name = "FILE", env = "SETPOINT_TOKEN_FILE", global = true, help_heading = EVERYWHERE)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificates as PEM that the host's has to come from [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "SETPOINT_CA_FILE", global = true, help_heading = EVERYWHERE)]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 impl ServerArgs {
@@ -276,7 +310,7 @@ pub(crate) struct PlaceArgs {
     /// Namespace [default: default, where one is needed]
     #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub(crate) namespace: Option<String>,
-    /// Cluster [default: local, where one is needed]
+    /// Cluster [default: hub where a Kubernetes cluster is reconciled, else local]
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) cluster: Option<String>,
 }

@@ -3,16 +3,19 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::marker::PhantomData;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use setpoint_core::key::LOCAL;
 use setpoint_runtime::http::Done;
 use setpoint_runtime::views::{Filter, KindRow};
-use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::http::header::AUTHORIZATION;
+use ureq::http::{HeaderValue, Request, Response};
+use ureq::middleware::{Middleware, MiddlewareNext};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, SendBody};
 
 use crate::args::{PlaceArgs, ServerArgs};
 use crate::failure::Failure;
@@ -56,17 +59,23 @@ impl Client {
             Some(server) => server.clone(),
             None => recorded(args.state_dir())?.unwrap_or_else(|| DEFAULT.to_owned()),
         };
-        if !server.starts_with("http://") {
+        let secure = server.starts_with("https://");
+        if !secure && !server.starts_with("http://") {
             let failure = Failure::usage(format!("{server:?} is not the address of a host"));
-            return Err(failure.hint(format!("write it as {DEFAULT}; https is not available yet in this version")));
+            return Err(failure.hint(format!("write it as {DEFAULT}, or as https://NAME:PORT")));
         }
-        let config = Agent::config_builder()
+        let mut config = Agent::config_builder()
             .http_status_as_error(false)
             // A host listens on loopback, where no proxy can reach it.
             .proxy(None)
-            .timeout_connect(Some(CONNECT))
-            .build();
-        Ok(Self { agent: config.new_agent(), server: server.trim_end_matches('/').to_owned() })
+            .timeout_connect(Some(CONNECT));
+        if secure {
+            config = config.tls_config(tls(args)?);
+        }
+        if let Some(path) = &args.token_file {
+            config = config.middleware(Bearer(token(path)?));
+        }
+        Ok(Self { agent: config.build().new_agent(), server: server.trim_end_matches('/').to_owned() })
     }
 
     fn url(&self, path: &str) -> String {
@@ -148,8 +157,62 @@ impl Client {
     }
 }
 
+/// Puts the token on every request.
+struct Bearer(HeaderValue);
+
+impl Middleware for Bearer {
+    fn handle(
+        &self,
+        mut request: Request<SendBody<'_>>,
+        next: MiddlewareNext<'_>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        request.headers_mut().insert(AUTHORIZATION, self.0.clone());
+        next.handle(request)
+    }
+}
+
+fn token(path: &Path) -> Result<HeaderValue, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::io(path, &error))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", text.trim()))
+        .map_err(|_| Failure::new(format!("{}: no bearer token is in it", path.display())))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Whom to trust: the certificates of the file that was named, else those of the system.
+fn tls(args: &ServerArgs) -> Result<TlsConfig, Failure> {
+    let certificates: Vec<Certificate<'static>> = match &args.ca_file {
+        Some(path) => {
+            let text = std::fs::read(path).map_err(|error| Failure::io(path, &error))?;
+            let found: Result<Vec<_>, _> = parse_pem(&text)
+                .filter_map(|item| match item {
+                    Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+                    Ok(_) => None,
+                    Err(error) => Some(Err(error)),
+                })
+                .collect();
+            let found = found.map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+            if found.is_empty() {
+                return Err(Failure::new(format!("{}: there is no certificate in it", path.display())));
+            }
+            found
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
+        }
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(provider)
+        .root_certs(RootCerts::new_with_certs(&certificates))
+        .build())
+}
+
 fn unreachable(server: &str, error: &ureq::Error) -> Failure {
     match error {
+        ureq::Error::Rustls(why) => Failure::new(format!("{server} is not trusted: {why}"))
+            .hint("name the certificate that its own comes from with --ca-file FILE"),
         ureq::Error::Io(io) if io.kind() == ErrorKind::ConnectionRefused => {
             Failure::new(format!("no host runs at {server}"))
                 .hint("start one with `setpoint run`, or name another with --server URL or --state DIR")
@@ -214,7 +277,7 @@ pub(crate) fn key_path(kind: &KindRow, place: &PlaceArgs, name: &str) -> String 
         true => place.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE),
         false => "-",
     };
-    let cluster = place.cluster.as_deref().unwrap_or(LOCAL);
+    let cluster = place.cluster.as_deref().unwrap_or(&kind.cluster);
     [cluster, group(kind), &kind.kind, namespace, name].map(segment).join("/")
 }
 
@@ -284,7 +347,8 @@ mod tests {
     use setpoint_runtime::views::StreamItem;
 
     fn server(server: Option<&str>, state: &Path) -> Result<String, String> {
-        let args = ServerArgs { server: server.map(str::to_owned), state: Some(state.to_owned()) };
+        let args =
+            ServerArgs { server: server.map(str::to_owned), state: Some(state.to_owned()), ..ServerArgs::default() };
         Client::find(&args).map(|client| client.server).map_err(|failure| failure.to_string())
     }
 
@@ -311,7 +375,7 @@ mod tests {
         // A port that nobody listens on any more.
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let url = format!("http://127.0.0.1:{port}");
-        let args = ServerArgs { server: Some(url.clone()), state: None };
+        let args = ServerArgs { server: Some(url.clone()), ..ServerArgs::default() };
         let failed = Client::find(&args).and_then(|client| client.kinds()).map(|_| ());
         assert_eq!(
             failed.map_err(|failure| (failure.to_string(), failure.exit)),

@@ -53,7 +53,7 @@ pub(crate) fn describe(args: &ObjectArgs, globals: &Globals) -> Result<(), Failu
     let kinds = client.kinds()?;
     let kind = resolve(&kinds, word)?;
     let view: ObjectView = client.get(&format!("/v1/objects/{}", key_path(kind, &globals.place, name)))?;
-    let cluster = globals.place.cluster.as_deref().unwrap_or(setpoint_core::key::LOCAL);
+    let cluster = globals.place.cluster.as_deref().unwrap_or(&kind.cluster);
     let mut around = match &view.reconcile {
         Some(row) => around(&client, &kinds, row)?,
         None => Around::default(),

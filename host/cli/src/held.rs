@@ -29,9 +29,17 @@ fn held_text(rows: &[HeldRow]) -> String {
             table.row(vec![row.plugin.clone(), deletion.owner.clone(), deletion.child.clone()]);
         }
     }
-    let confirm: Vec<String> =
-        rows.iter().map(|row| format!("to delete them: setpoint confirm {}\n", row.id)).collect();
-    format!("{}\n{}", table.render(), confirm.concat())
+    let next: Vec<String> = rows.iter().map(next).collect();
+    format!("{}\n{}", table.render(), next.concat())
+}
+
+/// What can be done about a row.
+fn next(row: &HeldRow) -> String {
+    match row.left {
+        0 => format!("to delete them: setpoint confirm {}\n", row.id),
+        1 => format!("there may be more: 1 object of {} is still to be looked at\n", row.plugin),
+        left => format!("there may be more: {left} objects of {} are still to be looked at\n", row.plugin),
+    }
 }
 
 #[cfg(test)]
@@ -43,12 +51,18 @@ mod tests {
     fn held_deletions_are_shown_with_the_command_that_confirms_them() {
         let deletion =
             HeldDeletion { owner: "local/a.io/K/default/o".into(), child: "local/core/ConfigMap/default/c".into() };
-        let rows = [HeldRow { id: "k".into(), plugin: "k".into(), deletions: vec![deletion] }];
+        let row = HeldRow { id: "k".into(), plugin: "k".into(), deletions: vec![deletion], left: 0 };
         assert_eq!(
-            held_text(&rows),
+            held_text(std::slice::from_ref(&row)),
             "PLUGIN   OWNER                    WOULD DELETE\n\
              k        local/a.io/K/default/o   local/core/ConfigMap/default/c\n\
              \nto delete them: setpoint confirm k\n"
         );
+        assert_eq!(
+            next(&HeldRow { left: 1, ..row.clone() }),
+            "there may be more: 1 object of k is still to be looked at\n"
+        );
+        let many = next(&HeldRow { left: 4_000, ..row });
+        assert_eq!(many, "there may be more: 4000 objects of k are still to be looked at\n");
     }
 }

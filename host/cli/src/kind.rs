@@ -95,6 +95,7 @@ pub(crate) mod tests {
             columns: Vec::new(),
             plugin: Some(plural.into()),
             disabled: false,
+            cluster: "local".into(),
         }
     }
 

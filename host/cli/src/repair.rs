@@ -25,7 +25,7 @@ mod tests {
     fn a_state_that_is_not_there_is_not_made() -> std::io::Result<()> {
         let dir = tempfile::tempdir()?;
         let state = dir.path().join("state");
-        let server = ServerArgs { server: None, state: Some(state.clone()) };
+        let server = ServerArgs { state: Some(state.clone()), ..ServerArgs::default() };
         let failure = repair(&server).map_err(|failure| failure.to_string());
         assert!(failure.is_err_and(|text| text.contains("--state DIR")));
         assert!(!state.exists());

@@ -3,10 +3,11 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use setpoint_runtime::{Host, HostOptions, KeeperProgram};
+use setpoint_runtime::http::TlsFiles;
+use setpoint_runtime::{Host, HostOptions, KeeperProgram, StartError};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{LogFormat, Mode, RunArgs, ServerArgs};
+use crate::args::{InstallCrds, LogFormat, Mode, RunArgs, ServerArgs};
 use crate::failure::Failure;
 use crate::output::print;
 use crate::signals::{INTERRUPTED, Signals};
@@ -16,7 +17,6 @@ const LEFT_OVER: Duration = Duration::from_secs(1);
 
 /// Runs a host until SIGINT or SIGTERM. A second signal ends the process at once.
 pub(crate) fn run(args: RunArgs, server: ServerArgs) -> Result<(), Failure> {
-    check_mode(args.mode, std::env::var_os("KUBERNETES_SERVICE_HOST").is_some())?;
     start_logging(args.log_format, &args.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -34,9 +34,25 @@ fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
         state: server.state,
         config: args.config,
         listen: args.listen,
+        token_file: server.token_file,
+        tls: args.tls_cert_file.zip(args.tls_key_file).map(|(certificate, key)| TlsFiles { certificate, key }),
         health_listen: args.health_listen,
         grants: args.grants,
         workers: args.workers,
+        mode: args.mode.map(|mode| match mode {
+            Mode::Auto => setpoint_runtime::Mode::Auto,
+            Mode::Files => setpoint_runtime::Mode::Files,
+            Mode::Kubernetes => setpoint_runtime::Mode::Kubernetes,
+        }),
+        kubeconfig: args.kubeconfig,
+        context: args.context,
+        watch_namespaces: args.watch_namespaces,
+        leader_elect: args.leader_elect,
+        install_crds: args.install_crds.map(|install| match install {
+            InstallCrds::Off => setpoint_runtime::InstallCrds::Off,
+            InstallCrds::Safe => setpoint_runtime::InstallCrds::Safe,
+            InstallCrds::Force => setpoint_runtime::InstallCrds::Force,
+        }),
         keeper: keeper(),
     }
 }
@@ -50,15 +66,6 @@ fn keeper() -> Option<KeeperProgram> {
             None
         }
     }
-}
-
-fn check_mode(mode: Mode, in_pod: bool) -> Result<(), Failure> {
-    let message = match mode {
-        Mode::Kubernetes => "the mode kubernetes is not available yet in this version",
-        Mode::Auto if in_pod => "in a pod the mode is kubernetes, which is not available yet in this version",
-        Mode::Auto | Mode::Files => return Ok(()),
-    };
-    Err(Failure::usage(message).hint("--mode files reconciles a directory of YAML files"))
 }
 
 fn start_logging(format: LogFormat, level: &str) -> Result<(), Failure> {
@@ -79,11 +86,17 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
     // From before the start on: a signal then is no different from one later.
     let mut signals = Signals::new()?;
     let host = tokio::select! {
-        host = Host::start(options) => host.map_err(|error| Failure::new(error.to_string()))?,
+        host = Host::start(options) => host.map_err(|error| match error {
+            StartError::Mode(text) => Failure::usage(text),
+            error => Failure::new(error.to_string()),
+        })?,
         () = signals.next() => return Ok(()),
     };
-    let line =
-        format!("setpoint {} runs on files; its API is at http://{}\n", env!("CARGO_PKG_VERSION"), host.address());
+    let on = match host.handle().overview().api_server {
+        Some(server) => format!("the cluster at {server}"),
+        None => "files".to_owned(),
+    };
+    let line = format!("setpoint {} runs on {on}; its API is at {}\n", env!("CARGO_PKG_VERSION"), host.server());
     // That nobody reads stdout is no reason to stop.
     let _ = print(&line);
     signals.next().await;
@@ -97,25 +110,6 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_mode_kubernetes_says_that_it_is_not_available_yet() {
-        let said = |mode, in_pod| check_mode(mode, in_pod).map_err(|failure| (failure.to_string(), failure.exit));
-        let hint = "\nhint: --mode files reconciles a directory of YAML files";
-        assert_eq!(
-            said(Mode::Kubernetes, false),
-            Err((format!("error: the mode kubernetes is not available yet in this version{hint}"), 2))
-        );
-        assert_eq!(
-            said(Mode::Auto, true),
-            Err((
-                format!("error: in a pod the mode is kubernetes, which is not available yet in this version{hint}"),
-                2
-            ))
-        );
-        assert_eq!(said(Mode::Auto, false), Ok(()));
-        assert_eq!(said(Mode::Files, true), Ok(()));
-    }
 
     #[test]
     fn a_wrong_log_level_is_wrong_usage() {

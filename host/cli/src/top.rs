@@ -168,6 +168,9 @@ mod tests {
         Overview {
             running: true,
             mode: "files".into(),
+            cluster: "local".into(),
+            api_server: None,
+            lease: None,
             version: "0.1.0".into(),
             started: String::new(),
             queue_length: 7,

@@ -24,7 +24,7 @@ pub(crate) fn why(args: &WhyArgs, globals: &Globals) -> Result<(), Failure> {
     if matches!(args.output.output, Output::Json | Output::Yaml) {
         return print(&document(&runs, args.output.output)?);
     }
-    let cluster = globals.place.cluster.as_deref().unwrap_or(setpoint_core::key::LOCAL);
+    let cluster = globals.place.cluster.as_deref().unwrap_or(&kind.cluster);
     let namespace = globals.place.namespace.as_deref().unwrap_or(crate::client::DEFAULT_NAMESPACE);
     let namespace = kind.namespaced.then_some(namespace);
     let key = Key::new(cluster, &kind.group, &kind.kind, namespace, name);

@@ -239,6 +239,12 @@ impl Cache {
             .filter_map(|(_, id)| Some((*id, self.view(*id)?)))
     }
 
+    /// All objects that are known, by source.
+    pub fn all(&self) -> impl Iterator<Item = (&Arc<Key>, &Arc<Object>)> {
+        let ids = self.sources.values().flat_map(|cache| cache.objects.values());
+        ids.filter_map(|id| Some((self.keys.key(*id), self.view(*id)?)))
+    }
+
     /// Number of objects.
     pub fn len(&self) -> usize {
         self.sources.values().map(|cache| cache.objects.len()).sum()

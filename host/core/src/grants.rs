@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::contract::{Capability, Description};
-use crate::key::{GroupKind, Key};
+use crate::key::{GroupKind, Key, LOCAL};
 use crate::native;
 
 /// One grant as an operator writes it.
@@ -283,19 +283,28 @@ impl Grants {
     }
 
     /// What a plugin asks for in a cluster and does not have, as grants to add.
-    pub fn missing(&self, description: &Description, cluster: &str) -> Vec<Grant> {
+    pub fn missing(&self, description: &Description, cluster: &str, namespace: Option<&str>) -> Vec<Grant> {
+        // The host's kinds are in no other cluster.
+        let place = |group: &str| if group == native::GROUP { LOCAL } else { cluster };
+        let lacks = |cluster: &str| Scope {
+            cluster: cluster.into(),
+            namespace: namespace.filter(|_| cluster != LOCAL).map(str::to_owned),
+        };
+        let namespace = Some(namespace.unwrap_or("default"));
         let mut missing = Vec::new();
         for read in &description.reads {
             let kind = read.kind.group_kind();
-            if !self.may_read(&kind, cluster, Some("default")) {
-                missing.push(Grant::Read(kind, Scope::cluster(cluster)));
+            let cluster = place(&kind.group);
+            if !self.may_read(&kind, cluster, namespace) {
+                missing.push(Grant::Read(kind, lacks(cluster)));
             }
         }
         for write in &description.writes {
-            let key = Key::new(cluster, &write.group, &write.kind, Some("default"), "x");
+            let cluster = place(&write.group);
+            let key = Key::new(cluster, &write.group, &write.kind, namespace, "x");
             // Processes and targets of probes are asked for as capabilities.
-            if let Err(grant @ Grant::Write(..)) = self.may_write(&key, &Value::Null) {
-                missing.push(grant);
+            if let Err(Grant::Write(kind, _)) = self.may_write(&key, &Value::Null) {
+                missing.push(Grant::Write(kind, lacks(cluster)));
             }
         }
         for capability in &description.capabilities {

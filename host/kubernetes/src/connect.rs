@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use setpoint_cluster::{BoxFuture, Cluster, Sink};
+use setpoint_core::coverage::Scope;
 use setpoint_core::engine::Want;
-use setpoint_core::key::{GroupVersionKind, Key, Name};
+use setpoint_core::key::{GroupKind, GroupVersionKind, Key, Name};
 use setpoint_core::op::{Answer, Op};
 use tokio::time::Instant;
 
@@ -138,6 +139,7 @@ impl KubernetesCluster {
             requests: counters.requests.load(Relaxed),
             failures: counters.failures.load(Relaxed),
             renewals: counters.links.load(Relaxed),
+            answers: counters.answers(),
         }
     }
 
@@ -150,6 +152,11 @@ impl KubernetesCluster {
             checks.push(watcher.check().await);
         }
         checks
+    }
+
+    /// Lists a part of a kind anew, if it is watched: what is known of it is in doubt.
+    pub fn list_anew(&self, kind: &GroupKind, scope: &Scope) {
+        self.wanted.list_anew(kind, scope);
     }
 
     /// Stops all reflectors. Operations that are under way end by themselves.

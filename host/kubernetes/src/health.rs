@@ -13,6 +13,8 @@ pub struct WatchHealth {
     pub scope: Scope,
     /// Whether what was told is as good as complete.
     pub known: bool,
+    /// The server does not serve the kind at present: it is waited for.
+    pub missing: bool,
     /// Why not, or what is in the way at present.
     pub trouble: Option<String>,
     /// Milliseconds since the last event, bookmark or complete list.
@@ -48,6 +50,8 @@ pub struct Health {
     pub failures: u64,
     /// How often credentials were read anew.
     pub renewals: u64,
+    /// Requests by method and status; status 0: there was no answer.
+    pub answers: Vec<(String, u16, u64)>,
 }
 
 impl Health {

@@ -12,6 +12,7 @@
 //! | which kinds are served, and in which shape | `kinds`, `shapes` |
 //! | what is there | `reflect`, with objects read in `intake`, `managed`, `lines` |
 //! | how is something done | `effects`, `events` |
+//! | how does a definition get there | [`install`] |
 //! | who acts, of several hosts | [`lease`], `clock` |
 //! | how is it doing | [`health`] |
 
@@ -25,6 +26,7 @@ mod effects;
 mod events;
 mod failure;
 pub mod health;
+pub mod install;
 mod intake;
 mod kinds;
 pub mod lease;
@@ -42,6 +44,7 @@ mod transport;
 
 pub use connect::{ConnectError, KubernetesCluster};
 pub use health::{Check, Health, WatchHealth};
+pub use install::{InstallError, Installed};
 pub use lease::{Leadership, LeaseChange, LeaseOptions};
 pub use options::{Access, ConnectOptions, Limits};
 pub use resource::Resource;

@@ -1,6 +1,7 @@
 //! What the rules ask of the kinds of a Kubernetes cluster.
 
 use serde_json::Value;
+use setpoint_core::effects::Shapes;
 use setpoint_core::key::GroupKind;
 
 use crate::KubernetesCluster;
@@ -17,5 +18,16 @@ impl KubernetesCluster {
         if let Some(schema) = self.kinds().known(kind).and_then(|kind| kind.schema.clone()) {
             schema.prune_partial(object);
         }
+    }
+}
+
+/// For a host that asks every cluster alike; the name of the cluster is not looked at.
+impl Shapes for KubernetesCluster {
+    fn namespaced(&self, _: &str, kind: &GroupKind) -> Option<bool> {
+        KubernetesCluster::namespaced(self, kind)
+    }
+
+    fn prune(&self, _: &str, kind: &GroupKind, object: &mut Value) {
+        KubernetesCluster::prune(self, kind, object);
     }
 }

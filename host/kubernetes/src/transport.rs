@@ -3,8 +3,9 @@
 //! Nothing is retried here that may have been done already, but for the renewal of credentials and the pauses
 //! that the server asks for: the rules decide what is tried again. Bodies are never logged.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -113,6 +114,33 @@ pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) links: AtomicU64,
+    /// By method and status; 0: there was no answer.
+    answers: Mutex<BTreeMap<(String, u16), u64>>,
+}
+
+impl Counters {
+    fn begins(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn ended(&self, method: &Method, code: u16, failed: bool) {
+        if failed {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        *answers.entry((method.to_string(), code)).or_default() += 1;
+    }
+
+    /// How many there were of each method and status.
+    pub(crate) fn answers(&self) -> Vec<(String, u16, u64)> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.iter().map(|((method, code), count)| (method.clone(), *code, *count)).collect()
+    }
+}
+
+/// The status of a failure; 0: there was no answer.
+fn code_of(failure: &Failure) -> u16 {
+    failure.status().map_or(0, |status| status.code)
 }
 
 /// The way to one API server.
@@ -226,7 +254,7 @@ impl Transport {
     async fn once(&self, link: &Link, call: &Call, deadline: Instant) -> Result<Reply, Failure> {
         let _slot = if call.urgent { None } else { Some(self.throttle.admit(deadline).await?) };
         self.check_fence(call)?;
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        self.counters.begins();
         let answer = async {
             let response = respond(link.service.clone(), request(call)?).await?;
             let (parts, body) = response.into_parts();
@@ -239,9 +267,8 @@ impl Transport {
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(Failure::NoAnswer("it took too long".into())),
         };
-        if result.is_err() {
-            self.counters.failures.fetch_add(1, Ordering::Relaxed);
-        }
+        let code = result.as_ref().map_or_else(code_of, |reply| reply.code.as_u16());
+        self.counters.ended(&call.method, code, result.is_err());
         result
     }
 
@@ -273,7 +300,7 @@ impl Transport {
     async fn open_once(&self, link: &Link, call: &Call, deadline: Instant) -> Result<Opened, Failure> {
         // Watches hold no slot: they are as many as there are reflectors.
         drop(self.throttle.admit(deadline).await?);
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        self.counters.begins();
         let place = link.place();
         let answer = async {
             let response = respond(place.service(), request(call)?).await?;
@@ -285,9 +312,7 @@ impl Transport {
         };
         let result = tokio::time::timeout_at(deadline, answer).await;
         let result = result.unwrap_or_else(|_| Err(Failure::NoAnswer("it took too long".into())));
-        if result.is_err() {
-            self.counters.failures.fetch_add(1, Ordering::Relaxed);
-        }
+        self.counters.ended(&call.method, result.as_ref().map_or_else(code_of, |_| 200), result.is_err());
         Ok(Opened { body: result?, _place: place })
     }
 

@@ -13,6 +13,10 @@ use setpoint_core::contract::Tuning;
 use setpoint_core::grants::{Grant, Grants};
 use setpoint_plugin::Limits;
 
+use crate::http::TlsFiles;
+use crate::hub::{InstallCrds, LeaseConfig};
+use crate::mode::Mode;
+
 mod keys;
 
 pub use keys::{ConfigKey, reference};
@@ -31,10 +35,21 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Address of the HTTP API.
     pub listen: Option<SocketAddr>,
+    /// File of the bearer token that requests have to carry.
+    pub token_file: Option<PathBuf>,
+    /// Certificate and key of the HTTP API.
+    pub tls: Option<TlsFiles>,
     /// Address of the health endpoints.
     pub health_listen: Option<SocketAddr>,
     /// Whether processes that speak MCP answer clients of the host. Default: yes.
     pub mcp_endpoint: Option<bool>,
+    /// Where objects come from.
+    pub mode: Option<Mode>,
+    /// What this installation is called in owner marks and field managers. Default: the namespace of the lease that
+    /// several hosts share, else `local-` and the id of the store (rule D9).
+    pub installation: Option<String>,
+    /// How the Kubernetes cluster is reached.
+    pub kubernetes: KubernetesConfig,
     /// Calls at a time over all plugins.
     pub workers: Option<u32>,
     /// Files with unknown fields are refused instead of pruned.
@@ -45,6 +60,37 @@ pub struct Config {
     pub hold_percent: Option<usize>,
     /// What is said of plugins, by name; `*` for all.
     pub plugins: BTreeMap<String, PluginConfig>,
+}
+
+/// What the file says of the Kubernetes cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KubernetesConfig {
+    /// The kubeconfig.
+    pub kubeconfig: Option<PathBuf>,
+    /// Its context.
+    pub context: Option<String>,
+    /// Only these namespaces are looked at; none: all.
+    pub namespaces: Option<Vec<String>>,
+    /// Definitions of the plugins' kinds are brought to the cluster as plugins come.
+    pub install_crds: Option<InstallCrds>,
+    /// Requests per second, watches aside.
+    pub requests_per_second: Option<u32>,
+    /// Requests at once beyond that rate.
+    pub burst: Option<u32>,
+    /// The lease of the host that acts.
+    pub lease: LeaseConfig,
+}
+
+impl KubernetesConfig {
+    /// What an API server is asked at most.
+    pub fn limits(&self) -> setpoint_kubernetes::Limits {
+        let usual = setpoint_kubernetes::Limits::default();
+        setpoint_kubernetes::Limits {
+            requests_per_second: self.requests_per_second.map(f64::from).or(usual.requests_per_second),
+            burst: self.burst.unwrap_or(usual.burst),
+            ..usual
+        }
+    }
 }
 
 /// What the file says of one plugin. Times in milliseconds, memory in bytes.
@@ -201,8 +247,19 @@ impl Config {
             resources_dir: path("resourcesDir")?,
             state_dir: path("stateDir")?,
             listen: address("listen")?,
+            token_file: path("tokenFile")?,
+            tls: match top.get("tls").filter(|value| !value.is_null()) {
+                Some(value) => Some(reader.tls(value, base)?),
+                None => None,
+            },
             health_listen: address("healthListen")?,
             mcp_endpoint: reader.boolean(top, "", "mcpEndpoint")?,
+            mode: reader.word(top, "", "mode", &Mode::WORDS)?,
+            installation: reader.text(top, "", "installation")?.map(str::to_owned),
+            kubernetes: match top.get("kubernetes").filter(|value| !value.is_null()) {
+                Some(value) => reader.kubernetes(value, base)?,
+                None => KubernetesConfig::default(),
+            },
             workers: reader.number(top, "", "workers")?.map(|n| n.clamp(1, 4_096) as u32),
             strict: reader.boolean(top, "", "strict")?.unwrap_or_default(),
             hold_above: reader.small(top, "", "holdAbove")?,
@@ -233,8 +290,13 @@ impl Config {
             ("resourcesDir", self.resources_dir != new.resources_dir),
             ("stateDir", self.state_dir != new.state_dir),
             ("listen", self.listen != new.listen),
+            ("tokenFile", self.token_file != new.token_file),
+            ("tls", self.tls != new.tls),
             ("healthListen", self.health_listen != new.health_listen),
             ("mcpEndpoint", self.mcp_endpoint != new.mcp_endpoint),
+            ("mode", self.mode != new.mode),
+            ("installation", self.installation != new.installation),
+            ("kubernetes", self.kubernetes != new.kubernetes),
             ("workers", self.workers != new.workers),
             ("holdAbove", self.hold_above != new.hold_above),
             ("holdPercent", self.hold_percent != new.hold_percent),
@@ -298,6 +360,84 @@ impl Reader<'_> {
             });
         }
         Ok(map)
+    }
+
+    fn texts(
+        &self,
+        map: &serde_json::Map<String, Value>,
+        at: &str,
+        name: &str,
+    ) -> Result<Option<Vec<String>>, ConfigError> {
+        let Some(value) = map.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+        let texts = value.as_array().and_then(|items| {
+            items.iter().map(|item| item.as_str().filter(|text| !text.is_empty()).map(str::to_owned)).collect()
+        });
+        match texts {
+            Some(texts) => Ok(Some(texts)),
+            None => Err(self.error(&format!("{at}/{name}"), format!("{name}: a list of names is expected"))),
+        }
+    }
+
+    /// One of some words.
+    fn word<T: Copy>(
+        &self,
+        map: &serde_json::Map<String, Value>,
+        at: &str,
+        name: &str,
+        words: &[(&str, T)],
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(text) = self.text(map, at, name)? else { return Ok(None) };
+        match words.iter().find(|(word, _)| *word == text) {
+            Some((_, value)) => Ok(Some(*value)),
+            None => {
+                let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                let message = format!("{name}: {text:?} is none of {}", known.join(", "));
+                Err(self.error(&format!("{at}/{name}"), message))
+            }
+        }
+    }
+
+    fn kubernetes(&self, value: &Value, base: &Path) -> Result<KubernetesConfig, ConfigError> {
+        let at = "/kubernetes";
+        let map = self.object(value, at, &keys::below("kubernetes"))?;
+        let lease = match map.get("lease").filter(|lease| !lease.is_null()) {
+            Some(lease) => self.lease(lease)?,
+            None => LeaseConfig::default(),
+        };
+        Ok(KubernetesConfig {
+            kubeconfig: self.text(map, at, "kubeconfig")?.map(|text| base.join(text)),
+            context: self.text(map, at, "context")?.map(str::to_owned),
+            namespaces: self.texts(map, at, "namespaces")?,
+            install_crds: self.word(map, at, "installCrds", &InstallCrds::WORDS)?,
+            requests_per_second: self.count(map, at, "requestsPerSecond")?,
+            burst: self.count(map, at, "burst")?,
+            lease,
+        })
+    }
+
+    fn tls(&self, value: &Value, base: &Path) -> Result<TlsFiles, ConfigError> {
+        let at = "/tls";
+        let map = self.object(value, at, &keys::below("tls"))?;
+        let file = |name: &str| match self.text(map, at, name)? {
+            Some(text) => Ok(base.join(text)),
+            None => Err(self.error(at, format!("{name} is missing"))),
+        };
+        Ok(TlsFiles { certificate: file("certFile")?, key: file("keyFile")? })
+    }
+
+    fn lease(&self, value: &Value) -> Result<LeaseConfig, ConfigError> {
+        let at = "/kubernetes/lease";
+        let map = self.object(value, at, &keys::below("kubernetes.lease"))?;
+        let lease = LeaseConfig {
+            enabled: self.boolean(map, at, "enabled")?,
+            namespace: self.text(map, at, "namespace")?.map(str::to_owned),
+            name: self.text(map, at, "name")?.map(str::to_owned),
+            duration: self.duration(map, at, "duration")?,
+            renew_deadline: self.duration(map, at, "renewDeadline")?,
+            retry: self.duration(map, at, "retryPeriod")?,
+        };
+        lease.terms().map_err(|error| self.error(at, error))?;
+        Ok(lease)
     }
 
     fn text<'v>(
@@ -498,8 +638,18 @@ mod tests {
         );
     }
 
-    /// A file in which one key has a value.
+    /// A file in which one key has a value, with what it cannot be without.
     fn with(path: &str, value: &str) -> String {
+        match path {
+            "tls" => return with("tls.keyFile", if value == "{}" { "x" } else { value }),
+            "tls.certFile" => return format!("{}  keyFile: x\n", only("tls.certFile", value)),
+            "tls.keyFile" => return format!("{}  certFile: x\n", only("tls.keyFile", value)),
+            _ => {}
+        }
+        only(path, value)
+    }
+
+    fn only(path: &str, value: &str) -> String {
         let mut text = String::from("apiVersion: config.setpoint.dev/v1alpha1\n");
         let steps: Vec<&str> = path.split('.').map(|step| if step == "<name>" { "a" } else { step }).collect();
         for (depth, step) in steps.iter().enumerate() {
@@ -516,8 +666,13 @@ mod tests {
                 "string" => ("x", "[1]"),
                 "path" => ("dir", "[1]"),
                 "address" => ("127.0.0.1:9000", "[1]"),
+                "list of names" => ("[a]", "7"),
+                "auto, files or kubernetes" => ("files", "both"),
+                "off, safe or force" => ("safe", "both"),
                 "number" => ("7", "many"),
                 "boolean" => ("true", "7"),
+                "duration" if key.path.ends_with("lease.duration") => ("20s", "7"),
+                "duration" if key.path.ends_with("retryPeriod") => ("1s", "7"),
                 "duration" => ("7s", "7"),
                 "object" => ("{}", "7"),
                 "list of grants" => ("[described]", "7"),

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use setpoint_cluster::{Cluster, Sink};
 use setpoint_core::Time;
 use setpoint_core::contract::Failure;
-use setpoint_core::engine::{Attempt, CallResult, Engine, PluginVersion, Step};
-use setpoint_core::key::{Key, Name, Source};
+use setpoint_core::coverage::Scope;
+use setpoint_core::engine::{Attempt, CallResult, Engine, Passed, Step, Told};
+use setpoint_core::key::{Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
 use setpoint_plugin::{Call, CallFailure, CallStats, Limits, Plugin, Recorder};
@@ -20,6 +21,7 @@ use crate::clock::{Clock, rfc3339};
 use crate::logs::LogBook;
 use crate::metrics::Metrics;
 use crate::reads::EngineReads;
+use crate::recent::Recent;
 use crate::ring::{Recorded, Ring};
 use crate::views::{EventRow, StreamItem};
 
@@ -31,7 +33,10 @@ const EFFECTS_TIMEOUT: Duration = Duration::from_secs(60);
 const STREAM: usize = 1_024;
 
 /// Told of versions whose first pass is over.
-pub(crate) type OnPassed = Box<dyn Fn(Vec<(Name, PluginVersion)>) + Send + Sync>;
+pub(crate) type OnPassed = Box<dyn Fn(Vec<(Name, Passed)>) + Send + Sync>;
+
+/// Whether this host may act now, looked at immediately before it does (rule D8).
+pub(crate) type MayAct = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// A loaded component with the limits of its calls.
 #[derive(Clone)]
@@ -46,7 +51,30 @@ struct Inner {
     engine: Engine,
     /// The first passes that [`OnPassed`] was told of.
     passed: u64,
+    /// What is wanted of clusters was told up to here.
+    wanted: u64,
     components: HashMap<Name, Component>,
+    fences: HashMap<Name, Fence>,
+}
+
+/// A cluster of which one of several hosts acts.
+struct Fence {
+    /// Counts how often that has changed: an attempt goes on only in the term that it began in.
+    term: u64,
+    may_act: MayAct,
+}
+
+impl Inner {
+    /// The term in which this host acts on a key now.
+    fn term(&self, key: &Key) -> u64 {
+        self.fences.get(&key.cluster).map_or(0, |fence| fence.term)
+    }
+
+    /// Whether an attempt that began in a term may go on.
+    fn may_go_on(&self, key: &Key, term: u64) -> bool {
+        let Some(fence) = self.fences.get(&key.cluster) else { return true };
+        fence.term == term && self.engine.is_acting(&key.cluster) && (fence.may_act)()
+    }
 }
 
 /// The engine with everything it takes to run it.
@@ -54,6 +82,8 @@ pub struct Driver {
     inner: Mutex<Inner>,
     clusters: Mutex<HashMap<Name, Arc<dyn Cluster>>>,
     wake: Notify,
+    /// Something else may be wanted of clusters.
+    wanted: Notify,
     /// A source became known, or unknown.
     pub(crate) synced: Notify,
     /// Another number whenever other plugins are loaded or granted something.
@@ -70,15 +100,24 @@ pub struct Driver {
     pub(crate) logs: Arc<LogBook>,
     /// The last calls.
     pub(crate) ring: Ring,
+    /// The last events of objects of clusters that keep them elsewhere.
+    pub(crate) recent: Recent,
 }
 
 impl Driver {
     /// A driver for an engine.
     pub fn new(engine: Engine, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
-            inner: Mutex::new(Inner { engine, passed: 0, components: HashMap::new() }),
+            inner: Mutex::new(Inner {
+                engine,
+                passed: 0,
+                wanted: 0,
+                components: HashMap::new(),
+                fences: HashMap::new(),
+            }),
             clusters: Mutex::new(HashMap::new()),
             wake: Notify::new(),
+            wanted: Notify::new(),
             synced: Notify::new(),
             plugins: watch::channel(0).0,
             idle: Notify::new(),
@@ -89,17 +128,79 @@ impl Driver {
             on_passed: OnceLock::new(),
             logs: Arc::default(),
             ring: Ring::default(),
+            recent: Recent::default(),
         })
     }
 
     /// Works with the engine, and wakes the loop up.
     pub fn with<T>(&self, work: impl FnOnce(&mut Engine, Time) -> T) -> T {
-        let result = {
+        self.work(|inner, now| work(&mut inner.engine, now))
+    }
+
+    fn work<T>(&self, work: impl FnOnce(&mut Inner, Time) -> T) -> T {
+        let (result, moved) = {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut inner.engine, self.clock.now())
+            let result = work(&mut inner, self.clock.now());
+            let wanted = inner.engine.wanted();
+            (result, std::mem::replace(&mut inner.wanted, wanted) != wanted)
         };
         self.wake.notify_one();
+        if moved {
+            self.wanted.notify_one();
+        }
         result
+    }
+
+    /// Works with the engine for an attempt that began in a term. None: this host may not act on its key any more,
+    /// and the attempt is given up (rule D8).
+    fn act<T>(
+        &self,
+        term: u64,
+        attempt: &mut Attempt,
+        work: impl FnOnce(&mut Engine, Time, &mut Attempt) -> T,
+    ) -> Option<T> {
+        self.work(|inner, now| {
+            if inner.may_go_on(attempt.key(), term) {
+                return Some(work(&mut inner.engine, now, attempt));
+            }
+            tracing::info!("this host does not act on the object any more: the attempt is given up");
+            inner.engine.abandon(now, attempt);
+            None
+        })
+    }
+
+    /// Of this cluster one of several hosts acts, and this one only after [`Driver::set_acting`].
+    pub(crate) fn fence(&self, cluster: &Name, may_act: MayAct) {
+        self.work(|inner, _| {
+            inner.fences.insert(cluster.clone(), Fence { term: 0, may_act });
+            inner.engine.set_acting(cluster, false);
+        });
+    }
+
+    /// This host acts on the objects of a cluster from now on, or does not any more: what runs is given up.
+    pub(crate) fn set_acting(&self, cluster: &Name, acting: bool) {
+        self.work(|inner, _| {
+            if let Some(fence) = inner.fences.get_mut(cluster) {
+                fence.term += 1;
+            }
+            inner.engine.set_acting(cluster, acting);
+        });
+    }
+
+    /// Tells clusters what is wanted of them whenever that changes, until the task is dropped.
+    pub(crate) async fn tell_wants(self: Arc<Self>) {
+        loop {
+            let moved = self.wanted.notified();
+            for cluster in self.clusters() {
+                let wants = self.look(|engine| engine.wants(cluster.name()));
+                cluster.want(wants);
+            }
+            moved.await;
+        }
+    }
+
+    fn clusters(&self) -> Vec<Arc<dyn Cluster>> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Looks at the engine.
@@ -179,6 +280,7 @@ impl Driver {
         let now = self.clock.now();
         while let Some(attempt) = inner.engine.next(now) {
             let component = inner.components.get(attempt.digest()).cloned();
+            let term = inner.term(attempt.key());
             let span = tracing::info_span!(
                 "reconcile",
                 key = %attempt.key(),
@@ -186,37 +288,45 @@ impl Driver {
                 attempt = attempt.number(),
                 lane = attempt.lane().word(),
             );
-            tokio::spawn(self.clone().carry(attempt, component).instrument(span));
+            tokio::spawn(self.clone().carry(attempt, term, component).instrument(span));
         }
         for key in inner.engine.stale(now) {
             tokio::spawn(self.clone().read_back(key));
         }
         let due = inner.engine.next_wakeup();
-        let Inner { engine, passed, .. } = &mut *inner;
+        let Inner { engine, passed, wanted, .. } = &mut *inner;
         let news = engine.passed(passed);
+        let moved = std::mem::replace(wanted, engine.wanted()) != engine.wanted();
         drop(inner);
+        if moved {
+            self.wanted.notify_one();
+        }
         if let (Some(news), Some(tell)) = (news, self.on_passed.get()) {
             tell(news);
         }
         due
     }
 
-    async fn carry(self: Arc<Self>, mut attempt: Attempt, component: Option<Component>) {
+    async fn carry(self: Arc<Self>, mut attempt: Attempt, term: u64, component: Option<Component>) {
         let began = Instant::now();
         let _active = self.metrics.attempt_begins(attempt.plugin());
         let mut effects_until = None;
         let mut result = "success";
         let wall = self.clock.wall();
         loop {
-            let step = self.with(|engine, now| engine.step(now, &wall, &mut attempt));
+            let step = self.act(term, &mut attempt, |engine, now, attempt| engine.step(now, &wall, attempt));
             match step {
-                Step::Done => break,
-                Step::Perform(op) => {
+                None => {
+                    result = "dropped";
+                    break;
+                }
+                Some(Step::Done) => break,
+                Some(Step::Perform(op)) => {
                     let until = *effects_until.get_or_insert_with(|| tokio::time::Instant::now() + EFFECTS_TIMEOUT);
                     let answer = self.perform(op, until).await;
                     self.with(|engine, now| engine.answered(now, &mut attempt, answer));
                 }
-                Step::Call(request) => {
+                Some(Step::Call(request)) => {
                     let call = match &component {
                         Some(component) => self.call(&attempt, component, &request).await,
                         None => CallResult {
@@ -230,12 +340,16 @@ impl Driver {
                         tracing::debug!(reason = %setpoint_core::sanitize::sanitize(failure.message()), "the call failed");
                     }
                     effects_until = None;
-                    self.with(|engine, now| engine.called(now, &mut attempt, call));
+                    if self.act(term, &mut attempt, |engine, now, attempt| engine.called(now, attempt, call)).is_none()
+                    {
+                        result = "dropped";
+                        break;
+                    }
                 }
             }
         }
         let row = self.look(|engine| engine.row(attempt.key()));
-        if let Some(row) = &row {
+        if let Some(row) = row.as_ref().filter(|_| result != "dropped") {
             if row.last_error.is_some() {
                 result = "error";
             } else if row.waiting.is_some() {
@@ -338,6 +452,9 @@ impl Driver {
                 last: now.clone(),
                 count: 1,
             };
+            if &*about.cluster != LOCAL {
+                self.recent.record(unix_now(), about, &row);
+            }
             let _ = self.stream.send(StreamItem::Event(row));
         }
     }
@@ -409,6 +526,15 @@ impl Sink for EngineSink {
     fn source_unknown(&self, source: &Source, reason: &str) {
         if let Some(driver) = self.0.upgrade() {
             driver.with(|engine, now| engine.source_unknown(now, source, reason));
+            driver.synced.notify_waiters();
+        }
+    }
+
+    fn told(&self, source: &Source, scope: &Scope, told: Told) {
+        let Some(driver) = self.0.upgrade() else { return };
+        let known = matches!(told, Told::ListEnds { .. } | Told::Known | Told::Unknown { .. } | Told::Ended);
+        driver.with(|engine, now| engine.told(now, source, scope, told));
+        if known {
             driver.synced.notify_waiters();
         }
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use setpoint_cluster::local::Local;
 use setpoint_core::effects::PAUSED;
-use setpoint_core::engine::{Engine, Phase};
-use setpoint_core::key::{GroupKind, Key, LOCAL};
+use setpoint_core::engine::{Engine, FIRST_PASS, FirstPass, Held, NotHeld, Phase};
+use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::op::Answer;
 use setpoint_mcp::gateway::Gateway;
 use setpoint_schema::Crd;
@@ -18,6 +18,7 @@ use tokio::task::JoinError;
 use crate::clock::rfc3339;
 use crate::driver::{Driver, unix_now};
 use crate::files::Files;
+use crate::hub::Hub;
 use crate::kinds::Kinds;
 use crate::metrics::MetricsSnapshot;
 use crate::native::{self, Native};
@@ -30,8 +31,6 @@ use crate::views::{FileRow, KindRow, Overview, PluginRow, Readiness, StatusSumma
 pub const DISABLED: &str = "disabled-kinds";
 /// What is said to those whose request the end of the host cuts off.
 const STOPPING: &str = "the host is stopping";
-/// The first pass holds readiness up for so long at most (rule C6).
-const FIRST_PASS: Duration = Duration::from_secs(300);
 
 pub(crate) struct Inner {
     pub(crate) driver: Arc<Driver>,
@@ -41,6 +40,10 @@ pub(crate) struct Inner {
     pub(crate) plugins: Arc<Plugins>,
     pub(crate) passed: Arc<Passed>,
     pub(crate) native: Arc<Native>,
+    /// The Kubernetes cluster; none: files are reconciled.
+    pub(crate) hub: Option<Arc<Hub>>,
+    /// The cluster that is meant where none is named.
+    pub(crate) home: Name,
     /// How processes that speak MCP answer clients; none: they do not.
     pub(crate) mcp: Option<Gateway>,
     pub(crate) started: Instant,
@@ -52,7 +55,6 @@ pub(crate) struct Inner {
 pub struct Handle {
     pub(crate) inner: Arc<Inner>,
     stopping: Arc<AtomicBool>,
-    passed: Arc<AtomicBool>,
     /// Held while it is decided which kinds are disabled, until that is kept and in force (rule C9).
     pub(crate) switches: Arc<Mutex<()>>,
     /// Turns of calls that are made for plans.
@@ -64,7 +66,6 @@ impl Handle {
         Self {
             inner: Arc::new(inner),
             stopping: Arc::default(),
-            passed: Arc::default(),
             switches: Arc::default(),
             plans: Arc::new(Semaphore::new(plan::AT_A_TIME)),
         }
@@ -94,7 +95,10 @@ impl Handle {
         let enabled = self.kinds().into_iter().filter(|kind| kind.plugin.is_some() && !kind.disabled);
         Overview {
             running: !self.stopping.load(Ordering::Acquire),
-            mode: "files".into(),
+            mode: if self.inner.hub.is_some() { "kubernetes" } else { "files" }.into(),
+            cluster: self.inner.home.to_string(),
+            api_server: self.inner.hub.as_ref().map(|hub| hub.server()),
+            lease: self.inner.hub.as_ref().and_then(|hub| hub.lease()),
             version: env!("CARGO_PKG_VERSION").into(),
             started: rfc3339(unix_now().saturating_sub(self.inner.started.elapsed().as_millis() as u64)),
             queue_length,
@@ -125,21 +129,23 @@ impl Handle {
             ready = false;
             reasons.push(format!("StoreTrouble: {trouble}"));
         }
-        // The first pass is asked for once per process: it takes a look at every object.
-        let passed = self.passed.load(Ordering::Acquire);
-        let (unsynced, complete, quarantined) = self
-            .inner
-            .driver
-            .look(|engine| (engine.unsynced(), passed || engine.first_pass_complete(), quarantines(engine)));
+        let looked = |engine: &mut Engine, now| (engine.unsynced(), engine.first_pass(now), quarantines(engine));
+        let (unsynced, first_pass, quarantined) = self.inner.driver.with(looked);
+        // What the hub has to show is asked of its connection, which knows more of it.
+        let mut unsynced: Vec<String> =
+            unsynced.into_iter().filter(|(source, _)| &*source.cluster == LOCAL).map(|(_, why)| why).collect();
+        unsynced.dedup();
         if !unsynced.is_empty() {
             ready = false;
             reasons.extend(unsynced);
         }
-        if !complete {
-            ready &= self.inner.started.elapsed() >= FIRST_PASS;
-            reasons.push("FirstPassIncomplete: first attempts are still running".to_owned());
-        } else if ready {
-            self.passed.store(true, Ordering::Release);
+        if let Some((hub_ready, why)) = self.inner.hub.as_ref().map(|hub| hub.readiness()) {
+            ready &= hub_ready;
+            reasons.extend(why);
+        }
+        if let Some(reason) = first_attempts(first_pass) {
+            ready &= matches!(first_pass, FirstPass::Incomplete(_));
+            reasons.push(reason);
         }
         // The others are reconciled all the same.
         reasons.extend(quarantined);
@@ -151,8 +157,20 @@ impl Handle {
         if native::reconciles(&kind.group, &kind.kind) {
             return Some(native::HOST.to_owned());
         }
-        let source = setpoint_core::key::Source { cluster: LOCAL.into(), kind: kind.clone() };
+        let source = Source { cluster: self.cluster_of(kind), kind: kind.clone() };
         self.inner.driver.look(|engine| engine.plugin_for(&source).map(|info| info.name.to_string()))
+    }
+
+    /// The cluster that is meant where an object of a kind is named without one: where the kind is reconciled.
+    pub(crate) fn cluster_of(&self, kind: &GroupKind) -> Name {
+        let home = &self.inner.home;
+        let is_reconciled = |cluster: &Name| {
+            let source = Source { cluster: cluster.clone(), kind: kind.clone() };
+            self.inner.driver.look(|engine| engine.plugin_for(&source).is_some())
+        };
+        let local = LOCAL.into();
+        let here = native::reconciles(&kind.group, &kind.kind) || (!is_reconciled(home) && is_reconciled(&local));
+        if here { local } else { home.clone() }
     }
 
     /// All kinds that are served.
@@ -160,7 +178,8 @@ impl Handle {
         let disabled: Vec<GroupKind> = self.inner.driver.look(|engine| engine.disabled().cloned().collect());
         let row = |crd: Arc<Crd>| {
             let kind = GroupKind::new(&crd.group, &crd.kind);
-            KindRow::of(&crd, self.plugin_of(&kind), disabled.contains(&kind))
+            let row = KindRow::of(&crd, self.plugin_of(&kind), disabled.contains(&kind));
+            KindRow { cluster: self.cluster_of(&kind).to_string(), ..row }
         };
         self.inner.kinds.all().into_iter().map(row).collect()
     }
@@ -232,6 +251,10 @@ impl Handle {
     /// # Errors
     /// There is no such object, or it could not be written.
     pub async fn set_paused(&self, key: &Key, paused: bool) -> Result<(), String> {
+        self.keeps(key, || match paused {
+            true => format!("kubectl annotate {} {PAUSED}=true", kubectl_name(key)),
+            false => format!("kubectl annotate {} {PAUSED}-", kubectl_name(key)),
+        })?;
         said(self.inner.local.annotate(key, PAUSED, paused.then_some("true")).await, key)
     }
 
@@ -240,7 +263,19 @@ impl Handle {
     /// # Errors
     /// There is no such object, a file defines it, or it could not be written.
     pub async fn delete(&self, key: &Key) -> Result<(), String> {
+        self.keeps(key, || format!("kubectl delete {}", kubectl_name(key)))?;
         said(self.inner.local.delete(key).await, key)
+    }
+
+    /// Whether this host keeps an object itself.
+    ///
+    /// # Errors
+    /// A Kubernetes cluster has it: this is how it is done there.
+    fn keeps(&self, key: &Key, elsewhere: impl FnOnce() -> String) -> Result<(), String> {
+        if &*key.cluster == LOCAL {
+            return Ok(());
+        }
+        Err(format!("{key} is not in this host but in a cluster; there it is done with: {}", elsewhere()))
     }
 
     /// The MCP endpoint of the processes; none if it is switched off.
@@ -264,39 +299,42 @@ impl Handle {
         (self.inner.confirm)()
     }
 
-    /// Deletions that wait for a person, by plugin: owner and child (rule B3).
-    pub fn held(&self) -> Vec<(String, Vec<(String, String)>)> {
-        let texts = |held: setpoint_core::engine::Held| {
-            let children = held.children.iter().map(|(owner, child)| (owner.to_string(), child.to_string())).collect();
-            (held.plugin.to_string(), children)
-        };
-        self.inner.driver.look(Engine::held).into_iter().map(texts).collect()
+    /// Deletions that wait for a person, by plugin (rule B3).
+    pub fn held(&self) -> Vec<Held> {
+        self.inner.driver.look(Engine::held)
     }
 
-    /// Lets the held deletions of a plugin happen; durable when it returns. False if there are none.
+    /// Lets the held deletions of a plugin happen; durable when it returns.
     ///
     /// # Errors
-    /// The store cannot keep it: they stay held.
-    pub async fn confirm(&self, plugin: &str) -> Result<bool, String> {
+    /// There are none, it is not known yet which, or the store cannot keep it: they stay held.
+    pub async fn confirm(&self, plugin: &str) -> Result<(), ConfirmError> {
         // Not to be cut off between the two when the person who asks does not wait.
         let (this, plugin) = (self.clone(), plugin.to_owned());
-        finished(tokio::spawn(async move { this.confirm_held(&plugin).await }).await, STOPPING.to_owned())
+        let stopped = ConfirmError::Store(STOPPING.to_owned());
+        finished(tokio::spawn(async move { this.confirm_held(&plugin).await }).await, stopped)
     }
 
-    async fn confirm_held(&self, plugin: &str) -> Result<bool, String> {
+    async fn confirm_held(&self, plugin: &str) -> Result<(), ConfirmError> {
         let driver = &self.inner.driver;
-        let Some(version) = driver.look(|engine| engine.held_version(plugin)) else { return Ok(false) };
-        self.inner.passed.confirm(plugin, version.clone()).await?;
-        // What another version would delete is not what the person has seen.
-        Ok(driver
-            .with(|engine, now| engine.held_version(plugin).as_ref() == Some(&version) && engine.confirm(now, plugin)))
+        let (version, passed) = driver.look(|engine| engine.confirmable(plugin))?;
+        self.inner.passed.confirm(plugin, passed).await.map_err(ConfirmError::Store)?;
+        driver.with(|engine, now| match engine.confirmable(plugin)? {
+            (still, _) if still == version => Ok(engine.confirm(now, plugin)?),
+            // What another version would delete is not what the person has seen.
+            _ => Err(ConfirmError::NotHeld(NotHeld::Nothing)),
+        })
     }
 
     /// Numbers of this moment.
     pub fn metrics(&self) -> MetricsSnapshot {
         let store = self.inner.local.metrics();
         let of_engine = self.inner.driver.look(|engine| MetricsSnapshot::of(engine, store));
-        MetricsSnapshot { latencies: self.inner.native.latencies(), ..of_engine }
+        MetricsSnapshot {
+            latencies: self.inner.native.latencies(),
+            clusters: self.inner.hub.iter().map(|hub| hub.metrics()).collect(),
+            ..of_engine
+        }
     }
 
     /// What is counted.
@@ -305,11 +343,40 @@ impl Handle {
     }
 }
 
+/// As kubectl takes it.
+fn kubectl_name(key: &Key) -> String {
+    let group = if key.group.is_empty() { String::new() } else { format!(".{}", key.group) };
+    let namespace = key.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+    format!("{}{group}/{}{namespace}", key.kind.to_lowercase(), key.name)
+}
+
+/// Why deletions are not confirmed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfirmError {
+    /// None are held, or it is not known yet which.
+    #[error(transparent)]
+    NotHeld(#[from] NotHeld),
+    /// The store cannot keep it.
+    #[error("{0}")]
+    Store(String),
+}
+
 fn said(answer: Answer, key: &Key) -> Result<(), String> {
     match answer {
         Answer::Refused(refusal) => Err(format!("{key}: {refusal}")),
         Answer::Absent | Answer::Applied { .. } | Answer::Done | Answer::Found(_) | Answer::Listed(_) => Ok(()),
     }
+}
+
+/// What is said of first attempts that have not ended (rule C6).
+fn first_attempts(first_pass: FirstPass) -> Option<String> {
+    let (left, since) = match first_pass {
+        FirstPass::Over => return None,
+        FirstPass::Running(left) => (left, String::new()),
+        FirstPass::Incomplete(left) => (left, format!(" {} min after the start", FIRST_PASS / 60_000)),
+    };
+    let objects = if left == 1 { "object" } else { "objects" };
+    Some(format!("FirstPassIncomplete: the first attempts of {left} {objects} have not ended{since}"))
 }
 
 /// Plugins that are not called at present: said, and no reason to be unready (rule C6).
@@ -325,5 +392,21 @@ pub(crate) fn finished<T, E>(task: Result<Result<T, E>, JoinError>, stopped: E) 
         Ok(result) => result,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         Err(Err(_cancelled)) => Err(stopped),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_which_first_attempts_have_not_ended() {
+        assert_eq!(first_attempts(FirstPass::Over), None);
+        let said = [FirstPass::Running(1), FirstPass::Incomplete(2)].map(first_attempts);
+        let expected = [
+            "FirstPassIncomplete: the first attempts of 1 object have not ended",
+            "FirstPassIncomplete: the first attempts of 2 objects have not ended 5 min after the start",
+        ];
+        assert_eq!(said, expected.map(|text| Some(text.to_owned())));
     }
 }

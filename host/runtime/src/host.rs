@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 use setpoint_cluster::Sink;
 use setpoint_cluster::local::{Local, LocalOptions, OpenError, STORE_ID};
-use setpoint_cluster::source::{FileSource, Scope, SourceOptions};
+use setpoint_cluster::source::{FileSource, Scope, SourceEvent, SourceOptions};
+use setpoint_core::coverage;
 use setpoint_core::effects::status_manager;
-use setpoint_core::engine::{Engine, Options};
+use setpoint_core::engine::{Engine, Options, Told};
 use setpoint_core::grants::Grant;
-use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
+use setpoint_core::key::{GroupKind, HUB, Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
+use setpoint_kubernetes::ConnectError;
 use setpoint_mcp::gateway::{Gateway, GatewayOptions};
 use setpoint_plugin::{PluginError, PluginHost};
 use tokio::task::JoinHandle;
@@ -23,7 +25,10 @@ use crate::config::{Config, ConfigError};
 use crate::driver::{Driver, EngineSink};
 use crate::files::Files;
 use crate::handle::{DISABLED, Handle, Inner};
+use crate::http::{HttpOptions, TlsFiles, TlsListener, check_listen};
+use crate::hub::{self, Hub, InstallCrds, LeaseConfig};
 use crate::kinds::Kinds;
+use crate::mode::{Mode, decide};
 use crate::native::{KeeperProgram, McpServers, Native};
 use crate::passed::Passed;
 use crate::plugins::{Parts, Plugins};
@@ -41,12 +46,28 @@ pub struct HostOptions {
     pub config: Option<PathBuf>,
     /// Address of the HTTP API. Default 127.0.0.1:8474; port 0 takes a free one.
     pub listen: Option<SocketAddr>,
+    /// File of the bearer token that requests have to carry. Default: none is needed, on loopback only.
+    pub token_file: Option<PathBuf>,
+    /// Certificate and key of the HTTP API. Default: no TLS, on loopback only.
+    pub tls: Option<TlsFiles>,
     /// Address that serves only health and metrics. Default: none.
     pub health_listen: Option<SocketAddr>,
     /// Grants: plugin (or `*`) and grant, beside those of the configuration.
     pub grants: Vec<(String, Grant)>,
     /// Calls at a time over all plugins. Default: cores × 4.
     pub workers: Option<u32>,
+    /// Where objects come from. Default: the configuration's, else [`Mode::Auto`].
+    pub mode: Option<Mode>,
+    /// Kubeconfig of the cluster.
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    pub context: Option<String>,
+    /// Only these namespaces of the cluster are looked at. Default: the configuration's, else all.
+    pub watch_namespaces: Vec<String>,
+    /// Whether one of several hosts acts at a time. Default: the configuration's, else in a pod.
+    pub leader_elect: Option<bool>,
+    /// Bring the definitions of the plugins' kinds to the cluster. Default: the configuration's, else not.
+    pub install_crds: Option<InstallCrds>,
     /// How the keeper of processes is started. Default: none, and no processes can be run.
     pub keeper: Option<KeeperProgram>,
 }
@@ -57,6 +78,12 @@ pub enum StartError {
     /// The configuration has a mistake.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What is said of the mode contradicts itself.
+    #[error("{0}")]
+    Mode(String),
+    /// The Kubernetes cluster cannot be worked with.
+    #[error(transparent)]
+    Kubernetes(#[from] ConnectError),
     /// The state cannot be opened.
     #[error(transparent)]
     State(#[from] OpenError),
@@ -110,12 +137,40 @@ pub struct Host {
     handle: Handle,
     native: Arc<Native>,
     mcp: Option<Gateway>,
+    hub: Option<Arc<Hub>>,
     driver: Arc<Driver>,
     local: Arc<Local>,
     source: SharedSource,
     tasks: Vec<JoinHandle<()>>,
+    server: String,
     address: SocketAddr,
     host_file: PathBuf,
+}
+
+/// The API's own way to be reached.
+enum Listening {
+    Plain(tokio::net::TcpListener),
+    Tls(TlsListener),
+}
+
+impl Listening {
+    fn serve(self, handle: Handle, options: HttpOptions) -> JoinHandle<()> {
+        match self {
+            Listening::Plain(listener) => tokio::spawn(crate::http::serve(listener, handle, options)),
+            Listening::Tls(listener) => tokio::spawn(crate::http::serve(listener, handle, options)),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, StartError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| StartError::Refused(format!("{}: the bearer token: {error}", path.display())))?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let what = "the bearer token has to be one line of printable ASCII without blanks";
+        return Err(StartError::Refused(format!("{}: {what}", path.display())));
+    }
+    Ok(token.to_owned())
 }
 
 impl Host {
@@ -132,13 +187,36 @@ impl Host {
         let or = |given: &Option<PathBuf>, said: &Option<PathBuf>, usual: &str| {
             given.clone().or_else(|| said.clone()).unwrap_or_else(|| PathBuf::from(usual))
         };
+        let decided = decide(
+            options.mode.or(config.mode).unwrap_or_default(),
+            options.kubeconfig.clone().or_else(|| config.kubernetes.kubeconfig.clone()),
+            options.context.clone().or_else(|| config.kubernetes.context.clone()),
+            hub::in_pod(),
+        )
+        .map_err(StartError::Mode)?;
+        let home: Name = decided.home().into();
+        tracing::info!("reconciling {}: {}", if decided.hub.is_some() { "a cluster" } else { "files" }, decided.why);
         let plugins_dir = or(&options.plugins, &config.plugins_dir, "plugins");
+        // Beside a cluster files are read only if that is asked for.
+        let asked_for = options.resources.is_some() || config.resources_dir.is_some();
+        let with_files = decided.hub.is_none() || asked_for;
         let resources = or(&options.resources, &config.resources_dir, "resources");
         let state_dir = or(&options.state, &config.state_dir, ".setpoint");
         let listen = options.listen.or(config.listen).unwrap_or(DEFAULT_LISTEN);
-        crate::http::check_listen(listen, None).map_err(StartError::Refused)?;
+        let token = match options.token_file.as_ref().or(config.token_file.as_ref()) {
+            Some(path) => Some(read_token(path)?),
+            None => None,
+        };
+        let tls = options.tls.clone().or_else(|| config.tls.clone());
+        check_listen(listen, token.is_some(), tls.is_some()).map_err(StartError::Refused)?;
         let listener = bind(listen, "--listen").await?;
         let address = listener.local_addr().unwrap_or(listen);
+        let secure = tls.is_some();
+        let listener = match tls {
+            Some(files) => Listening::Tls(TlsListener::new(listener, files).map_err(StartError::Refused)?),
+            None => Listening::Plain(listener),
+        };
+        let http = HttpOptions { loopback_only: address.ip().to_canonical().is_loopback(), token };
         let health = match options.health_listen.or(config.health_listen) {
             Some(address) => Some(bind(address, "--health-listen").await?),
             None => None,
@@ -153,17 +231,38 @@ impl Host {
             .bookkeeping_get(STORE_ID)
             .map(|id| String::from_utf8_lossy(&id).into_owned())
             .unwrap_or_else(|| LOCAL.to_owned());
-        let installation = format!("local-{store_id}");
+        let cluster = match decided.hub.clone() {
+            Some(access) => Some(hub::connect(access, config.kubernetes.limits(), sink.clone()).await?),
+            None => None,
+        };
+        let lease = LeaseConfig {
+            enabled: Some(options.leader_elect.or(config.kubernetes.lease.enabled).unwrap_or_else(hub::in_pod)),
+            ..config.kubernetes.lease.clone()
+        };
+        // Hosts with a lease in common are one installation (rule D9).
+        let shared = lease.enabled == Some(true) || hub::in_pod();
+        let shared = shared.then(|| lease.namespace()).filter(|_| cluster.is_some());
+        let installation = config.installation.clone().or(shared).unwrap_or_else(|| format!("local-{store_id}"));
+        let mut identities = FxHashMap::from_iter([(Name::from(LOCAL), store_id.clone())]);
+        identities.extend(cluster.iter().map(|hub| (Name::from(HUB), hub.identity().to_owned())));
+        let only = match options.watch_namespaces.as_slice() {
+            [] => config.kubernetes.namespaces.clone(),
+            given => Some(given.to_vec()),
+        };
+        let only: Option<Vec<Name>> = only.map(|names| names.iter().map(|name| name.as_str().into()).collect());
+        let first_namespace = only.as_ref().and_then(|only| only.first().cloned());
         let usual = Options::default();
         let engine = Engine::new(
             Options {
                 installation: installation.clone(),
-                cluster_identities: FxHashMap::from_iter([(Name::from(LOCAL), store_id.clone())]),
+                cluster_identities: identities,
+                namespaces: only.map(|only| (Name::from(HUB), only)).into_iter().collect(),
                 workers: options.workers.or(config.workers).unwrap_or(cores * 4),
                 seed: store_id.bytes().fold(crate::driver::unix_now(), |seed, b| seed.rotate_left(5) ^ u64::from(b)),
                 hold_above: config.hold_above.unwrap_or(usual.hold_above),
                 hold_percent: config.hold_percent.unwrap_or(usual.hold_percent),
                 rebuilt: local.rebuilt(),
+                started: clock.now(),
                 ..usual
             },
             kinds.clone(),
@@ -171,6 +270,12 @@ impl Host {
         let driver = Driver::new(engine, clock);
         sink.set(EngineSink::new(&driver));
         driver.add_cluster(local.clone());
+        let hub = cluster.map(|cluster| {
+            kinds.engage(&HUB.into(), cluster.clone());
+            let install = options.install_crds.or(config.kubernetes.install_crds).unwrap_or(InstallCrds::Off);
+            Hub::engage(cluster, driver.clone(), local.clone(), &lease, install)
+        });
+        let hub = hub.transpose().map_err(StartError::Mode)?;
         let manager = status_manager(&installation);
         let native = Native::new(driver.clone(), local.clone(), manager, options.keeper.clone());
         let native = native.map_err(StartError::Native)?;
@@ -182,10 +287,10 @@ impl Host {
         let (places, built_in) = local.read(|model| (model.places(), model.kinds()));
         let passed = Passed::open(local.clone());
         let note = passed.clone();
-        driver.on_passed(Box::new(move |versions| note.note(versions)));
+        driver.on_passed(Box::new(move |passed| note.note(passed)));
         driver.with(|engine, _| {
             engine.restore_places(places);
-            engine.restore_versions(passed.versions());
+            engine.restore_passed(passed.all());
             engine.restore_disabled(disabled.iter().map(|(group, kind)| GroupKind::new(group, kind)));
             for crd in &built_in {
                 engine.source_syncing(&Source::new(LOCAL, &crd.group, &crd.kind));
@@ -223,30 +328,30 @@ impl Host {
             files: files.clone(),
             config: config.clone(),
             beside: options.grants.clone(),
+            home: home.clone(),
+            namespace: first_namespace,
+            hub: hub.clone(),
         });
         plugins.scan().await;
         plugins.warn_of_unknown();
 
-        let lookup = kinds.clone();
-        let source = SourceOptions {
-            known: local.read(|model| model.files()),
-            identity: Files::recorded_identity(&local),
-            ..SourceOptions::new(
-                &resources,
-                Arc::new(move |group: &str, kind: &str| {
-                    lookup.get(&GroupKind::new(group, kind)).map(|crd| Scope { namespaced: crd.namespaced })
-                }),
-            )
-        };
+        let source = SharedSource::default();
+        let files_source = source.clone();
         let take = files.clone();
-        let source = source
-            .start(move |event| take.take(event))
-            .map_err(|source| StartError::Resources { path: resources.clone(), source })?;
-        let source = SharedSource(Arc::new(Mutex::new(Some(source))));
-        let reclassify = source.clone();
-        plugins.on_kinds(Box::new(move |ticket| reclassify.with(|source| source.reclassify(ticket))));
+        // Without files there is nothing to look at when a kind comes.
+        let reclassify = move |ticket| match with_files {
+            true => files_source.with(|source| source.reclassify(ticket)),
+            false => take.take(SourceEvent::Reclassified { ticket }),
+        };
+        if with_files {
+            source.start(&resources, &kinds, &local, &files)?;
+        } else {
+            files.take(SourceEvent::InitialScanDone);
+        }
+        let again = reclassify.clone();
+        plugins.on_kinds(Box::new(again));
         // The plugins that were there before the source: the first scan knows their kinds.
-        source.with(|source| source.reclassify(files.last_ticket()));
+        reclassify(files.last_ticket());
         let confirm = source.clone();
         let handle = Handle::new(Inner {
             driver: driver.clone(),
@@ -256,6 +361,8 @@ impl Host {
             plugins: plugins.clone(),
             passed,
             native: native.clone(),
+            hub: hub.clone(),
+            home,
             mcp: mcp.clone(),
             started: Instant::now(),
             confirm: Box::new(move || {
@@ -271,10 +378,15 @@ impl Host {
         native.catch_up().await;
         let mut tasks = vec![
             tokio::spawn(native.clone().run(driver.plugin_changes())),
+            tokio::spawn(driver.clone().tell_wants()),
             tokio::spawn(driver.clone().run()),
             tokio::spawn(plugins.clone().watch()),
-            tokio::spawn(crate::http::serve(listener, handle.clone())),
+            listener.serve(handle.clone(), http),
         ];
+        if let Some(hub) = &hub {
+            tasks.push(tokio::spawn(hub.clone().run()));
+            tasks.push(tokio::spawn(hub.clone().install()));
+        }
         if let Some(listener) = health {
             tasks.push(tokio::spawn(crate::http::serve_health(listener, handle.clone())));
         }
@@ -285,14 +397,20 @@ impl Host {
             tasks.push(tokio::spawn(end_rebuilt(driver.clone(), local.clone(), files)));
         }
         let host_file = state_dir.join("host.json");
-        let text = serde_json::json!({"server": format!("http://{address}"), "pid": std::process::id()}).to_string();
+        let server = format!("{}://{address}", if secure { "https" } else { "http" });
+        let text = serde_json::json!({"server": server, "pid": std::process::id()}).to_string();
         write_atomically(&host_file, &text).map_err(|source| StartError::Io { path: host_file.clone(), source })?;
-        Ok(Self { handle, native, mcp, driver, local, source, tasks, address, host_file })
+        Ok(Self { handle, native, mcp, hub, driver, local, source, tasks, server, address, host_file })
     }
 
     /// What can be asked of it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// How its HTTP API is reached, such as `http://127.0.0.1:8474`.
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     /// The address of its HTTP API.
@@ -314,20 +432,52 @@ impl Host {
         if !ended {
             tracing::warn!("attempts did not end in time and were cut off; they are made anew after the next start");
         }
+        if let Some(hub) = &self.hub {
+            hub.close().await;
+        }
         for task in &self.tasks {
             task.abort();
         }
-        let local = self.local.clone();
-        let _ = tokio::task::spawn_blocking(move || local.close()).await;
+        let (local, plugins) = (self.local.clone(), self.handle.inner.plugins.clone());
+        let closing = move || {
+            plugins.keep_components();
+            local.close();
+        };
+        let _ = tokio::task::spawn_blocking(closing).await;
         let _ = std::fs::remove_file(&self.host_file);
     }
 }
 
 /// The file source, until the host stops.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct SharedSource(Arc<Mutex<Option<FileSource>>>);
 
 impl SharedSource {
+    /// Reads and watches a directory.
+    fn start(
+        &self,
+        resources: &Path,
+        kinds: &Arc<Kinds>,
+        local: &Arc<Local>,
+        files: &Arc<Files>,
+    ) -> Result<(), StartError> {
+        let (lookup, take) = (kinds.clone(), files.clone());
+        let options = SourceOptions {
+            known: local.read(|model| model.files()),
+            identity: Files::recorded_identity(local),
+            ..SourceOptions::new(
+                resources,
+                Arc::new(move |group: &str, kind: &str| {
+                    lookup.get(&GroupKind::new(group, kind)).map(|crd| Scope { namespaced: crd.namespaced })
+                }),
+            )
+        };
+        let started = options.start(move |event| take.take(event));
+        let source = started.map_err(|source| StartError::Resources { path: resources.to_owned(), source })?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+        Ok(())
+    }
+
     fn with(&self, work: impl FnOnce(&FileSource)) {
         if let Some(source) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             work(source);
@@ -369,6 +519,16 @@ impl Sink for LateSink {
         }
     }
 
+    fn told(&self, source: &Source, scope: &coverage::Scope, told: Told) {
+        let key = if let Told::Object(key, _) = &told { Some(key.clone()) } else { None };
+        if let Some(sink) = self.engine.get() {
+            sink.told(source, scope, told);
+        }
+        if let (Some(native), Some(key)) = (self.native.get(), key) {
+            native.observed(&key);
+        }
+    }
+
     fn source_known(&self, source: &Source) {
         if let Some(sink) = self.engine.get() {
             sink.source_known(source);
@@ -393,10 +553,11 @@ fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// Until the first pass on a rebuilt store is over, a restart has to begin as carefully as this start
-/// did (rule D10). Deletions that wait for a person keep it open.
+/// did (rule D10). Deletions that wait for a person keep it open, and so do objects whose plugin is not
+/// there or is not called.
 async fn end_rebuilt(driver: Arc<Driver>, local: Arc<Local>, files: Arc<Files>) {
-    let over =
-        |engine: &Engine| engine.first_pass_complete() && engine.unsynced().is_empty() && engine.held().is_empty();
+    let known = |engine: &Engine| engine.unsynced().iter().all(|(source, _)| &*source.cluster != LOCAL);
+    let over = |engine: &Engine| known(engine) && engine.held().is_empty() && engine.rebuilt_is_over();
     while !files.scanned() || !driver.look(over) {
         tokio::time::sleep(REBUILT_POLL).await;
     }

@@ -43,17 +43,14 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Kept<T> {
         self.lock().clone()
     }
 
-    /// Changes it, best effort: failures of the store show in every later write. Answers all there is if
-    /// that is another than before.
-    pub(crate) fn update(&self, change: impl FnOnce(&mut BTreeMap<String, T>)) -> Option<BTreeMap<String, T>> {
+    /// Changes it, best effort: failures of the store show in every later write.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut BTreeMap<String, T>)) {
         let mut known = self.lock();
         let before = known.clone();
         change(&mut known);
-        if *known == before {
-            return None;
+        if *known != before {
+            drop(self.record(&known));
         }
-        drop(self.record(&known));
-        Some(known.clone())
     }
 
     /// What holds of a plugin from now on; durable when it returns.

@@ -1,20 +1,30 @@
-//! Which kinds are served in the embedded cluster, for the rules and for people.
+//! Which kinds are served in the embedded cluster, for the rules and for people; of other clusters they are asked.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
 use setpoint_core::effects::Shapes;
-use setpoint_core::key::{GroupKind, LOCAL};
+use setpoint_core::key::{GroupKind, LOCAL, Name};
 use setpoint_schema::Crd;
 
 /// The served kinds. A registry of its own, so that the rules never wait for a cluster's locks.
 #[derive(Default)]
 pub struct Kinds {
     crds: RwLock<BTreeMap<GroupKind, Arc<Crd>>>,
+    others: RwLock<BTreeMap<Name, Arc<dyn Shapes>>>,
 }
 
 impl Kinds {
+    /// Another cluster takes part: what it serves is asked of it, with the engine locked.
+    pub fn engage(&self, cluster: &Name, shapes: Arc<dyn Shapes>) {
+        self.others.write().unwrap_or_else(PoisonError::into_inner).insert(cluster.clone(), shapes);
+    }
+
+    fn of(&self, cluster: &str) -> Option<Arc<dyn Shapes>> {
+        self.others.read().unwrap_or_else(PoisonError::into_inner).get(cluster).cloned()
+    }
+
     /// Serves a kind, or serves it with another schema.
     pub fn insert(&self, crd: Arc<Crd>) {
         let kind = GroupKind::new(&crd.group, &crd.kind);
@@ -49,12 +59,16 @@ fn is_called(crd: &Crd, word: &str) -> bool {
 
 impl Shapes for Kinds {
     fn namespaced(&self, cluster: &str, kind: &GroupKind) -> Option<bool> {
-        if cluster == LOCAL { Some(self.get(kind)?.namespaced) } else { None }
+        if cluster == LOCAL { Some(self.get(kind)?.namespaced) } else { self.of(cluster)?.namespaced(cluster, kind) }
     }
 
     fn prune(&self, cluster: &str, kind: &GroupKind, object: &mut Value) {
-        if let Some(crd) = self.get(kind).filter(|_| cluster == LOCAL) {
-            crd.prune_partial(object);
+        if cluster == LOCAL {
+            if let Some(crd) = self.get(kind) {
+                crd.prune_partial(object);
+            }
+        } else if let Some(shapes) = self.of(cluster) {
+            shapes.prune(cluster, kind, object);
         }
     }
 }

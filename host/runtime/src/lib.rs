@@ -12,6 +12,8 @@
 //! | who carries attempts through | [`driver`] |
 //! | how are a plugin's reads answered | [`reads`] |
 //! | which kinds are served | [`kinds`] |
+//! | files or Kubernetes | [`mode`], `hub` |
+//! | what happened to objects of other clusters | `recent` |
 //! | which plugins are there | [`plugins`] |
 //! | is a new version as good as the one before | `shadow`, with the calls of [`ring`] |
 //! | which components ran before | `versions` |
@@ -33,17 +35,20 @@ mod filter;
 pub mod handle;
 pub mod host;
 pub mod http;
+mod hub;
 mod kept;
 pub mod kinds;
 pub mod live;
 mod logs;
 pub mod metrics;
+pub mod mode;
 mod native;
 mod objects;
 mod passed;
 pub mod plan;
 pub mod plugins;
 pub mod reads;
+mod recent;
 pub mod record;
 pub mod release;
 pub mod ring;
@@ -54,5 +59,7 @@ pub mod views;
 
 pub use handle::Handle;
 pub use host::{Host, HostOptions, StartError};
+pub use hub::{InstallCrds, LeaseConfig};
+pub use mode::Mode;
 pub use native::KeeperProgram;
 pub use versions::COMPONENTS;

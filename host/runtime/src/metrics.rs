@@ -58,6 +58,25 @@ pub struct MetricsSnapshot {
     pub fan_out: Vec<(String, u64, u64)>,
     /// How long the last look at the endpoint of each probe took.
     pub latencies: Vec<(Key, Duration)>,
+    /// The connections to API servers.
+    pub clusters: Vec<ClusterMetrics>,
+}
+
+/// Numbers of the connection to an API server.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ClusterMetrics {
+    /// The cluster.
+    pub name: String,
+    /// Host and port of the server.
+    pub host: String,
+    /// Requests by method and status; status 0: there was no answer.
+    pub answers: Vec<(String, u16, u64)>,
+    /// Reflectors by state.
+    pub watches: [(&'static str, usize); 3],
+    /// Complete lists after the first ones.
+    pub relists: u64,
+    /// Namespace and name of the lease, and whether this host holds it.
+    pub lease: Option<(String, bool)>,
 }
 
 impl MetricsSnapshot {
@@ -65,6 +84,7 @@ impl MetricsSnapshot {
     pub fn of(engine: &Engine, store: LocalMetrics) -> Self {
         Self {
             latencies: Vec::new(),
+            clusters: Vec::new(),
             counts: engine.counts(),
             queue: Lane::ALL.map(|lane| (lane.word(), engine.queue_length_of(lane))),
             edges: engine.edges(),
@@ -133,6 +153,29 @@ struct ByObject {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct ByState {
     state: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ByRequest {
+    code: Arc<str>,
+    host: Arc<str>,
+    method: Arc<str>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ByLease {
+    name: Arc<str>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ByWatch {
+    cluster: Arc<str>,
+    state: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ByCluster {
+    cluster: Arc<str>,
 }
 
 type Times<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -228,6 +271,10 @@ struct Moment {
     depth: Family<ByLane, Gauge>,
     states: Family<ByState, Gauge>,
     latencies: Family<ByObject, Gauge<f64, AtomicU64>>,
+    requests: Family<ByRequest, Counter>,
+    leases: Family<ByLease, Gauge>,
+    watches: Family<ByWatch, Gauge>,
+    relists: Family<ByCluster, Counter>,
     cached: Gauge,
     edges: Gauge,
     changes: Counter,
@@ -252,6 +299,10 @@ impl Moment {
         register(registry, "setpoint_plugin_fan_out_keys", self.fan_out_keys.clone());
         register(registry, "setpoint_objects", self.states.clone());
         register(registry, "setpoint_probe_latency_seconds", self.latencies.clone());
+        register(registry, "rest_client_requests", self.requests.clone());
+        register(registry, "leader_election_master_status", self.leases.clone());
+        register(registry, "setpoint_watches", self.watches.clone());
+        register(registry, "setpoint_relists", self.relists.clone());
         register(registry, "setpoint_cached_objects", self.cached.clone());
         register(registry, "setpoint_dependency_edges", self.edges.clone());
         let counters = [
@@ -295,6 +346,9 @@ impl Moment {
             let labels = ByObject { namespace, name: (*key.name).into() };
             self.latencies.get_or_create(&labels).set(latency.as_secs_f64());
         }
+        for cluster in &snapshot.clusters {
+            self.set_cluster(cluster);
+        }
         for (plugin, events, keys) in &snapshot.fan_out {
             self.fan_out_events.get_or_create(&by_plugin(plugin)).inner().store(*events, Ordering::Relaxed);
             self.fan_out_keys.get_or_create(&by_plugin(plugin)).inner().store(*keys, Ordering::Relaxed);
@@ -322,6 +376,24 @@ impl Moment {
         for (counter, value) in counters {
             counter.inner().store(value, Ordering::Relaxed);
         }
+    }
+
+    fn set_cluster(&self, of: &ClusterMetrics) {
+        for (method, code, count) in &of.answers {
+            // As client-go writes it.
+            let code = if *code == 0 { "<error>".into() } else { code.to_string().as_str().into() };
+            let labels = ByRequest { code, host: of.host.as_str().into(), method: method.as_str().into() };
+            self.requests.get_or_create(&labels).inner().store(*count, Ordering::Relaxed);
+        }
+        if let Some((name, holds)) = &of.lease {
+            self.leases.get_or_create(&ByLease { name: name.as_str().into() }).set(i64::from(*holds));
+        }
+        let cluster: Arc<str> = of.name.as_str().into();
+        for (state, count) in of.watches {
+            let labels = ByWatch { cluster: cluster.clone(), state };
+            self.watches.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.relists.get_or_create(&ByCluster { cluster }).inner().store(of.relists, Ordering::Relaxed);
     }
 }
 
@@ -492,6 +564,14 @@ mod tests {
             held: vec![("workflow".into(), 12)],
             fan_out: vec![("workflow".into(), 2, 2_000)],
             latencies: vec![(Key::new("local", "h", "Probe", Some("default"), "web"), Duration::from_millis(250))],
+            clusters: vec![ClusterMetrics {
+                name: "hub".into(),
+                host: "127.0.0.1:6443".into(),
+                answers: vec![("GET".into(), 200, 5), ("PATCH".into(), 0, 1)],
+                watches: [("known", 3), ("unknown", 1), ("stalled", 0)],
+                relists: 2,
+                lease: Some(("setpoint-system/setpoint".into(), true)),
+            }],
         }
     }
 
@@ -530,6 +610,11 @@ mod tests {
             ("setpoint_plugin_quarantined{plugin=\"workflow\"}", "1"),
             ("setpoint_held_deletions{plugin=\"workflow\"}", "12"),
             ("setpoint_plugin_fan_out_keys_total{plugin=\"workflow\"}", "2000"),
+            ("rest_client_requests_total{code=\"200\",host=\"127.0.0.1:6443\",method=\"GET\"}", "5"),
+            ("rest_client_requests_total{code=\"<error>\",host=\"127.0.0.1:6443\",method=\"PATCH\"}", "1"),
+            ("leader_election_master_status{name=\"setpoint-system/setpoint\"}", "1"),
+            ("setpoint_watches{cluster=\"hub\",state=\"unknown\"}", "1"),
+            ("setpoint_relists_total{cluster=\"hub\"}", "2"),
             ("setpoint_probe_latency_seconds{namespace=\"default\",name=\"web\"}", "0.25"),
         ] {
             assert_eq!(value(&text, series).as_deref(), Some(expected), "{series} in\n{text}");

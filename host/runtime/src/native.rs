@@ -132,9 +132,9 @@ impl Native {
         }))
     }
 
-    /// An object of the embedded cluster was made, changed, or is gone. Returns at once.
+    /// An object was made, changed, or is gone. Returns at once.
     pub(crate) fn observed(&self, key: &Key) {
-        if reconciles(&key.group, &key.kind) {
+        if &*key.cluster == LOCAL && reconciles(&key.group, &key.kind) {
             self.mark(key);
         } else if key.group.is_empty() && &*key.kind == "Secret" {
             self.mark_users(key);

@@ -8,7 +8,7 @@ use futures_util::stream::{Stream, StreamExt, iter, unfold};
 use serde_json::Value;
 use setpoint_cluster::local::{EventFilter, RecordedEvent};
 use setpoint_core::contract::Readiness as Shown;
-use setpoint_core::engine::Row;
+use setpoint_core::engine::{Engine, Row};
 use setpoint_core::key::{GroupKind, Key, LOCAL};
 use setpoint_core::mask::Path;
 use setpoint_core::object::Object;
@@ -195,15 +195,20 @@ impl Handle {
 
     /// One object with everything that is known of it.
     pub fn object(&self, key: &Key) -> Option<ObjectView> {
-        let object = self.inner.local.object(key)?;
-        let row = self.inner.driver.look(|engine| engine.row(key));
+        let (object, row) = self.inner.driver.look(|engine| {
+            let view = engine.cache().keys().find(key).and_then(|id| engine.cache().view(id).cloned());
+            (view, engine.row(key))
+        });
+        // The embedded cluster has more than the rules look at.
+        let object = if &*key.cluster == LOCAL { self.inner.local.object(key) } else { object }?;
         let reconciled = row.is_some() || native::reconciles(&key.group, &key.kind);
         let reconcile = reconciled.then(|| self.row(key, Some(&object), row));
         let events = self.inner.local.events(&EventFilter { about: Some(key.clone()), ..EventFilter::default() });
+        let elsewhere = self.inner.driver.recent.of(|about| about == key);
         Some(ObjectView {
             object: shown(&object),
             reconcile,
-            events: events.iter().map(event_row).collect(),
+            events: events.iter().map(event_row).chain(elsewhere).collect(),
             file: self.inner.local.read(|model| model.file_of(key)).map(|file| file.to_string()),
         })
     }
@@ -214,8 +219,16 @@ impl Handle {
     /// The label selector does not parse.
     pub fn objects(&self, filter: &Filter) -> Result<Vec<Value>, SelectorError> {
         let wanted = Wanted::of(filter, &self.inner.kinds)?;
-        let all = self.inner.local.all().into_iter();
-        let all = all.filter(|(key, object)| wanted.key(key) && wanted.labels(Some(object)));
+        let mut all = self.inner.local.all();
+        if self.inner.hub.is_some() {
+            let cached = |engine: &Engine| {
+                let others = engine.cache().all().filter(|(key, _)| &*key.cluster != LOCAL);
+                others.map(|(key, object)| (key.clone(), object.clone())).collect::<Vec<_>>()
+            };
+            all.extend(self.inner.driver.look(cached));
+            all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        let all = all.into_iter().filter(|(key, object)| wanted.key(key) && wanted.labels(Some(object)));
         Ok(all.map(|(_, object)| shown(&object)).collect())
     }
 
@@ -226,7 +239,8 @@ impl Handle {
     pub fn events(&self, filter: &Filter) -> Result<Vec<EventRow>, SelectorError> {
         let wanted = Wanted::of(filter, &self.inner.kinds)?;
         let events = self.inner.local.events(&EventFilter::default());
-        Ok(events.iter().filter(|event| wanted.key(&event.about)).map(event_row).collect())
+        let here = events.iter().filter(|event| wanted.key(&event.about)).map(event_row);
+        Ok(here.chain(self.inner.driver.recent.of(|about| wanted.key(about))).collect())
     }
 }
 

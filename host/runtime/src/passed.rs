@@ -1,17 +1,17 @@
-//! Which version of each plugin has looked at all of its objects: what a start with another one is
-//! measured against (rule B3). Deletions that are held stay held over a restart, and what a person
-//! confirmed stays confirmed.
+//! Which version of each plugin has looked at all of its objects, and which kinds it had: what a start with
+//! another one is measured against (rule B3). Deletions that are held stay held over a restart, and what a
+//! person confirmed stays confirmed.
 
 use std::sync::Arc;
 
 use setpoint_cluster::local::Local;
-use setpoint_core::engine::PluginVersion;
+use setpoint_core::engine;
 use setpoint_core::key::Name;
 
 use crate::kept::Kept;
 
 /// The record of them.
-pub(crate) struct Passed(Kept<PluginVersion>);
+pub(crate) struct Passed(Kept<engine::Passed>);
 
 impl Passed {
     /// As recorded before the last stop.
@@ -20,20 +20,52 @@ impl Passed {
     }
 
     /// For the engine, at a start.
-    pub(crate) fn versions(&self) -> Vec<(Name, PluginVersion)> {
-        self.0.all().into_iter().map(|(name, version)| (name.into(), version)).collect()
+    pub(crate) fn all(&self) -> Vec<(Name, engine::Passed)> {
+        self.0.all().into_iter().map(|(name, passed)| (name.into(), passed)).collect()
     }
 
     /// First passes have begun or ended. Lost by a kill, it costs that they are made again.
-    pub(crate) fn note(&self, versions: Vec<(Name, PluginVersion)>) {
-        self.0.update(|known| known.extend(versions.into_iter().map(|(name, version)| (name.to_string(), version))));
+    pub(crate) fn note(&self, passed: Vec<(Name, engine::Passed)>) {
+        self.0.update(|known| known.extend(passed.into_iter().map(|(name, passed)| (name.to_string(), passed))));
     }
 
-    /// A person lets what a version would delete go; durable when it returns.
+    /// A person lets what a plugin would delete go; durable when it returns.
     ///
     /// # Errors
     /// The store cannot keep it: nothing is recorded.
-    pub(crate) async fn confirm(&self, plugin: &str, version: PluginVersion) -> Result<(), String> {
-        self.0.set(plugin, version).await
+    pub(crate) async fn confirm(&self, plugin: &str, passed: engine::Passed) -> Result<(), String> {
+        self.0.set(plugin, passed).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use setpoint_cluster::Sink;
+    use setpoint_cluster::local::LocalOptions;
+    use setpoint_core::key::{Key, Source};
+    use setpoint_core::object::Object;
+
+    use super::*;
+
+    struct Deaf;
+
+    impl Sink for Deaf {
+        fn observed(&self, _: &Key, _: Option<Arc<Object>>) {}
+        fn source_known(&self, _: &Source) {}
+        fn source_unknown(&self, _: &Source, _: &str) {}
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_an_older_host_has_written_down_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let local = Local::open(LocalOptions::new(dir.path()), Arc::new(Deaf)).expect("a state");
+        let old = br#"{"app":{"digest":"sha256:a","config":1,"grants":18446744073709551615}}"#;
+        local.bookkeeping_put("plugins-passed", Some(old)).await.expect("it is kept");
+        let all = Passed::open(local.clone()).all();
+        assert_eq!(
+            all.iter().map(|(name, passed)| (&**name, &*passed.version.digest)).collect::<Vec<_>>(),
+            [("app", "sha256:a")]
+        );
+        tokio::task::spawn_blocking(move || local.close()).await.expect("closed");
     }
 }

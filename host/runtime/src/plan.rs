@@ -8,7 +8,7 @@ use futures_util::stream::{StreamExt, iter};
 use serde_json::Value;
 use setpoint_core::contract::{Outcome, Request};
 use setpoint_core::engine::{Engine, PluginInfo};
-use setpoint_core::key::{GroupKind, Key, LOCAL, Source};
+use setpoint_core::key::{GroupKind, Key, Source};
 use setpoint_core::sanitize::sanitize;
 use setpoint_core::selector::SelectorError;
 use tokio::time::{Instant, timeout_at};
@@ -67,7 +67,9 @@ impl Handle {
         let kinds = wanted.kinds().filter(|kinds| !kinds.is_empty());
         let kinds = kinds.ok_or_else(|| PlanError::UnknownKind(word.to_owned()))?;
         let driver = &self.inner.driver;
-        let asked = driver.look(|engine| ask(engine, kinds, &wanted))?;
+        let clusters: Vec<Source> =
+            kinds.iter().map(|kind| Source { cluster: self.cluster_of(kind), kind: kind.clone() }).collect();
+        let asked = driver.look(|engine| ask(engine, &clusters, &wanted))?;
         let until = Instant::now() + LONGEST;
         let rows = asked.into_iter().map(|asked| self.plan_one(asked, until));
         Ok(iter(rows).buffered(AT_A_TIME).collect().await)
@@ -115,19 +117,18 @@ impl Handle {
 }
 
 /// The calls to make for the objects that are wanted.
-fn ask(engine: &Engine, kinds: &[GroupKind], wanted: &Wanted) -> Result<Vec<Asked>, PlanError> {
+fn ask(engine: &Engine, sources: &[Source], wanted: &Wanted) -> Result<Vec<Asked>, PlanError> {
     let mut asked = Vec::new();
     let mut found = 0;
     let mut unreconciled = None;
     let mut reconciled = false;
-    for kind in kinds {
-        let source = Source { cluster: LOCAL.into(), kind: kind.clone() };
-        let Some(info) = engine.plugin_for(&source) else {
-            unreconciled.get_or_insert(kind);
+    for source in sources {
+        let Some(info) = engine.plugin_for(source) else {
+            unreconciled.get_or_insert(&source.kind);
             continue;
         };
         reconciled = true;
-        for (id, object) in engine.cache().list(&source) {
+        for (id, object) in engine.cache().list(source) {
             let key = engine.cache().keys().key(id);
             if !wanted.key(key) || !wanted.labels(Some(object)) {
                 continue;
@@ -187,6 +188,7 @@ mod tests {
     use crate::kinds::Kinds;
     use crate::views::Filter;
     use setpoint_core::engine::Options;
+    use setpoint_core::key::LOCAL;
 
     #[test]
     fn an_outcome_that_was_made_without_an_answer_shows_no_deletion() {
@@ -215,7 +217,8 @@ mod tests {
         let engine = Engine::new(Options::default(), Arc::new(Kinds::default()));
         let wanted = Wanted::of(&Filter::default(), &Kinds::default())?;
         let kind = GroupKind::new("", "ConfigMap");
-        let refused = ask(&engine, std::slice::from_ref(&kind), &wanted).map(|asked| asked.len());
+        let refused =
+            ask(&engine, &[Source { cluster: LOCAL.into(), kind: kind.clone() }], &wanted).map(|asked| asked.len());
         assert_eq!(refused, Err(PlanError::NotReconciled(kind)));
         Ok(())
     }

@@ -20,13 +20,14 @@ use std::time::{Duration, Instant};
 use setpoint_cluster::local::Local;
 use setpoint_core::engine::Trial;
 use setpoint_core::grants::Grant;
-use setpoint_core::key::{GroupKind, LOCAL, Source};
+use setpoint_core::key::{GroupKind, LOCAL, Name, Source};
 use setpoint_plugin::{Plugin, PluginHost};
 use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::driver::{Component, Driver};
 use crate::files::Files;
+use crate::hub::Hub;
 use crate::kinds::Kinds;
 use crate::shadow::Tried;
 use crate::versions::Versions;
@@ -102,7 +103,10 @@ pub struct Plugins {
     files: Arc<Files>,
     config: Arc<RwLock<Config>>,
     beside: Vec<(String, Grant)>,
-    versions: Versions,
+    home: Name,
+    namespace: Option<Name>,
+    hub: Option<Arc<Hub>>,
+    versions: Arc<Versions>,
     slots: Mutex<BTreeMap<String, Slot>>,
     /// Plugins start and stop one at a time.
     starting: Mutex<()>,
@@ -134,12 +138,18 @@ pub struct Parts {
     pub config: Arc<RwLock<Config>>,
     /// Grants of the command line: plugin and grant.
     pub beside: Vec<(String, Grant)>,
+    /// The cluster that plugins are there for: what they lack there is said.
+    pub home: Name,
+    /// Its namespace, if it is not all of it: of several the first, for what is said of what is missing.
+    pub namespace: Option<Name>,
+    /// The Kubernetes cluster, if there is one.
+    pub(crate) hub: Option<Arc<Hub>>,
 }
 
 impl Plugins {
     /// No plugin is loaded yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { dir, state_dir, host, driver, kinds, local, files, config, beside } = parts;
+        let Parts { dir, state_dir, host, driver, kinds, local, files, config, beside, home, namespace, hub } = parts;
         Arc::new(Self {
             versions: Versions::open(&state_dir, local.clone()),
             dir,
@@ -150,6 +160,9 @@ impl Plugins {
             files,
             config,
             beside,
+            home,
+            namespace,
+            hub,
             slots: Mutex::default(),
             starting: Mutex::default(),
             rolling_back: tokio::sync::Mutex::default(),
@@ -277,7 +290,7 @@ impl Plugins {
 
     fn prepare(&self, loaded: Loaded) -> Result<Prepared, String> {
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
-        Prepared::new(loaded, &config, &self.beside)
+        Prepared::new(loaded, &config, &self.beside, (&self.home, self.namespace.as_deref()))
     }
 
     /// A file was read: it starts, is tried first, or is refused.
@@ -353,7 +366,7 @@ impl Plugins {
 
     /// Starts a component, or swaps it in. `load`: the reading of the file that it comes from; none
     /// for one that a person goes back to.
-    fn start(&self, file: &str, load: Option<u64>, prepared: Prepared, tried: Option<Tried>) -> Result<(), String> {
+    fn start(&self, file: &str, load: Option<u64>, mut prepared: Prepared, tried: Option<Tried>) -> Result<(), String> {
         let _one = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         let moved = self.place(file, &prepared)?;
         let before: Vec<Running> = {
@@ -392,6 +405,9 @@ impl Plugins {
             engine.plugin_started_after(now, info, Trial { deletions });
         });
         self.driver.plugins_changed();
+        if let Some(hub) = &self.hub {
+            hub.bring(&prepared.crds);
+        }
         let mut ticket = 0;
         for crd in &prepared.crds {
             ticket = self.files.kind_served(&GroupKind::new(&crd.group, &crd.kind));
@@ -401,7 +417,7 @@ impl Plugins {
             self.driver.remove_component(before.plugin.digest().as_str());
         }
         if prepared.loaded.is_from_file() {
-            self.versions.runs(&name, &digest, &prepared.loaded.bytes);
+            self.versions.runs(&name, &digest, std::mem::take(&mut prepared.loaded.bytes));
         }
         for grant in &prepared.missing {
             tracing::warn!("plugin {name} asks for a grant that it does not have; to give it: --grant {name}={grant}");

@@ -2,11 +2,11 @@
 //! went back from (rule D11). The components are kept under their digests in the state directory;
 //! which is which is in the store, so that a rollback survives a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use setpoint_cluster::local::Local;
@@ -50,16 +50,32 @@ impl Version {
     }
 }
 
+/// A component that is to be kept.
+struct Keep {
+    plugin: String,
+    digest: String,
+    bytes: Vec<u8>,
+}
+
 /// The components that ran, of all plugins.
 pub(crate) struct Versions {
     dir: PathBuf,
     known: Kept<Version>,
+    /// Oldest first.
+    to_keep: Mutex<VecDeque<Keep>>,
+    /// Held by who writes into the directory.
+    writing: Mutex<()>,
 }
 
 impl Versions {
     /// As recorded before the last stop.
-    pub(crate) fn open(state_dir: &Path, local: Arc<Local>) -> Self {
-        Self { dir: state_dir.join(COMPONENTS), known: Kept::open(local, "plugin-versions", "there is no rollback") }
+    pub(crate) fn open(state_dir: &Path, local: Arc<Local>) -> Arc<Self> {
+        Arc::new(Self {
+            dir: state_dir.join(COMPONENTS),
+            known: Kept::open(local, "plugin-versions", "there is no rollback"),
+            to_keep: Mutex::default(),
+            writing: Mutex::default(),
+        })
     }
 
     /// What is known of a plugin.
@@ -67,17 +83,33 @@ impl Versions {
         self.known.of(plugin)
     }
 
-    /// A component out of the file runs: it is kept, and so is the one before it.
-    pub(crate) fn runs(&self, plugin: &str, digest: &str, bytes: &[u8]) {
-        if let Err(error) = self.keep(digest, bytes) {
-            tracing::warn!(plugin, %error, "the component cannot be kept: there will be no rollback to it");
-        }
-        let changed = self.known.update(|known| {
+    /// A component out of the file runs: it is kept, and so is the one before it. That it runs is recorded at
+    /// once, its bytes are written on a blocking thread: in the order of these calls, and before
+    /// [`Versions::read`] reads.
+    pub(crate) fn runs(self: &Arc<Self>, plugin: &str, digest: &str, bytes: Vec<u8>) {
+        self.known.update(|known| {
             let version = Version::from_file(known.get(plugin), digest);
             known.insert(plugin.to_owned(), version);
         });
-        if let Some(known) = changed {
-            self.sweep(&known);
+        let keep = Keep { plugin: plugin.to_owned(), digest: digest.to_owned(), bytes };
+        self.to_keep.lock().unwrap_or_else(PoisonError::into_inner).push_back(keep);
+        let this = self.clone();
+        drop(tokio::task::spawn_blocking(move || this.keep_all()));
+    }
+
+    /// Writes what is to be kept, and removes what no longer is. Blocks.
+    pub(crate) fn keep_all(&self) {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = || self.to_keep.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let mut any = false;
+        while let Some(Keep { plugin, digest, bytes }) = next() {
+            any = true;
+            if let Err(error) = self.keep(&digest, &bytes) {
+                tracing::warn!(plugin, %error, "the component cannot be kept: there will be no rollback to it");
+            }
+        }
+        if any {
+            self.sweep();
         }
     }
 
@@ -89,11 +121,12 @@ impl Versions {
         self.known.set(plugin, version).await
     }
 
-    /// The bytes of a component that ran.
+    /// The bytes of a component that ran. Blocks.
     ///
     /// # Errors
     /// It is not there any more, or is damaged.
     pub(crate) fn read(&self, digest: &str) -> Result<Vec<u8>, String> {
+        self.keep_all();
         let bytes =
             fs::read(self.path(digest)).map_err(|error| format!("the component {digest} was not kept: {error}"))?;
         if Digest::of(&bytes).as_str() != digest {
@@ -128,7 +161,8 @@ impl Versions {
     }
 
     /// Removes components that nobody can go back to.
-    fn sweep(&self, known: &BTreeMap<String, Version>) {
+    fn sweep(&self) {
+        let known = self.known.all();
         let used: BTreeSet<PathBuf> = known
             .values()
             .flat_map(|version| [Some(&version.running), version.previous.as_ref(), version.avoided.as_ref()])
@@ -169,7 +203,7 @@ mod tests {
         Digest::of(bytes).to_string()
     }
 
-    fn open(dir: &Path) -> (Versions, Arc<Local>) {
+    fn open(dir: &Path) -> (Arc<Versions>, Arc<Local>) {
         let local = Local::open(LocalOptions::new(dir), Arc::new(Deaf)).expect("a state");
         (Versions::open(dir, local.clone()), local)
     }
@@ -193,17 +227,18 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (one, two, three) = (digest(b"one"), digest(b"two"), digest(b"three"));
         let (versions, local) = open(dir.path());
-        versions.runs("p", &one, b"one");
-        versions.runs("p", &two, b"two");
+        versions.runs("p", &one, b"one".to_vec());
+        versions.runs("p", &two, b"two".to_vec());
         let turned = versions.of("p").and_then(|version| version.turned(&two)).expect("a previous one");
         versions.set("p", turned.clone()).await.expect("kept");
+        versions.keep_all();
         drop(versions);
         tokio::task::spawn_blocking(move || local.close()).await.expect("closed");
 
         let (versions, local) = open(dir.path());
         assert_eq!(versions.of("p"), Some(turned));
         assert_eq!(versions.read(&one), Ok(b"one".to_vec()));
-        versions.runs("p", &three, b"three");
+        versions.runs("p", &three, b"three".to_vec());
         assert_eq!(versions.of("p").and_then(|version| version.previous), Some(one.clone()));
         assert!(versions.read(&one).is_ok() && versions.read(&two).is_err(), "only what can be gone back to is kept");
         fs::write(versions.path(&one), b"other").expect("written");
@@ -213,14 +248,37 @@ mod tests {
     }
 
     #[cfg(unix)]
-    #[test]
-    fn what_is_kept_is_for_the_user_alone() {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_kept_is_for_the_user_alone() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("a directory");
         let (versions, local) = open(dir.path());
-        versions.runs("p", &digest(b"one"), b"one");
+        versions.runs("p", &digest(b"one"), b"one".to_vec());
+        versions.keep_all();
         let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         assert_eq!((mode(&versions.dir), mode(&versions.path(&digest(b"one")))), (0o700, 0o600));
-        local.close();
+        tokio::task::spawn_blocking(move || local.close()).await.expect("closed");
+    }
+
+    /// The lock is held meanwhile: whoever writes on this thread waits for ever.
+    #[tokio::test]
+    async fn components_are_kept_in_order_and_off_the_async_threads() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (versions, local) = open(dir.path());
+        let all: Vec<String> = (0..20u8).map(|at| digest(&[at])).collect();
+        {
+            let _writing = versions.writing.lock().expect("nobody has panicked");
+            for (at, digest) in (0..20u8).zip(&all) {
+                versions.runs("p", digest, vec![at]);
+            }
+            let last = Version { running: all[19].clone(), previous: Some(all[18].clone()), avoided: None };
+            assert_eq!(versions.of("p"), Some(last), "it is recorded at once");
+            assert!(!versions.dir.exists(), "and written by another thread");
+        }
+        assert_eq!(versions.read(&all[19]), Ok(vec![19]));
+        assert_eq!(versions.read(&all[18]), Ok(vec![18]));
+        let kept = fs::read_dir(&versions.dir).expect("it can be listed").count();
+        assert_eq!(kept, 2, "only what can be gone back to is kept");
+        tokio::task::spawn_blocking(move || local.close()).await.expect("closed");
     }
 }

@@ -12,6 +12,15 @@ pub struct Overview {
     pub running: bool,
     /// `files` or `kubernetes`.
     pub mode: String,
+    /// The cluster whose objects are meant where none is named: `local` or `hub`.
+    #[serde(default = "local")]
+    pub cluster: String,
+    /// Address of the API server; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_server: Option<String>,
+    /// The lease of the host that acts; none if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseRow>,
     /// Version of the host.
     pub version: String,
     /// When it started.
@@ -26,6 +35,25 @@ pub struct Overview {
     pub status_summary: StatusSummary,
     /// Whether the host can do its job here, and why not (rule C6).
     pub ready: Readiness,
+}
+
+fn local() -> String {
+    setpoint_core::key::LOCAL.to_owned()
+}
+
+/// Which of several hosts acts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRow {
+    /// Namespace and name of the Lease.
+    pub name: String,
+    /// What this host is called in it.
+    pub identity: String,
+    /// Who holds it, as far as is known.
+    pub holder: Option<String>,
+    /// Whether that is this host.
+    pub holds: bool,
+    /// How often it has changed hands.
+    pub transitions: u64,
 }
 
 /// Objects by state.
@@ -373,10 +401,14 @@ pub struct KindRow {
     pub plugin: Option<String>,
     /// A person disabled it.
     pub disabled: bool,
+    /// The cluster that is meant where an object of it is named without one.
+    #[serde(default = "local")]
+    pub cluster: String,
 }
 
 impl KindRow {
-    /// The row of a kind, with the plugin that reconciles it and whether a person disabled it.
+    /// The row of a kind, with the plugin that reconciles it and whether a person disabled it, in a host that knows
+    /// no cluster but its own.
     pub fn of(crd: &Crd, plugin: Option<String>, disabled: bool) -> Self {
         let column = |column: &setpoint_schema::Column| {
             (column.name.clone(), column.json_path.clone(), column.kind.clone(), column.priority)
@@ -392,6 +424,7 @@ impl KindRow {
             columns: crd.columns.iter().map(column).collect(),
             plugin,
             disabled,
+            cluster: local(),
         }
     }
 }

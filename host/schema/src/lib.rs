@@ -8,6 +8,7 @@
 //! | what does an object look like that is read | [`Crd::default_and_prune`] |
 //! | would the server keep what a plugin wants | [`Crd::prune_partial`] |
 //! | how is a list merged | [`Crd::list_type`] |
+//! | does a definition let in what another one did | [`narrowings`] |
 //! | where is the mistake | [`FieldError`], [`FieldPath`] |
 //!
 //! Schemas may be as generators write them; they are made structural first. CEL rules are compiled
@@ -27,6 +28,7 @@ mod hoist;
 mod keywords;
 mod list;
 mod metadata;
+mod narrow;
 mod path;
 mod rule;
 mod schema;
@@ -37,5 +39,6 @@ mod validate;
 pub use crd::{Admission, Column, Crd, Part};
 pub use error::{CrdError, FieldError, FieldErrorKind};
 pub use metadata::validate_metadata;
+pub use narrow::{Narrowing, narrowings};
 pub use path::{FieldPath, Segment};
 pub use schema::ListType;

@@ -114,11 +114,13 @@ fn columns(kind: &Kind) -> String {
 /// conditions, a list that is merged by type, so that several parties can write theirs.
 const HOSTS_FIELDS: &str = r#""observedGeneration":{"type":"integer","format":"int64"},"conditions":{"type":"array","x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["type"],"items":{"type":"object","required":["type","status","lastTransitionTime","reason","message"],"properties":{"type":{"type":"string","maxLength":316},"status":{"type":"string","enum":["True","False","Unknown"]},"observedGeneration":{"type":"integer","format":"int64","minimum":0},"lastTransitionTime":{"type":"string","format":"date-time"},"reason":{"type":"string","minLength":1,"maxLength":1024},"message":{"type":"string","maxLength":32768}}}}"#;
 
-/// A status schema with the host's fields, as JSON text.
+/// A status schema with the host's fields, as JSON text. Nothing is required: what went wrong before the reconciler
+/// could say anything is told in conditions alone.
 fn completed(status: Value) -> String {
     let Value::Object(mut status) = status else {
         return format!(r#"{{"properties":{{{HOSTS_FIELDS}}}}}"#);
     };
+    status.remove("required");
     let own = match status.remove("properties") {
         Some(Value::Object(own)) => own,
         _ => Map::new(),
@@ -187,7 +189,8 @@ mod tests {
         let version = &crd["spec"]["versions"][0];
         assert_eq!(version["additionalPrinterColumns"][0]["jsonPath"], ".spec['a\\\"']");
         let status = &version["schema"]["openAPIV3Schema"]["properties"]["status"];
-        assert_eq!((&status["required"], &status["properties"]["a"]), (&json!(["a"]), &json!({})));
+        assert_eq!(status["properties"]["a"], json!({}));
+        assert_eq!(status.get("required"), None, "a failure has conditions and nothing else");
         assert_eq!(status["properties"]["conditions"]["x-kubernetes-list-type"], "map");
         Ok(())
     }

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod hub;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;

@@ -146,7 +146,7 @@ fn after_a_repair_nothing_is_deleted_until_somebody_has_looked() {
     host.wait_for("the deletions are held", |host| {
         let rows = host.list("/v1/held");
         let held: usize = rows.iter().filter_map(|row| row["deletions"].as_array()).map(Vec::len).sum();
-        (held == 12).then_some(())
+        (held == 12 && rows.iter().all(|row| row["left"] == 0)).then_some(())
     });
     let missing = |host: &Host| child_names(15).iter().any(|name| host.object(CONFIG_MAP, name).is_none());
     host.never("nothing may be deleted", Duration::from_millis(500), missing);

@@ -319,7 +319,7 @@ fn validate_says_what_the_running_host_says() {
 #[test]
 fn the_scenarios_of_the_shipped_plugins_hold() {
     let host = Host::setup().start();
-    for plugin in ["workflow", "mcp-server", "config-bundle"] {
+    for plugin in ["workflow", "mcp-server", "mcp-backend", "config-bundle"] {
         let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins").join(plugin).join("scenarios");
         let tested = host.cli(&["plugin", "test", &text(&guest(plugin)), &text(&scenarios)]).ok();
         assert!(tested.lines().filter(|line| line.starts_with("ok ")).count() >= 5, "{plugin}:\n{tested}");

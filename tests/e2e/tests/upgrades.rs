@@ -33,6 +33,11 @@ fn held(host: &Host) -> usize {
     rows.iter().filter_map(|row| row["deletions"].as_array()).map(Vec::len).sum()
 }
 
+/// Whether all that would be deleted is known.
+fn is_known(host: &Host) -> bool {
+    host.list("/v1/held").iter().all(|row| row["left"] == 0)
+}
+
 fn version(host: &Host, name: &str) -> Option<Value> {
     Some(host.object(HOSTILE, name)?["status"]["version"].clone())
 }
@@ -102,7 +107,7 @@ fn a_version_that_would_delete_much_is_held_until_somebody_confirms() {
     host.install_bytes(&variant("childless"), "hostile");
     let row = runs(&host, "hostile", &old);
     assert_eq!(row["shadow"]["deletions"], OWNERS * 5, "the shadow had shown it: {row}");
-    host.wait_for("all of it is held", |host| (held(host) == OWNERS * 5).then_some(()));
+    host.wait_for("all of it is held", |host| (held(host) == OWNERS * 5 && is_known(host)).then_some(()));
     host.never("nothing may be deleted", Duration::from_secs(1), |host| children(host) != before);
     let shown = host.cli(&["get", "held"]).ok();
     for text in ["c-0-0", "c-3-4", "setpoint confirm hostile"] {
@@ -111,6 +116,52 @@ fn a_version_that_would_delete_much_is_held_until_somebody_confirms() {
     host.cli(&["confirm", "hostile"]).ok();
     host.wait_for("confirmed, they go", |host| children(host).is_empty().then_some(()));
     host.wait_for("nothing is held any more", |host| (held(host) == 0).then_some(()));
+}
+
+#[test]
+fn what_is_not_known_completely_cannot_be_confirmed() {
+    let host = owners().file("e.yaml", &hostile("Hostile", "e", "behaviour: retry")).start();
+    host.wait_for("they are at work", |host| (children(host).len() == OWNERS * 5).then_some(()));
+    host.install_bytes(&variant("childless"), "hostile");
+    host.wait_for("one is left that may delete more", |host| {
+        let rows = host.list("/v1/held");
+        (held(host) == OWNERS * 5 && rows.iter().any(|row| row["left"] == 1)).then_some(())
+    });
+    let shown = host.cli(&["get", "held"]).ok();
+    assert!(shown.contains("1 object of hostile is still to be looked at") && !shown.contains("confirm"), "{shown}");
+    let refused = host.cli(&["confirm", "hostile"]).failed(1);
+    assert!(refused.contains("1 object is still to be looked at"), "{refused}");
+    assert_eq!(children(&host).len(), OWNERS * 5);
+    host.remove("e.yaml");
+    host.wait_for("all of it is known", |host| is_known(host).then_some(()));
+    host.cli(&["confirm", "hostile"]).ok();
+    host.wait_for("confirmed, they go", |host| children(host).is_empty().then_some(()));
+}
+
+#[test]
+fn deletions_after_a_move_while_the_host_was_down_wait_for_a_person() {
+    let file = |number: usize, spec: &str| hostile("HostileFinal", &format!("f-{number}"), spec);
+    let mut setup = Host::setup().plugin("hostile");
+    for number in 0..OWNERS {
+        let children = (0..5).map(|child| format!("{{name: c-{number}-{child}}}")).collect::<Vec<_>>().join(", ");
+        let spec = format!("behaviour: children, value: {number}, children: [{children}]");
+        setup = setup.file(&format!("f-{number}.yaml"), &file(number, &spec));
+    }
+    let host = setup.start();
+    host.all_synced(OWNERS, Duration::from_secs(20));
+    host.at_rest();
+    let before = children(&host);
+    let stopped = host.stop();
+    stopped.write("plugins/hostile.wasm", variant("only-hostile"));
+    stopped.write("plugins/final.wasm", variant("only-final"));
+    for number in 0..OWNERS {
+        stopped.write(&format!("resources/f-{number}.yaml"), file(number, "behaviour: no-children"));
+    }
+    let host = stopped.start_without_waiting();
+    host.wait_for("all of it is held", |host| (held(host) == OWNERS * 5 && is_known(host)).then_some(()));
+    assert_eq!(children(&host), before);
+    host.cli(&["confirm", "hostile-final"]).ok();
+    host.wait_for("confirmed, they go", |host| children(host).is_empty().then_some(()));
 }
 
 #[test]

@@ -256,7 +256,8 @@ pub fn operate(world: &mut World, dice: &mut Rng) {
         8 => {
             let now = world.now;
             for held in world.engine.held() {
-                world.engine.confirm(now, &held.plugin);
+                // Refused while it is not known yet what would go.
+                let _ = world.engine.confirm(now, &held.plugin);
             }
         }
         _ if world.is_up() => world.lose_store(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use setpoint_cluster::local::EventFilter;
 use setpoint_core::contract::{Child, Outcome, Update};
 use setpoint_core::effects::{ADOPT, OWNER_KEY, OWNER_LABEL, OWNER_UID};
-use setpoint_core::engine::{Options, Phase, Row};
+use setpoint_core::engine::{NotHeld, Options, Phase, Row};
 use setpoint_core::key::{GroupKind, Key, LOCAL};
 use setpoint_core::op::{Answer, Op, Precondition};
 use setpoint_sim::kinds::{GROUP, config_map, document, far_map, owned};
@@ -119,10 +119,11 @@ fn a_mass_deletion_after_an_upgrade_waits_for_a_person() {
     let held = world.engine.held();
     assert_eq!(held.iter().map(|held| (&*held.plugin, held.children.len())).collect::<Vec<_>>(), [("fleet", 20)]);
     let now = world.now;
-    assert!(world.engine.confirm(now, "fleet"));
+    assert_eq!(world.engine.confirm(now, "fleet"), Ok(()));
     world.run_for(10_000);
     assert_eq!(fleet_children(&world), 0);
-    assert!(world.engine.held().is_empty() && !world.engine.confirm(now, "fleet"));
+    assert!(world.engine.held().is_empty());
+    assert_eq!(world.engine.confirm(now, "fleet"), Err(NotHeld::Nothing));
 }
 
 /// Rule B3: few deletions, or a small share, are not held; 100 % disables the hold.

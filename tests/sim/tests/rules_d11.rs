@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use setpoint_core::contract::Outcome;
 use setpoint_core::effects::OWNER_KEY;
-use setpoint_core::engine::Trial;
+use setpoint_core::engine::NotHeld;
 use setpoint_core::key::Key;
 use setpoint_sim::kinds::{config_map, owned};
 use setpoint_sim::plugin::Plugin;
@@ -59,7 +59,7 @@ fn what_a_trial_has_foreseen_is_held_from_the_beginning() {
     assert_eq!(held(&world), [("fleet".to_owned(), 20)]);
     assert_eq!(children(&world), 20);
     let now = world.now;
-    assert!(world.engine.confirm(now, "fleet"));
+    assert_eq!(world.engine.confirm(now, "fleet"), Ok(()));
     world.run_for(60_000);
     assert_eq!(children(&world), 0);
     assert!(held(&world).is_empty());
@@ -130,19 +130,21 @@ fn a_trial_of_objects_that_have_gone_counts_nothing() {
     assert_eq!(children(&world), 0);
 }
 
-/// Rule D11: confirming what was only foreseen lets the first pass delete.
+/// Rules B3, D11: what was only foreseen cannot be confirmed: there may be more.
 #[test]
-fn what_was_foreseen_can_be_confirmed_at_once() {
-    let mut world = fleets(4);
-    world.load_after(emptied(), Trial::default());
-    world.run_for(10_000);
-    assert_eq!(children(&world), 20, "without a trial it is held when the pass is over");
+fn what_was_only_foreseen_cannot_be_confirmed() {
     let mut world = fleets(4);
     world.faults.call = (5_000, 5_000);
-    let trial = settle::foreseen(&world, &emptied());
+    let mut trial = settle::foreseen(&world, &emptied());
+    trial.deletions.retain(|(owner, _)| &*owner.name != "f3");
     world.load_after(emptied(), trial);
+    assert_eq!(held(&world), [("fleet".to_owned(), 15)]);
     let now = world.now;
-    assert!(world.engine.confirm(now, "fleet"));
+    assert_eq!(world.engine.confirm(now, "fleet"), Err(NotHeld::Counting(4)));
+    world.run_for(60_000);
+    assert_eq!((held(&world), children(&world)), (vec![("fleet".to_owned(), 20)], 20));
+    let now = world.now;
+    assert_eq!(world.engine.confirm(now, "fleet"), Ok(()));
     world.run_for(60_000);
     assert_eq!(children(&world), 0);
 }
@@ -195,7 +197,7 @@ fn a_mass_deletion_after_a_rebuild_waits_for_a_person() {
     assert_eq!(children(&world), 20);
     assert_eq!(held(&world), [("fleet".to_owned(), 15)]);
     let now = world.now;
-    assert!(world.engine.confirm(now, "fleet"));
+    assert_eq!(world.engine.confirm(now, "fleet"), Ok(()));
     world.run_for(60_000);
     assert_eq!(children(&world), 5);
 }

@@ -36,6 +36,11 @@ impl Setup {
         Self { root, args: Vec::new(), wait_until_ready: true, largest_file: None }
     }
 
+    /// Where it will run.
+    pub fn directory(&self) -> &Path {
+        self.root.path()
+    }
+
     /// With a plugin, as `NAME.wasm`.
     #[must_use]
     pub fn plugin(self, name: &str) -> Self {

@@ -89,6 +89,8 @@ impl Bench {
             resources: Some(args.resources.clone()),
             state: Some(state),
             config,
+            // Whatever this machine is: a plan is made of files.
+            mode: Some(setpoint_runtime::Mode::Files),
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             grants: args.grants.iter().filter(|(_, grant)| is_harmless(grant)).cloned().collect(),
             ..HostOptions::default()
@@ -118,8 +120,11 @@ impl Bench {
         let held = host
             .held()
             .into_iter()
-            .flat_map(|(plugin, deletions)| {
-                deletions.into_iter().map(move |(owner, child)| (plugin.clone(), owner, child))
+            .flat_map(|held| {
+                let plugin = held.plugin.to_string();
+                held.children
+                    .into_iter()
+                    .map(move |(owner, child)| (plugin.clone(), owner.to_string(), child.to_string()))
             })
             .collect::<Vec<_>>();
         Ok(compare(&before, &state(host), &held))

@@ -8,7 +8,7 @@ use setpoint_core::grants::{Grant, Grants};
 use setpoint_core::key::{GroupVersionKind, HUB};
 use setpoint_schema::Crd;
 
-use super::kinds::{Kinds, Resource, is_local_only};
+use super::kinds::{Kinds, Resource, is_local};
 use super::rights::{Rules, Verb};
 
 use Verb::{Create, Delete, Get, List, Patch, Update, Watch};
@@ -79,8 +79,10 @@ impl Needs {
     }
 
     fn plugin(&mut self, description: &Description, definitions: &[Crd], kinds: &Kinds) {
-        let writes = || description.writes.iter().filter(|kind| !is_local_only(kind));
-        for owned in description.kinds.iter().map(|owned| &owned.kind).filter(|kind| !is_local_only(kind)) {
+        let writes = || description.writes.iter().filter(|kind| !kinds.is_local(&kind.group_kind()));
+        for owned in
+            description.kinds.iter().map(|owned| &owned.kind).filter(|kind| !kinds.is_local(&kind.group_kind()))
+        {
             let resource = self.resource(owned, kinds);
             let rules = self.rules(&resource);
             // Finalizers and annotations are patched; status is a resource of its own (rules B2, B12, B15).
@@ -100,7 +102,7 @@ impl Needs {
             let verbs = [Get, List, Watch, Create, Patch, Delete];
             self.rules(&resource).allow(&child.group, &resource.plural, &verbs);
         }
-        for read in description.reads.iter().filter(|read| !is_local_only(&read.kind)) {
+        for read in description.reads.iter().filter(|read| !kinds.is_local(&read.kind.group_kind())) {
             let resource = self.resource(&read.kind, kinds);
             // A single object is listed and watched by its name.
             self.rules(&resource).allow(&read.kind.group, &resource.plural, &[Get, List, Watch]);
@@ -138,7 +140,7 @@ pub(crate) fn grants(plugins: &[Plugin<'_>], namespaces: &[String]) -> Vec<Strin
                 Grant::Described(_) | Grant::Process(_) | Grant::Http(_) => None,
             };
             match kind {
-                Some(kind) if is_local_only(&kind) => {}
+                Some(kind) if kinds.is_local(&kind.group_kind()) => {}
                 Some(kind) if !namespaces.is_empty() && kinds.resource(&kind).namespaced => {
                     lines.extend(namespaces.iter().map(|namespace| format!("{name}={grant}/{namespace}")));
                 }
@@ -155,6 +157,5 @@ fn kinds(plugins: &[Plugin<'_>]) -> Kinds {
 
 /// The definitions of kinds that may be on a cluster.
 fn on_clusters<'a>(plugins: &'a [Plugin<'_>]) -> impl Iterator<Item = &'a Crd> {
-    let local = |crd: &&Crd| is_local_only(&GroupVersionKind::new(&crd.group, "", &crd.kind));
-    plugins.iter().flat_map(|plugin| plugin.definitions).filter(move |crd| !local(crd))
+    plugins.iter().flat_map(|plugin| plugin.definitions).filter(|crd| !is_local(crd))
 }

@@ -57,6 +57,8 @@ pub struct ChildReport {
 pub struct Report {
     /// Each child of the outcome; none if the outcome left the children.
     pub children: Option<Vec<ChildReport>>,
+    /// Which children shall go is known: each that shall exist is as it shall be.
+    pub judged: bool,
     /// Children that should go and whose deletion was not allowed now (rule B3).
     pub deferred: Vec<Key>,
     /// Children that were deleted.

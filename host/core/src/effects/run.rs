@@ -435,6 +435,7 @@ impl EffectRun {
     fn after_children(&mut self, world: &World<'_>) -> Phase {
         match &self.work {
             Work::Outcome { finalized: true, .. } | Work::Finalize | Work::CleanUp => {
+                self.report.judged = true;
                 Phase::Prune(Box::new(Prune::new(unwanted(world, &self.identity, &[]))))
             }
             Work::Outcome { children: Some(_), may_prune, .. } => {
@@ -446,13 +447,18 @@ impl EffectRun {
                 if !self.done.iter().all(applied) {
                     return Phase::Status;
                 }
+                self.report.judged = true;
                 if !*may_prune {
                     self.report.deferred = gone;
                     return Phase::Status;
                 }
                 Phase::Prune(Box::new(Prune::new(gone)))
             }
-            Work::Outcome { .. } | Work::Failure { .. } => Phase::Status,
+            Work::Outcome { .. } => {
+                self.report.judged = true;
+                Phase::Status
+            }
+            Work::Failure { .. } => Phase::Status,
         }
     }
 

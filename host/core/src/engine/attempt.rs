@@ -299,11 +299,11 @@ impl Engine {
                 return self.end(now, attempt, Ending::Unavailable(why));
             }
             Err(failure) => return self.failed(now, attempt, failure),
-            Ok(outcome) => self.work_of(&attempt.key, attempt.plugin, attempt.deleting, outcome, unavailable.is_some()),
+            Ok(outcome) => self.work_of(attempt.id, attempt.plugin, attempt.deleting, outcome, unavailable.is_some()),
         };
         match work {
             Ok((work, requeue_after)) => {
-                attempt.guarded = self.guard_of(attempt.plugin).filter(|_| unavailable.is_none());
+                attempt.guarded = self.guard_of(attempt.plugin, attempt.id).filter(|_| unavailable.is_none());
                 let overdue = self.overdue(now, attempt.id);
                 attempt.overdue = overdue.is_some();
                 let run = self.run_for(&attempt.key, attempt.object.clone(), work).overdue(overdue);
@@ -324,7 +324,7 @@ impl Engine {
     /// What an outcome asks for, and when the next call is wanted. `unavailable`: a read had no answer.
     pub(super) fn work_of(
         &self,
-        key: &Key,
+        id: KeyId,
         plugin: PluginId,
         deleting: bool,
         outcome: Outcome,
@@ -333,8 +333,14 @@ impl Engine {
         let Some(info) = self.plugins.get(plugin.0 as usize).and_then(|p| p.info.as_ref()) else {
             return Err(crate::effects::InvalidOutcome("the plugin is gone".into()));
         };
-        let (status, children) =
-            crate::effects::validate(key, deleting, &outcome, &info.description, &info.grants, &*self.shapes)?;
+        let (status, children) = crate::effects::validate(
+            self.cache.keys().key(id),
+            deleting,
+            &outcome,
+            &info.description,
+            &info.grants,
+            &*self.shapes,
+        )?;
         let work = Work::Outcome {
             status,
             conditions: outcome.conditions,
@@ -342,7 +348,7 @@ impl Engine {
             children,
             events: outcome.events,
             finalized: outcome.finalized && !unavailable,
-            may_prune: !unavailable && self.may_prune(plugin),
+            may_prune: !unavailable && self.may_prune(plugin, id),
         };
         Ok((work, outcome.requeue_after))
     }

@@ -67,7 +67,7 @@ impl Engine {
             if let Some(state) = self.state_mut(id).filter(|s| matches!(s.hold, Hold::Backoff { .. })) {
                 state.hold = Hold::None;
             }
-            self.pass_done(id, plugin);
+            self.pass_late(id, plugin);
             return None;
         }
         let info = self.plugins.get(plugin.0 as usize)?.info.clone()?;

@@ -129,13 +129,19 @@ impl Engine {
                 return self.drop_state(id);
             }
         }
+        let decision = self.decision_of(attempt, &ending, &report);
+        if self.keeps_decision(id, attempt.plugin, decision)
+            && let Some(state) = self.state_mut(id)
+        {
+            report.deferred = std::mem::take(&mut state.deferred);
+        }
         self.settle_state(now, id, attempt, ending, report);
         if known_since {
             let because = Cause::Changed.into();
             let touch = Touch { class: Class::Foreign, lane: Lane::Dependency, because, debounce: false, read: true };
             self.touch(now, id, touch);
         }
-        self.pass_attempted(now, attempt);
+        self.pass_attempted(now, attempt, decision);
     }
 
     /// The kind went to another plugin, or to none, while the attempt was running: what there is of the key
@@ -374,7 +380,11 @@ impl Engine {
             }
             Ending::Failed(failure) => {
                 state.failures += 1;
-                state.last_error = Some(failure.message().into());
+                state.last_error = Some(match &report.refused {
+                    // It could not be told where people look first.
+                    Some(why) => format!("{}; {why}", failure.message()).into(),
+                    None => failure.message().into(),
+                });
                 let failed = backoff.is_failed(state.failures);
                 state.phase = if failed { Phase::Failed } else { Phase::Error };
                 match failure {

@@ -1,5 +1,6 @@
-//! First lists: where a list takes its time, attempts wait for those of what their plugin reads and writes.
-//! What is not known *yet* is no news that a status should tell, and calls would be made twice (rules A4, C6).
+//! First lists, and the first attempts after them. Where a list takes its time, attempts wait for those of what
+//! their plugin reads and writes: what is not known *yet* is no news that a status should tell, and calls would
+//! be made twice (rules A4, C6).
 
 use super::Engine;
 use super::plugins::PluginInfo;
@@ -9,7 +10,43 @@ use crate::contract::ReadScope;
 use crate::grants::Reach;
 use crate::key::{Key, KeyId, LOCAL, Source};
 
+/// The first attempts hold readiness up for so many milliseconds at most (rule C6).
+pub const FIRST_PASS: Time = 300_000;
+
+/// How far the first attempts after the start are (rule C6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FirstPass {
+    /// All have ended, now or earlier.
+    Over,
+    /// Those of so many objects have not, and the host is not ready.
+    Running(usize),
+    /// The same, and it has taken too long to wait for it: to be shown, and no reason to be unready.
+    Incomplete(usize),
+}
+
 impl Engine {
+    /// How far the first attempts are: of all objects whose plugin is called, and that nothing and nobody holds
+    /// back. Once they have all ended, with all objects known, they are not asked for again in this process.
+    pub fn first_pass(&mut self, now: Time) -> FirstPass {
+        if self.first_pass_over {
+            return FirstPass::Over;
+        }
+        let states = (0..self.states.len() as u32).map(KeyId).filter_map(|id| Some((id, self.state(id)?)));
+        let left = states.filter(|(id, state)| {
+            let elsewhere = !self.is_acting(&self.cache.keys().key(*id).cluster);
+            let waits = state.waiting.is_some() || state.damped || self.is_stopped(*id) || elsewhere;
+            !state.attempted && !waits && !self.is_quarantined(state.plugin)
+        });
+        match left.count() {
+            0 => {
+                self.first_pass_over = self.unsynced().is_empty();
+                FirstPass::Over
+            }
+            left if now.saturating_sub(self.options.started) < FIRST_PASS => FirstPass::Running(left),
+            left => FirstPass::Incomplete(left),
+        }
+    }
+
     /// A source whose first list is on its way, and without which an attempt of a key would be in vain. In
     /// `local` everything is there from the beginning.
     pub(super) fn first_list_of(&self, info: &PluginInfo, key: &Key) -> Option<Source> {

@@ -10,6 +10,7 @@
 //! 5. drops the attempt when [`Step::Done`] comes;
 //! 6. reads live what [`Engine::stale`] names, and tells it with [`Engine::read_back`].
 
+mod acting;
 mod attempt;
 mod begin;
 mod change;
@@ -18,6 +19,7 @@ mod first;
 mod history;
 mod live;
 mod pass;
+mod passed;
 mod plugins;
 mod preview;
 mod quarantine;
@@ -31,9 +33,11 @@ mod stuck;
 mod wants;
 
 pub use attempt::{Attempt, CallResult, Step};
+pub use first::{FIRST_PASS, FirstPass};
 pub use history::{Author, Because, Change, RunRecord};
-pub use pass::{Held, Trial};
-pub use plugins::{PluginInfo, PluginVersion};
+pub use pass::{Held, NotHeld, Trial};
+pub use passed::Passed;
+pub use plugins::{ONLY_IN, PluginInfo, PluginVersion};
 pub use quarantine::Quarantined;
 pub use read::Answered;
 pub use reflect::{Checked, Told};
@@ -53,7 +57,7 @@ use crate::coverage::Scope;
 use crate::delay::{Rng, Timers};
 use crate::deps::{Deps, MaskId, Readers};
 use crate::effects::{Identity, Inventory, Settled, Shapes};
-use crate::key::{Key, KeyId, Name, Source};
+use crate::key::{GroupKind, Key, KeyId, Name, Source};
 use crate::object::Object;
 use crate::queue::{ClusterId, PluginId, Queue};
 
@@ -68,6 +72,8 @@ pub struct Options {
     /// Identity of each cluster by its name: never a display name. Clusters not named here use
     /// their name.
     pub cluster_identities: FxHashMap<Name, String>,
+    /// Clusters of which only some namespaces are looked at. What is in others is not reconciled, nor read.
+    pub namespaces: FxHashMap<Name, Vec<Name>>,
     /// Calls at a time over all plugins. Default: 8.
     pub workers: u32,
     /// Attempts that perform effects at a time, over all plugins. Default: 1 024.
@@ -83,6 +89,8 @@ pub struct Options {
     /// The store was rebuilt and no first pass has ended since: nothing is deleted before the first pass
     /// of each plugin is over (rule D10). Default: false.
     pub rebuilt: bool,
+    /// When the host started: the first attempts have so long to end (rule C6). Default: 0.
+    pub started: Time,
     /// Seed of jitter.
     pub seed: u64,
 }
@@ -92,6 +100,7 @@ impl Default for Options {
         Self {
             installation: "local".into(),
             cluster_identities: FxHashMap::default(),
+            namespaces: FxHashMap::default(),
             workers: 8,
             effects_at_a_time: 1_024,
             read_set_limit: 10_000,
@@ -99,6 +108,7 @@ impl Default for Options {
             hold_above: 10,
             hold_percent: 20,
             rebuilt: false,
+            started: 0,
             seed: 0,
         }
     }
@@ -148,7 +158,7 @@ pub struct Engine {
     /// Documents that were applied to children, to tell drift (rule A1), and who applied them.
     documents: FxHashMap<KeyId, (KeyId, Arc<Value>)>,
     settled: FxHashMap<KeyId, Settled>,
-    places: FxHashMap<Key, Vec<(Name, crate::key::GroupKind)>>,
+    places: FxHashMap<Key, Vec<(Name, GroupKind)>>,
     /// Objects that want a live read, until the driver takes them.
     unconfirmed: Vec<Arc<Key>>,
     /// What writes without an answer may have changed, of keys that nobody reconciles at present.
@@ -162,21 +172,27 @@ pub struct Engine {
     in_flight: FxHashMap<KeyId, InFlight>,
     /// Sources that became synced so far.
     syncs: u64,
-    /// First passes that ended so far, those that were none included.
+    /// Counts what may have changed [`Engine::passed`].
     passes: u64,
+    /// The first attempts have ended once (rule C6).
+    first_pass_over: bool,
     fan_outs: VecDeque<FanOut>,
     plugins: Vec<PluginState>,
     kinds: FxHashMap<Source, PluginId>,
     /// Who gave up a kind that nobody has taken since.
     given_up: FxHashMap<Source, PluginId>,
+    /// Who had a kind before the last stop, while nobody has taken it since.
+    owned_before: FxHashMap<GroupKind, PluginId>,
     clusters: Vec<Name>,
+    /// Those whose objects another host acts on at present.
+    standing_by: FxHashSet<Name>,
     /// Objects that are watched one by one, because somebody depends on them (rule A8).
     singles: BTreeSet<KeyId>,
     /// Keys that wait for the first list of a source.
     early: FxHashMap<Source, BTreeSet<KeyId>>,
     /// Counts what may have changed what is wanted of clusters.
     wanted: u64,
-    disabled: FxHashSet<crate::key::GroupKind>,
+    disabled: FxHashSet<GroupKind>,
     calls: u32,
     effects: u32,
     attempts: u64,
@@ -209,11 +225,14 @@ impl Engine {
             in_flight: FxHashMap::default(),
             syncs: 0,
             passes: 0,
+            first_pass_over: false,
             fan_outs: VecDeque::new(),
             plugins: Vec::new(),
             kinds: FxHashMap::default(),
             given_up: FxHashMap::default(),
+            owned_before: FxHashMap::default(),
             clusters: Vec::new(),
+            standing_by: FxHashSet::default(),
             singles: BTreeSet::new(),
             early: FxHashMap::default(),
             wanted: 0,
@@ -222,14 +241,6 @@ impl Engine {
             effects: 0,
             attempts: 0,
             counts: Counts::default(),
-        }
-    }
-
-    /// A cluster takes part. Its sources are unknown until they are synced.
-    pub fn add_cluster(&mut self, name: &Name) {
-        if !self.clusters.contains(name) {
-            self.clusters.push(name.clone());
-            self.wanted += 1;
         }
     }
 
@@ -249,12 +260,12 @@ impl Engine {
 
     /// Where children of owners may be, as recorded before the last stop (rule B2). Owners that
     /// are proven gone are cleaned up after.
-    pub fn restore_places(&mut self, places: impl IntoIterator<Item = (Key, Vec<(Name, crate::key::GroupKind)>)>) {
+    pub fn restore_places(&mut self, places: impl IntoIterator<Item = (Key, Vec<(Name, GroupKind)>)>) {
         self.places.extend(places);
     }
 
     /// Kinds for which no attempts are started (rule C9), as recorded before the last stop.
-    pub fn restore_disabled(&mut self, kinds: impl IntoIterator<Item = crate::key::GroupKind>) {
+    pub fn restore_disabled(&mut self, kinds: impl IntoIterator<Item = GroupKind>) {
         self.disabled.extend(kinds);
     }
 

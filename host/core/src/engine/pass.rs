@@ -1,20 +1,27 @@
 //! The first pass after a change of a plugin: what it would delete is counted before anything is, and
 //! waits for a person if it is too much (rule B3). What a trial in the shadow has foreseen counts from
 //! the beginning (rule D11). After the store was rebuilt the first pass deletes nothing at all (rule D10).
-
-use std::sync::Arc;
+//!
+//! A key's part of it is over when an outcome has said which of its children shall go. One that cannot say so
+//! for the time being is late: it holds up nobody, and what it deletes once it can counts with the rest.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Engine;
 use super::attempt::Attempt;
+use super::finish::Ending;
 use super::schedule::Touch;
-use super::state::Class;
+use super::state::{Class, Phase};
 use crate::Time;
 use crate::cache::SourceState;
 use crate::contract::Cause;
-use crate::key::{Key, KeyId, Name, Source};
+use crate::effects::Report;
+use crate::key::{Key, KeyId, Source};
 use crate::queue::{Lane, PluginId};
+
+mod held;
+
+pub use held::{Held, NotHeld};
 
 /// What a new version of a plugin answered to recent requests, without effects (rule D11).
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -23,15 +30,19 @@ pub struct Trial {
     pub deletions: Vec<(Key, Key)>,
 }
 
-/// Deletions that wait for a person (rule B3).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Held {
-    /// The plugin that would delete.
-    pub plugin: Name,
-    /// The children, with their owners in front: those that outcomes no longer have, and, of owners whose
-    /// turn has not come yet, those that a trial has foreseen.
-    pub children: Vec<(Arc<Key>, Key)>,
+/// What an attempt says of the children that shall go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Decision {
+    /// Which these are.
+    Made,
+    /// Nothing, and it is made again at once.
+    Again,
+    /// Nothing.
+    None,
 }
+
+/// A key that is tried again within so many milliseconds is waited for: at a start much fails once.
+const SOON: u64 = 60_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
@@ -56,8 +67,16 @@ pub(super) enum Start {
 
 #[derive(Debug)]
 pub(super) struct Pass {
-    /// Keys whose attempt is to end yet.
+    /// Keys that everybody waits for.
     remaining: FxHashSet<KeyId>,
+    /// Keys that cannot decide for the time being: they failed, wait or are held back by a person.
+    late: FxHashSet<KeyId>,
+    /// The same, as written down before the last stop, that were not seen since.
+    awaited: FxHashSet<Key>,
+    /// Only those that are late are guarded.
+    over: bool,
+    /// Children that were let go without a person.
+    gone: usize,
     /// Owners with children that should go, and their number.
     owners: FxHashMap<KeyId, usize>,
     /// What a trial has foreseen of owners that are in `remaining`.
@@ -75,8 +94,55 @@ pub(super) struct Pass {
 }
 
 impl Pass {
+    fn new(start: Start, cause: Cause, remaining: FxHashSet<KeyId>, children: usize) -> Self {
+        Self {
+            remaining,
+            late: FxHashSet::default(),
+            awaited: FxHashSet::default(),
+            over: false,
+            gone: 0,
+            owners: FxHashMap::default(),
+            foreseen: FxHashMap::default(),
+            expected: 0,
+            children,
+            start,
+            leaving: FxHashSet::default(),
+            verdict: Verdict::Counting,
+            cause,
+        }
+    }
+
     fn rebuilt(&self) -> bool {
         self.start == Start::Rebuilt
+    }
+
+    /// Whether it keeps a key from deleting.
+    fn guards(&self, id: KeyId) -> bool {
+        !self.over || self.late.contains(&id) || self.owners.contains_key(&id)
+    }
+
+    /// The keys that a restart has to be as careful with, now or once a person has `confirmed`.
+    pub(super) fn undecided(&self, confirmed: bool) -> impl Iterator<Item = KeyId> {
+        let held = self.owners.keys().filter(move |_| !confirmed);
+        self.late.iter().chain(held).copied()
+    }
+
+    pub(super) fn awaited(&self) -> &FxHashSet<Key> {
+        &self.awaited
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    pub(super) fn gone(&self) -> usize {
+        self.gone
+    }
+
+    /// How many keys are to be looked at before a person can confirm.
+    fn left(&self) -> usize {
+        // The last one may just have gone.
+        if self.verdict == Verdict::Held { 0 } else { self.remaining.len().max(1) }
     }
 
     fn joins(&self) -> bool {
@@ -114,17 +180,7 @@ impl Engine {
             gone.extend(its.filter(|id| !remaining.contains(id)));
             remaining.extend(&gone);
         }
-        let mut pass = Pass {
-            remaining,
-            owners: FxHashMap::default(),
-            foreseen: FxHashMap::default(),
-            expected: 0,
-            children: self.children_of(plugin),
-            start,
-            leaving: FxHashSet::default(),
-            verdict: Verdict::Counting,
-            cause,
-        };
+        let mut pass = Pass::new(start, cause, remaining, self.children_of(plugin));
         for (owner, child) in &trial.deletions {
             let keys = self.cache.keys();
             let (Some(id), Some(child_id)) = (keys.find(owner), keys.find(child)) else { continue };
@@ -145,13 +201,28 @@ impl Engine {
         self.pass_maybe_over(now, plugin);
     }
 
-    pub(super) fn may_prune(&self, plugin: PluginId) -> bool {
-        self.pass_of(plugin).is_none()
+    /// Goes on with a pass that was over before the last stop but for these keys. `gone`: see [`Pass::gone`].
+    pub(super) fn resume_pass(&mut self, plugin: PluginId, cause: Cause, undecided: Vec<Key>, gone: usize) {
+        let mut pass = Pass::new(Start::Restored, cause, FxHashSet::default(), 0);
+        (pass.over, pass.gone) = (true, gone);
+        for key in undecided {
+            let id = self.cache.keys().find(&key);
+            match id.filter(|id| self.state(*id).is_some_and(|state| state.plugin == plugin)) {
+                Some(id) => drop(pass.late.insert(id)),
+                None => drop(pass.awaited.insert(key)),
+            }
+        }
+        self.plugins[plugin.0 as usize].pass = Some(pass);
+        self.passes += 1;
+    }
+
+    pub(super) fn may_prune(&self, plugin: PluginId, id: KeyId) -> bool {
+        self.pass_of(plugin).is_none_or(|pass| !pass.guards(id))
     }
 
     /// Whether nothing at all may be deleted at present (rule D10).
     pub(super) fn is_frozen(&self, plugin: PluginId) -> bool {
-        self.pass_of(plugin).is_some_and(Pass::rebuilt)
+        self.pass_of(plugin).is_some_and(|pass| pass.rebuilt() && !pass.over)
     }
 
     fn pass_of(&self, plugin: PluginId) -> Option<&Pass> {
@@ -164,8 +235,20 @@ impl Engine {
 
     /// A key comes while the objects are being seen for the first time: it is part of the first pass.
     pub(super) fn joins_pass(&mut self, id: KeyId, plugin: PluginId) {
-        if let Some(pass) = self.pass_mut(plugin).filter(|pass| pass.joins() && pass.verdict != Verdict::Held) {
-            pass.remaining.insert(id);
+        let key = self.cache.keys().key(id).clone();
+        let Some(pass) = self.pass_mut(plugin) else { return };
+        if pass.over {
+            if pass.awaited.remove(&*key) {
+                pass.late.insert(id);
+            }
+        } else if pass.joins() {
+            // What waits for a person is what the person is shown.
+            let held = pass.verdict == Verdict::Held;
+            if held {
+                pass.late.insert(id)
+            } else {
+                pass.remaining.insert(id)
+            };
         }
     }
 
@@ -186,70 +269,129 @@ impl Engine {
         }
     }
 
-    /// An attempt of a key has ended: if it was one of the present version, its part of the first
-    /// pass is over.
-    pub(super) fn pass_attempted(&mut self, now: Time, attempt: &Attempt) {
+    /// What an attempt of the present version says of the children that shall go.
+    pub(super) fn decision_of(&self, attempt: &Attempt, ending: &Ending, report: &Report) -> Decision {
+        match ending {
+            _ if report.dropped => Decision::Again,
+            Ending::Dropped => Decision::Again,
+            Ending::Deletion => Decision::Made,
+            Ending::Success { .. } if report.judged && attempt.guarded.is_some() => Decision::Made,
+            _ => Decision::None,
+        }
+    }
+
+    /// What was decided of a key stays so while nothing else is.
+    pub(super) fn keeps_decision(&self, id: KeyId, plugin: PluginId, decision: Decision) -> bool {
+        decision != Decision::Made && self.pass_of(plugin).is_some_and(|pass| pass.owners.contains_key(&id))
+    }
+
+    /// An attempt of a key has ended: if it was one of the present version and has decided, its part of the
+    /// first pass is over.
+    pub(super) fn pass_attempted(&mut self, now: Time, attempt: &Attempt, decision: Decision) {
         let (id, plugin) = (attempt.id, attempt.plugin);
         let current = self.plugins.get(plugin.0 as usize).and_then(|p| p.info.as_ref());
         if current.is_none_or(|info| info.version() != attempt.version) {
             return;
         }
-        let deferred = self.state(id).map_or(0, |state| state.deferred.len());
-        if let Some(cause) = attempt.guarded.clone().filter(|_| deferred > 0 && self.may_prune(plugin)) {
-            // The pass has ended meanwhile, and has told those whose attempts had ended by then.
-            self.touch_guarded(now, id, cause);
-        }
-        if let Some(pass) = self.pass_mut(plugin) {
-            pass.remaining.remove(&id);
-            pass.expect(id, deferred);
+        match decision {
+            Decision::Made => self.pass_decided(now, attempt),
+            Decision::Again => {}
+            Decision::None if self.is_tried_soon(now, id) => {}
+            Decision::None => self.pass_late(id, plugin),
         }
         self.pass_maybe_over(now, plugin);
     }
 
-    /// A key will not be attempted in this pass.
+    fn pass_decided(&mut self, now: Time, attempt: &Attempt) {
+        let (id, plugin) = (attempt.id, attempt.plugin);
+        let deferred = self.state(id).map_or(0, |state| state.deferred.len());
+        if self.may_prune(plugin, id) {
+            // The pass has ended meanwhile, and has told those whose attempts had ended by then.
+            if let Some(cause) = attempt.guarded.clone().filter(|_| deferred > 0) {
+                self.touch_guarded(now, id, cause);
+            }
+            return;
+        }
+        let Some(pass) = self.pass_mut(plugin) else { return };
+        pass.remaining.remove(&id);
+        pass.expect(id, deferred);
+        let noted = pass.late.remove(&id) && pass.over;
+        self.passes += u64::from(noted);
+    }
+
+    /// Whether a failure is made good soon, if it is.
+    fn is_tried_soon(&self, now: Time, id: KeyId) -> bool {
+        self.state(id).is_some_and(|state| state.phase == Phase::Error)
+            && self.in_backoff(id)
+            && self.timers.get(id).is_some_and(|due| due <= now + SOON)
+    }
+
+    /// A key cannot decide for the time being: the others do not wait for it.
+    pub(super) fn pass_late(&mut self, id: KeyId, plugin: PluginId) {
+        if let Some(pass) = self.pass_mut(plugin).filter(|pass| pass.remaining.contains(&id)) {
+            pass.remaining.remove(&id);
+            // What was foreseen of it is counted when it decides.
+            pass.expect(id, 0);
+            pass.late.insert(id);
+        }
+    }
+
+    /// A key deletes nothing more in this pass.
     pub(super) fn pass_done(&mut self, id: KeyId, plugin: PluginId) {
         if let Some(pass) = self.pass_mut(plugin) {
             pass.remaining.remove(&id);
             pass.leaving.remove(&id);
+            let noted = (pass.late.remove(&id) | pass.owners.contains_key(&id)) && pass.over;
             pass.expect(id, 0);
+            self.passes += u64::from(noted);
         }
     }
 
     /// Ends the first passes whose last key went without an attempt. Answers whether there were any.
     pub(super) fn end_passes(&mut self, now: Time) -> bool {
-        let mut ended = false;
+        let before = self.passes;
         for at in 0..self.plugins.len() {
-            if self.plugins[at].pass.is_some() {
-                self.pass_maybe_over(now, PluginId(at as u32));
-                ended |= self.plugins[at].pass.is_none();
-            }
+            self.pass_maybe_over(now, PluginId(at as u32));
         }
-        ended
+        self.passes != before
     }
 
     fn pass_maybe_over(&mut self, now: Time, plugin: PluginId) {
         let Some(pass) = self.pass_of(plugin) else { return };
         if pass.verdict == Verdict::Held {
+            if pass.expected == 0 {
+                // All that was held is wanted again.
+                self.let_go(now, plugin, false);
+            }
             return;
         }
-        let over = pass.remaining.is_empty() && (!pass.joins() || self.owned_sources_are_known(plugin));
-        let verdict = if over {
-            let deferred = |id: &KeyId| self.state(*id).map_or(0, |state| state.deferred.len());
-            let deletions: usize = pass.owners.keys().map(deferred).sum();
-            // What the new version has made meanwhile is no measure.
-            let children = if pass.joins() { self.children_of(plugin) } else { pass.children };
-            if !self.too_many(deletions, children) {
-                return self.release_pass(now, plugin);
+        if !pass.over && !self.is_counted(plugin, pass) {
+            let too_many = !pass.joins() && self.too_many(pass.expected, pass.children);
+            if let Some(pass) = self.pass_mut(plugin) {
+                pass.verdict = if too_many { Verdict::TooMany } else { Verdict::Counting };
             }
-            Verdict::Held
-        } else if !pass.joins() && self.too_many(pass.expected, pass.children) {
-            Verdict::TooMany
-        } else {
-            Verdict::Counting
-        };
-        if let Some(pass) = self.pass_mut(plugin) {
-            pass.verdict = verdict;
+        } else if pass.expected > 0 && self.too_many(pass.gone + pass.expected, self.measure(plugin, pass)) {
+            if let Some(pass) = self.pass_mut(plugin) {
+                pass.verdict = Verdict::Held;
+            }
+        } else if !pass.over || pass.expected > 0 {
+            self.let_go(now, plugin, false);
+        } else if pass.late.is_empty() && self.is_counted(plugin, pass) {
+            // What is awaited and did not come is gone.
+            self.plugins[plugin.0 as usize].pass = None;
+            self.passes += 1;
         }
+    }
+
+    /// Whether there is no key left that everybody waits for.
+    fn is_counted(&self, plugin: PluginId, pass: &Pass) -> bool {
+        pass.remaining.is_empty() && (!pass.joins() || self.owned_sources_are_known(plugin))
+    }
+
+    /// The children that deletions are measured against. What the new version has made meanwhile is no
+    /// measure, where it can be told apart.
+    fn measure(&self, plugin: PluginId, pass: &Pass) -> usize {
+        if pass.joins() { self.children_of(plugin) + pass.gone } else { pass.children }
     }
 
     /// Whether so many deletions of so many children are for a person to decide.
@@ -283,15 +425,31 @@ impl Engine {
         })
     }
 
-    fn release_pass(&mut self, now: Time, plugin: PluginId) {
+    /// What was decided may go; those that are late stay guarded. What a person has confirmed is counted no more.
+    fn let_go(&mut self, now: Time, plugin: PluginId, confirmed: bool) {
         let entry = &mut self.plugins[plugin.0 as usize];
-        let Some(pass) = entry.pass.take() else { return };
+        let Some(mut pass) = entry.pass.take() else { return };
         entry.passed_rebuilt |= pass.rebuilt();
         self.passes += 1;
-        let leaving = pass.leaving.iter().filter(|id| !pass.owners.contains_key(*id)).copied();
-        let ids: Vec<KeyId> = pass.owners.keys().copied().chain(leaving).collect();
+        let deletions = pass.expected;
+        if confirmed {
+            pass.gone = 0;
+            pass.children = pass.children.saturating_sub(deletions);
+        } else {
+            pass.gone += deletions;
+        }
+        let cause = pass.cause.clone();
+        let mut ids: FxHashSet<KeyId> = pass.owners.drain().map(|(id, _)| id).collect();
+        ids.extend(pass.leaving.drain());
+        (pass.over, pass.verdict, pass.expected) = (true, Verdict::Counting, 0);
+        pass.foreseen.clear();
+        if !pass.late.is_empty() || !pass.awaited.is_empty() {
+            entry.pass = Some(pass);
+        }
+        let mut ids: Vec<KeyId> = ids.into_iter().collect();
+        ids.sort_unstable();
         for id in ids {
-            self.touch_guarded(now, id, pass.cause.clone());
+            self.touch_guarded(now, id, cause.clone());
         }
     }
 
@@ -302,39 +460,12 @@ impl Engine {
         self.touch(now, id, touch);
     }
 
-    /// Why an attempt of a plugin may not delete children that its outcome no longer has, if that is so.
-    pub(super) fn guard_of(&self, plugin: PluginId) -> Option<Cause> {
-        Some(self.pass_of(plugin)?.cause.clone())
-    }
-
-    /// Deletions that wait for a person, or will unless what a trial has foreseen proves wrong.
-    pub fn held(&self) -> Vec<Held> {
-        let mut held = Vec::new();
-        for plugin in &self.plugins {
-            let Some(pass) = plugin.pass.as_ref().filter(|pass| pass.verdict != Verdict::Counting) else { continue };
-            let mut owners: Vec<KeyId> = pass.owners.keys().chain(pass.foreseen.keys()).copied().collect();
-            owners.sort_unstable();
-            let mut children = Vec::with_capacity(pass.expected);
-            for id in owners {
-                let owner = self.cache.keys().key(id);
-                let deferred = match pass.foreseen.get(&id) {
-                    Some(foreseen) => foreseen.as_slice(),
-                    None => self.state(id).map(|state| state.deferred.as_slice()).unwrap_or_default(),
-                };
-                children.extend(deferred.iter().map(|child| (owner.clone(), child.clone())));
-            }
-            held.push(Held { plugin: plugin.name.clone(), children });
-        }
-        held
-    }
-
-    /// A person confirms the deletions of a plugin. Answers whether there were any.
-    pub fn confirm(&mut self, now: Time, plugin: &str) -> bool {
-        let waits = |pass: &Pass| pass.verdict != Verdict::Counting;
-        let found = self.plugins.iter().position(|p| &*p.name == plugin && p.pass.as_ref().is_some_and(waits));
-        if let Some(at) = found {
-            self.release_pass(now, PluginId(at as u32));
-        }
-        found.is_some()
+    /// Why an attempt of a key may not delete children that its outcome no longer has, if that is so.
+    pub(super) fn guard_of(&self, plugin: PluginId, id: KeyId) -> Option<Cause> {
+        Some(self.pass_of(plugin).filter(|pass| pass.guards(id))?.cause.clone())
     }
 }
+
+#[cfg(test)]
+#[path = "pass_tests.rs"]
+mod tests;

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Engine;
 use super::attempt::{Attempt, CallResult};
 use super::pass::{Pass, Start, Trial};
+use super::passed::Unfinished;
 use super::quarantine::{AFTER_SWAP, Quarantined, Record, Records, Ticket};
 use super::schedule::Touch;
 use super::state::Class;
@@ -18,7 +20,7 @@ use crate::cache::SourceState;
 use crate::contract::{Cause, Description, OwnedKind};
 use crate::delay::Backoff;
 use crate::grants::Grants;
-use crate::key::{GroupKind, KeyId, Name, Source};
+use crate::key::{GroupKind, KeyId, LOCAL, Name, Source};
 use crate::mask::{Mask, Path, PathError};
 use crate::queue::{Lane, Picked, PluginId};
 use crate::sanitize::sanitize;
@@ -37,7 +39,7 @@ pub struct PluginVersion {
 
 impl PluginVersion {
     /// A version that no component has.
-    fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self { digest: "".into(), config: 0, grants: 0 }
     }
 }
@@ -77,8 +79,18 @@ pub struct PluginInfo {
     pub resync_always: bool,
     /// Calls of it at a time.
     pub concurrency: u32,
+    /// Kinds that it owns in the embedded cluster alone.
+    local: FxHashSet<GroupKind>,
     masks: FxHashMap<GroupKind, Mask>,
     indexes: FxHashMap<(GroupKind, String), Path>,
+}
+
+/// Annotation of a definition: `local` for a kind that is in the embedded cluster alone, whatever clusters there are.
+pub const ONLY_IN: &str = "setpoint.dev/only-in";
+
+fn is_local(kind: &OwnedKind) -> bool {
+    let definition: Value = serde_json::from_str(&kind.crd).unwrap_or_default();
+    definition["metadata"]["annotations"][ONLY_IN] == *LOCAL
 }
 
 /// Calls of one plugin at a time.
@@ -120,10 +132,17 @@ impl PluginInfo {
             resync: tuning.resync.unwrap_or(RESYNC),
             resync_always: tuning.resync_always,
             concurrency: tuning.concurrency.unwrap_or(CONCURRENCY).max(1),
+            local: description.kinds.iter().filter(|kind| is_local(kind)).map(|kind| kind.kind.group_kind()).collect(),
             masks,
             indexes,
             description,
         })
+    }
+
+    /// The kinds that it reconciles in a cluster.
+    pub fn kinds_in<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a OwnedKind> {
+        let elsewhere = cluster != LOCAL;
+        self.description.kinds.iter().filter(move |kind| !(elsewhere && self.local.contains(&kind.kind.group_kind())))
     }
 
     /// What a memo of this version depends on.
@@ -161,11 +180,11 @@ pub(super) struct PluginState {
     /// None while no version of it is loaded.
     pub(super) info: Option<Arc<PluginInfo>>,
     /// The version that was loaded last, be it gone by now.
-    last: Option<PluginVersion>,
-    /// `last` is from before this start: its objects are still to come.
-    restored: bool,
+    pub(super) last: Option<PluginVersion>,
+    /// What was written down of `last` before this start, whose objects are still to come.
+    pub(super) restored: Option<Unfinished>,
     /// It was taken away before its first pass was over.
-    interrupted: bool,
+    pub(super) interrupted: bool,
     pub(super) pass: Option<Pass>,
     /// Its first pass on a rebuilt store is over (rule D10).
     pub(super) passed_rebuilt: bool,
@@ -185,12 +204,12 @@ struct FanOuts {
 }
 
 impl PluginState {
-    fn new(name: Name) -> Self {
+    pub(super) fn new(name: Name) -> Self {
         Self {
             name,
             info: None,
             last: None,
-            restored: false,
+            restored: None,
             interrupted: false,
             pass: None,
             passed_rebuilt: false,
@@ -254,8 +273,8 @@ impl Engine {
             None => Cause::Created,
         };
         let mut sources = FxHashSet::default();
-        for owned in &info.description.kinds {
-            for cluster in &self.clusters {
+        for cluster in &self.clusters {
+            for owned in info.kinds_in(cluster) {
                 sources.insert(Source { cluster: cluster.clone(), kind: owned.kind.group_kind() });
             }
         }
@@ -267,6 +286,11 @@ impl Engine {
         let mut pass = FxHashSet::default();
         // A kind that another plugin had: for its objects this is an upgrade, too (rule B3).
         let mut moved = false;
+        let mut moved_before = false;
+        for owned in &info.description.kinds {
+            let before = self.owned_before.remove(&owned.kind.group_kind());
+            moved_before |= before.is_some_and(|other| other != id);
+        }
         for source in sources {
             moved |= self.given_up.remove(&source).is_some_and(|other| other != id);
             if self.kinds.insert(source.clone(), id).is_some_and(|other| other != id) {
@@ -288,51 +312,23 @@ impl Engine {
                 self.clean_up_orphans(now, &source);
             }
         }
-        let interrupted = std::mem::take(&mut self.plugins[id.0 as usize].interrupted);
-        let rebuilt = self.options.rebuilt && !self.plugins[id.0 as usize].passed_rebuilt;
-        let restored = std::mem::take(&mut self.plugins[id.0 as usize].restored);
+        let plugin = &mut self.plugins[id.0 as usize];
+        let interrupted = std::mem::take(&mut plugin.interrupted);
+        let rebuilt = self.options.rebuilt && !plugin.passed_rebuilt;
+        let restored = plugin.restored.take();
+        let moved = moved || moved_before;
         if rebuilt || interrupted || moved || last.is_some_and(|last| last != info.version()) {
-            let start = match (rebuilt, restored) {
+            let start = match (rebuilt, restored.is_some() || moved_before) {
                 (true, _) => Start::Rebuilt,
                 (false, true) => Start::Restored,
                 (false, false) => Start::Known,
             };
             self.begin_pass(now, id, pass, cause, &trial, start);
+        } else if let Some(Unfinished { undecided, gone }) = restored.filter(|left| !left.undecided.is_empty()) {
+            self.resume_pass(id, cause, undecided, gone);
         } else {
             self.passes += 1;
         }
-    }
-
-    /// The versions whose first pass was over before the last stop: another one that starts now is an
-    /// upgrade, and so is one whose deletions were held (rule B3).
-    pub fn restore_versions(&mut self, versions: impl IntoIterator<Item = (Name, PluginVersion)>) {
-        for (name, version) in versions {
-            let mut plugin = PluginState::new(name);
-            plugin.last = Some(version);
-            plugin.restored = true;
-            self.plugins.push(plugin);
-        }
-    }
-
-    /// The loaded versions, for [`Engine::restore_versions`] after the next start; none if nothing has changed
-    /// since `seen`, which is then up to date. One whose first pass is not over is written as no version at
-    /// all, so that every start after it is an upgrade.
-    pub fn passed(&self, seen: &mut u64) -> Option<Vec<(Name, PluginVersion)>> {
-        if std::mem::replace(seen, self.passes) == self.passes {
-            return None;
-        }
-        let version = |plugin: &PluginState| {
-            let version = plugin.info.as_ref()?.version();
-            Some((plugin.name.clone(), if plugin.pass.is_none() { version } else { PluginVersion::none() }))
-        };
-        Some(self.plugins.iter().filter_map(version).collect())
-    }
-
-    /// The version of a plugin whose deletions wait for a person, or will.
-    pub fn held_version(&self, plugin: &str) -> Option<PluginVersion> {
-        self.held().iter().find(|held| &*held.plugin == plugin)?;
-        let plugin = self.plugins.iter().find(|known| &*known.name == plugin)?;
-        Some(plugin.info.as_ref()?.version())
     }
 
     /// A plugin is taken away: its kinds stop. Nothing that it made is deleted.

@@ -34,7 +34,7 @@ impl Engine {
         let found = self.cache.keys().find(key);
         let known = found.and_then(|id| Some((id, self.state(id)?.plugin, self.cache.view(id)?)));
         let Some((id, plugin, object)) = known else { return Ok(Plan::default()) };
-        let (work, _) = self.work_of(key, plugin, object.terminating(), outcome, false)?;
+        let (work, _) = self.work_of(id, plugin, object.terminating(), outcome, false)?;
         let run = self.run_for(key, object.clone(), work);
         let mut planned = plan_of(run, &self.world(WHEN));
         let finalizer = self

@@ -10,7 +10,7 @@ use super::state::{Class, Hold, KeyState, Phase};
 use crate::Time;
 use crate::cache::SourceState;
 use crate::contract::{Cause, Readiness};
-use crate::key::{GroupKind, Key, KeyId, Name};
+use crate::key::{GroupKind, Key, KeyId, Name, Source};
 use crate::queue::Lane;
 
 /// Counters since the start.
@@ -154,26 +154,16 @@ impl Engine {
         summary
     }
 
-    /// Whether every key of the first lists has had its first attempt end, or is held back (rule C6).
-    pub fn first_pass_complete(&self) -> bool {
-        (0..self.states.len() as u32).map(KeyId).filter_map(|id| Some((id, self.state(id)?))).all(|(id, state)| {
-            state.attempted || state.damped || self.is_stopped(id) || self.is_quarantined(state.plugin)
-        })
-    }
-
-    /// Sources that a loaded plugin reconciles or reads as a whole, and that are not synced.
-    pub fn unsynced(&self) -> Vec<String> {
-        let mut unsynced: Vec<String> = self
-            .kinds
-            .keys()
-            .filter_map(|source| match self.cache.state(source) {
-                SourceState::Synced => None,
-                SourceState::Syncing => Some(format!("{source} is not synced yet")),
-                SourceState::Unknown(why) => Some(why),
-            })
-            .collect();
+    /// Sources that a loaded plugin reconciles and that are not synced, with the reason.
+    pub fn unsynced(&self) -> Vec<(Source, String)> {
+        let why = |source: &Source| match self.cache.state(source) {
+            SourceState::Synced => None,
+            SourceState::Syncing => Some(format!("{source} is not synced yet")),
+            SourceState::Unknown(why) => Some(why),
+        };
+        let mut unsynced: Vec<(Source, String)> =
+            self.kinds.keys().filter_map(|source| Some((source.clone(), why(source)?))).collect();
         unsynced.sort();
-        unsynced.dedup();
         unsynced
     }
 

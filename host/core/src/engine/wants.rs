@@ -10,6 +10,7 @@ use crate::coverage::Scope;
 use crate::grants::Reach;
 use crate::key::{GroupKind, GroupVersionKind, Key, KeyId, LOCAL, Name};
 use crate::mask::Mask;
+use crate::native;
 
 /// Objects of one cluster that a plugin may read by name (rule A8).
 const SINGLE: usize = 500;
@@ -62,22 +63,32 @@ impl Engine {
         let mut plugins: Vec<_> = self.plugins().collect();
         plugins.sort_by(|a, b| a.name.cmp(&b.name));
         let mut wants = Wants::default();
+        let only = self.options.namespaces.get(cluster).map(Vec::as_slice);
         for info in plugins {
             let grants = &info.grants;
-            for owned in &info.description.kinds {
-                wants.add(&owned.kind, Scope::All, &Mask::all());
+            for owned in info.kinds_in(cluster) {
+                for scope in within(Scope::All, only) {
+                    wants.add(&owned.kind, scope, &Mask::all());
+                }
             }
             for read in info.description.reads.iter().filter(|read| read.scope == ReadScope::All) {
                 let kind = read.kind.group_kind();
-                for scope in scopes(grants.reads(&kind, cluster), || Scope::All) {
+                let granted = scopes(grants.reads(&kind, cluster));
+                for scope in granted.into_iter().flat_map(|scope| within(scope, only)) {
                     wants.add(&read.kind, scope, info.mask(&kind));
                 }
             }
             for write in &info.description.writes {
                 if grants.writes(&write.group_kind(), cluster) != Reach::Nowhere {
-                    wants.add(write, Scope::Owned(None), &Mask::all());
+                    for scope in within(Scope::Owned(None), only) {
+                        wants.add(write, scope, &Mask::all());
+                    }
                 }
             }
+        }
+        // The host's kinds are in no other cluster.
+        if &**cluster != LOCAL {
+            wants.kinds.retain(|kind, _| *kind.group != *native::GROUP);
         }
         for (kind, key, mask) in self.single(cluster) {
             wants.add(&kind, Scope::Object(key.namespace.clone(), key.name.clone()), &mask);
@@ -149,12 +160,45 @@ impl Engine {
 }
 
 /// The scopes that make up what was granted.
-fn scopes(reach: Reach, all: impl Fn() -> Scope) -> Vec<Scope> {
+fn scopes(reach: Reach) -> Vec<Scope> {
     match reach {
         Reach::Nowhere => Vec::new(),
-        Reach::Everywhere => vec![all()],
+        Reach::Everywhere => vec![Scope::All],
         Reach::Namespaces(namespaces) => {
             namespaces.into_iter().map(|namespace| Scope::Namespace(namespace.as_str().into())).collect()
         }
+    }
+}
+
+/// What of a scope is in the namespaces that are looked at; none: all of it.
+fn within(scope: Scope, only: Option<&[Name]>) -> Vec<Scope> {
+    let Some(only) = only else { return vec![scope] };
+    match scope {
+        Scope::All => only.iter().cloned().map(Scope::Namespace).collect(),
+        Scope::Owned(None) => only.iter().cloned().map(Some).map(Scope::Owned).collect(),
+        Scope::Namespace(namespace) | Scope::Object(Some(namespace), _) | Scope::Owned(Some(namespace))
+            if !only.contains(&namespace) =>
+        {
+            Vec::new()
+        }
+        scope => vec![scope],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_the_namespaces_is_looked_at() {
+        let only: [Name; 2] = ["a".into(), "b".into()];
+        let of = |scope| within(scope, Some(&only));
+        assert_eq!(of(Scope::All), [Scope::Namespace("a".into()), Scope::Namespace("b".into())]);
+        assert_eq!(of(Scope::Owned(None)), [Scope::Owned(Some("a".into())), Scope::Owned(Some("b".into()))]);
+        assert_eq!(of(Scope::Namespace("b".into())), [Scope::Namespace("b".into())]);
+        assert!(
+            of(Scope::Namespace("c".into())).is_empty() && of(Scope::Object(Some("c".into()), "x".into())).is_empty()
+        );
+        assert_eq!(within(Scope::All, None), [Scope::All]);
     }
 }

@@ -144,6 +144,13 @@ impl Wanted {
         }
     }
 
+    /// Lists a part of a kind anew, if it is watched.
+    pub(crate) fn list_anew(&self, kind: &GroupKind, scope: &Scope) {
+        if let Some(slot) = self.slots().get(&(kind.clone(), scope.clone())) {
+            slot.watcher.relist();
+        }
+    }
+
     /// What anybody sees of a kind.
     pub(crate) fn mask(&self, kind: &GroupKind) -> Mask {
         let slots = self.slots();

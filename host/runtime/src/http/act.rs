@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use setpoint_core::engine::NotHeld;
 use setpoint_core::key::{GroupKind, Key};
 
 use super::App;
@@ -11,6 +12,7 @@ use super::codes::Code;
 use super::error::ApiError;
 use super::params::{KeyPath, KindPath, NamePath, known_plugin, unknown_kind};
 use super::read::{not_reconciled, object_of};
+use crate::handle::ConfirmError;
 
 /// What was done to what.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -80,12 +82,18 @@ async fn set_enabled(app: &App, kind: &GroupKind, enabled: bool) -> Answer {
 }
 
 pub(super) async fn confirm_held(State(app): State<App>, NamePath(plugin): NamePath) -> Answer {
-    let confirmed = app.handle.confirm(&plugin).await.map_err(|text| ApiError::new(Code::Internal, text))?;
-    if !confirmed {
-        return Err(ApiError::new(Code::NotFound, format!("no deletions of a plugin {plugin:?} are held"))
-            .hint("`setpoint get held` shows what is"));
+    match app.handle.confirm(&plugin).await {
+        Ok(()) => Ok(done("confirmed", plugin)),
+        Err(ConfirmError::Store(text)) => Err(ApiError::new(Code::Internal, text)),
+        Err(ConfirmError::NotHeld(NotHeld::Nothing)) => {
+            Err(ApiError::new(Code::NotFound, format!("no deletions of a plugin {plugin:?} are held"))
+                .hint("`setpoint get held` shows what is"))
+        }
+        Err(ConfirmError::NotHeld(counting @ NotHeld::Counting(_))) => {
+            Err(ApiError::new(Code::StillCounting, format!("the plugin {plugin}: {counting}"))
+                .hint("`setpoint get held` shows how many are left; confirm when there are none"))
+        }
     }
-    Ok(done("confirmed", plugin))
 }
 
 pub(super) async fn confirm_resources(State(app): State<App>) -> Answer {

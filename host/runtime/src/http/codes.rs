@@ -126,6 +126,11 @@ codes! {
         "There is no previous component of the plugin to go back to, or it is refused now for the reason that the \
          message gives. What ran keeps running.",
         "Replace the file of the plugin by the component that shall run.";
+    StillCounting: "still_counting", CONFLICT, "It is not known yet what would be deleted",
+        "The plugin would delete so many children that they are held, and not all of its objects were looked at: \
+         a confirmation would cover deletions that nobody was shown.",
+        "`setpoint get held` says how many objects are left. Confirm when there are none, or go back with \
+         `setpoint plugin rollback PLUGIN`.";
     StillReconciled: "still_reconciled", CONFLICT, "A plugin reconciles the kind",
         "Objects are released without their plugin, so without its clean-up. While a plugin reconciles the kind, \
          it would at once put back what was removed.",

@@ -27,20 +27,21 @@ impl Default for HttpOptions {
     }
 }
 
-/// Whether the API may be served at this address. Elsewhere than on loopback it takes a token and
-/// TLS, and this version has no TLS: it is refused.
+/// Whether the API may be served at this address. Elsewhere than on loopback it takes a token and TLS.
 ///
 /// # Errors
-/// What is wrong and what to do.
-pub fn check_listen(address: SocketAddr, token: Option<&str>) -> Result<(), String> {
-    if address.ip().to_canonical().is_loopback() {
-        return Ok(());
-    }
-    let lacks = if token.is_some() { "TLS" } else { "a bearer token and TLS" };
+/// What is missing and what to do.
+pub fn check_listen(address: SocketAddr, token: bool, tls: bool) -> Result<(), String> {
+    let lacks = match (token, tls) {
+        _ if address.ip().to_canonical().is_loopback() => return Ok(()),
+        (true, true) => return Ok(()),
+        (true, false) => "--tls-cert-file and --tls-key-file are",
+        (false, true) => "--token-file is",
+        (false, false) => "--token-file, --tls-cert-file and --tls-key-file are",
+    };
     Err(format!(
         "{address} is not a loopback address: the API listens elsewhere only with a bearer token and TLS, and {lacks} \
-         cannot be given in this version; listen on 127.0.0.1 and put a proxy before it, or use --health-listen for \
-         health and metrics alone"
+         missing; give them, listen on 127.0.0.1, or use --health-listen for health and metrics alone"
     ))
 }
 
@@ -140,13 +141,19 @@ mod tests {
 
     #[test]
     fn an_address_elsewhere_is_refused_with_what_to_do() -> Result<(), Box<dyn std::error::Error>> {
-        assert_eq!(check_listen("127.0.0.1:8474".parse()?, None), Ok(()));
-        assert_eq!(check_listen("[::1]:0".parse()?, None), Ok(()));
+        assert_eq!(check_listen("127.0.0.1:8474".parse()?, false, false), Ok(()));
+        assert_eq!(check_listen("[::1]:0".parse()?, false, false), Ok(()));
         for address in ["0.0.0.0:8474", "10.1.2.3:80", "[::]:8474"] {
-            let refused = check_listen(address.parse()?, Some("secret"));
-            assert!(refused.is_err_and(|text| text.starts_with(address)
-                && text.contains("--health-listen")
-                && !text.contains("secret")));
+            let of = |token, tls| check_listen(address.parse().expect("an address"), token, tls);
+            assert_eq!(of(true, true), Ok(()));
+            let lacks = |token, tls, text: &str, not: &str| {
+                let refused = of(token, tls).expect_err("refused");
+                assert!(refused.starts_with(address) && refused.contains("--health-listen"), "{refused}");
+                assert!(refused.contains(text) && (not.is_empty() || !refused.contains(not)), "{refused}");
+            };
+            lacks(true, false, "--tls-cert-file", "--token-file");
+            lacks(false, true, "--token-file", "--tls-cert-file");
+            lacks(false, false, "--token-file, --tls-cert-file and --tls-key-file", "");
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ mod read;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::Arc;
 
@@ -48,6 +49,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use axum::serve::Listener;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -57,6 +59,8 @@ pub use endpoints::{Endpoint, endpoints};
 pub use error::ApiError;
 pub use guard::{HttpOptions, check_listen};
 pub use read::{HeldDeletion, HeldRow};
+pub use tls::TlsFiles;
+pub(crate) use tls::TlsListener;
 
 use self::codes::Code;
 use crate::handle::Handle;
@@ -94,10 +98,10 @@ pub fn health_router(handle: Handle) -> Router {
 
 /// Serves the API until the future is dropped. Then nothing more is accepted, requests that are
 /// being answered are finished in the background, and streams of events end.
-pub async fn serve(listener: TcpListener, handle: Handle) {
+pub async fn serve<L: Listener<Addr: std::fmt::Debug>>(listener: L, handle: Handle, options: HttpOptions) {
     let (until_dropped, stop) = stop();
     let app = App { handle, stop: stop.clone() };
-    serve_until(listener, api(app, HttpOptions::default()), stop).await;
+    serve_until(listener, api(app, options), stop).await;
     drop(until_dropped);
 }
 
@@ -113,7 +117,7 @@ fn stop() -> (watch::Sender<()>, Stop) {
     (sender, Stop(Some(receiver)))
 }
 
-async fn serve_until(listener: TcpListener, router: Router, mut stop: Stop) {
+async fn serve_until<L: Listener<Addr: std::fmt::Debug>>(listener: L, router: Router, mut stop: Stop) {
     let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.requested().await }).await;
     if let Err(error) = served {
         tracing::error!(%error, "the HTTP API has ended");

@@ -1,12 +1,14 @@
 //! Requests that only look.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use setpoint_core::engine::Held;
 use setpoint_core::key::Key;
 
 use super::App;
@@ -26,6 +28,10 @@ pub struct HeldRow {
     pub plugin: String,
     /// What would be deleted.
     pub deletions: Vec<HeldDeletion>,
+    /// Objects that are to be looked at before it is known what would be deleted. Until there are none, nothing
+    /// can be confirmed.
+    #[serde(default)]
+    pub left: usize,
 }
 
 /// A deletion that waits, both keys as `cluster/group/kind/namespace/name`.
@@ -150,10 +156,13 @@ pub(super) async fn files(State(app): State<App>) -> Json<Vec<FileRow>> {
 }
 
 pub(super) async fn held(State(app): State<App>) -> Json<Vec<HeldRow>> {
-    let row = |(plugin, deletions): (String, Vec<(String, String)>)| HeldRow {
-        id: plugin.clone(),
-        plugin,
-        deletions: deletions.into_iter().map(|(owner, child)| HeldDeletion { owner, child }).collect(),
+    let deletion =
+        |(owner, child): (Arc<Key>, Key)| HeldDeletion { owner: owner.to_string(), child: child.to_string() };
+    let row = |held: Held| HeldRow {
+        id: held.plugin.to_string(),
+        plugin: held.plugin.to_string(),
+        deletions: held.children.into_iter().map(deletion).collect(),
+        left: held.left,
     };
     Json(app.handle.held().into_iter().map(row).collect())
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use setpoint_core::contract::Description;
 use setpoint_core::engine::PluginInfo;
 use setpoint_core::grants::{Grant, Grants};
-use setpoint_core::key::LOCAL;
 use setpoint_core::sanitize::sanitize;
 use setpoint_plugin::{Limits, Plugin};
 use setpoint_schema::{Crd, Part};
@@ -42,11 +41,12 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Checks a component against itself and the configuration; `beside`: grants of the command line.
+    /// Checks a component against itself and the configuration; `beside`: grants of the command line; `home`: the
+    /// cluster that it is there for, and its namespace if it is not all of it.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn new(loaded: Loaded, config: &Config, beside: &[(String, Grant)]) -> Result<Self, String> {
+    pub(super) fn new(loaded: Loaded, config: &Config, beside: &[(String, Grant)], home: &str) -> Result<Self, String> {
         let description = loaded.plugin.description().clone();
         let said = config.plugin(&description.name);
         if let Some(wanted) = &said.digest {
@@ -66,7 +66,7 @@ impl Prepared {
         let given = check_config(&description, said.config.as_ref())?;
         let grants = config.grants(&description.name, beside);
         let prepared = Self {
-            missing: grants.missing(&description, LOCAL).iter().map(ToString::to_string).collect(),
+            missing: grants.missing(&description, home.0, home.1).iter().map(ToString::to_string).collect(),
             limits: said.limits(&description.tuning),
             config: given.to_string().into(),
             loaded,

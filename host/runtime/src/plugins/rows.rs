@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use setpoint_core::engine::Quarantined;
+use setpoint_core::engine::{Engine, Quarantined};
+use setpoint_core::key::{LOCAL, Source};
 
 use super::{Plugins, Slot};
 use crate::metrics::Calls;
@@ -40,7 +41,11 @@ impl Plugins {
         };
         let objects = description.map_or(0, |description| {
             let count = |kind: &setpoint_core::contract::OwnedKind| {
-                self.local.read(|model| model.objects(&kind.kind.group_kind()).len())
+                let source = |cluster: &str| Source { cluster: cluster.into(), kind: kind.kind.group_kind() };
+                let known = |engine: &Engine| {
+                    [LOCAL, &*self.home].map(source).iter().map(|s| engine.cache().list(s).count()).sum::<usize>()
+                };
+                self.driver.look(known)
             };
             description.kinds.iter().map(count).sum()
         });

@@ -103,6 +103,11 @@ impl Plugins {
         Ok(())
     }
 
+    /// Components that ran are kept, those that began to just now among them. Blocks.
+    pub(crate) fn keep_components(&self) {
+        self.versions.keep_all();
+    }
+
     /// The file of a plugin that runs, and the digest of what is in it.
     fn file_of(&self, name: &str) -> Option<(String, String)> {
         self.lock().iter().find_map(|(file, slot)| {

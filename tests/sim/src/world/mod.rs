@@ -16,7 +16,7 @@ use setpoint_core::contract::Update;
 use setpoint_core::coverage::Scope;
 use setpoint_core::delay::Rng;
 use setpoint_core::effects::PAUSED;
-use setpoint_core::engine::{Attempt, Engine, Options, PluginInfo, PluginVersion, Quarantined, Step, Told, Trial};
+use setpoint_core::engine::{Attempt, Engine, Options, Passed, PluginInfo, Quarantined, Step, Told, Trial};
 use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
@@ -64,8 +64,8 @@ pub struct World {
     pub disabled: BTreeSet<GroupKind>,
     /// The next start is one on a rebuilt store (rule D10).
     rebuilt: bool,
-    /// What the host has written down of versions whose first pass was over (rule B3).
-    passed: BTreeMap<Name, PluginVersion>,
+    /// What the host has written down of first passes (rule B3).
+    passed: BTreeMap<Name, Passed>,
     options: Options,
     loaded: BTreeSet<String>,
     /// The last attempt before each plugin started, or its present version did.
@@ -153,7 +153,7 @@ impl World {
         let places: Vec<_> = self.server.models.values().flat_map(|model| model.places()).collect();
         self.engine.restore_places(places);
         self.engine.restore_disabled(self.disabled.iter().cloned());
-        self.engine.restore_versions(self.passed.clone());
+        self.engine.restore_passed(self.passed.clone());
         self.say(|| "the host starts".into());
         let host = self.host;
         for plugin in self.loaded.clone() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use setpoint_core::contract::Failure;
-use setpoint_core::engine::{Answered, CallResult};
+use setpoint_core::engine::{Answered, CallResult, Held};
 use setpoint_core::op::{Answer, Op, Refusal};
 
 use super::types::{Event, Fate};
@@ -24,7 +24,11 @@ impl World {
             if let (Op::Delete { key, .. }, Some(run)) = (&op, self.runs.get(&id)) {
                 // What was begun before the present version started is no part of its first pass.
                 let current = self.started.get(&**run.attempt.plugin()).is_some_and(|before| id > *before);
-                let held = current && self.engine.held().iter().any(|held| held.plugin == *run.attempt.plugin());
+                let of_this = |held: &Held| {
+                    let its = || held.children.iter().any(|(of, _)| **of == owner);
+                    held.plugin == *run.attempt.plugin() && (held.whole || its())
+                };
+                let held = current && self.engine.held().iter().any(of_this);
                 let due = run.plugin.as_ref().and_then(|plugin| self.still_due(plugin));
                 self.guard.deletes(key, &owner, &run.decided, held, due);
             }

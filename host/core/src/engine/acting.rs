@@ -1,0 +1,75 @@
+//! Which clusters take part, and on whose objects this host acts (rules D8, A11).
+
+use super::Engine;
+use super::attempt::{Attempt, Stage};
+use super::finish::Ending;
+use crate::Time;
+use crate::key::{Key, Name, Source};
+use crate::op::Op;
+use crate::queue::PluginId;
+
+impl Engine {
+    /// A cluster takes part: plugins that are loaded reconcile their kinds there, too. Its sources are unknown until
+    /// they are synced.
+    pub fn add_cluster(&mut self, name: &Name) {
+        if self.clusters.contains(name) {
+            return;
+        }
+        self.clusters.push(name.clone());
+        self.wanted += 1;
+        for (at, plugin) in self.plugins.iter().enumerate() {
+            let kinds = plugin.info.iter().flat_map(|info| info.kinds_in(name));
+            for owned in kinds {
+                let source = Source { cluster: name.clone(), kind: owned.kind.group_kind() };
+                self.kinds.insert(source, PluginId(at as u32));
+            }
+        }
+    }
+
+    /// Whether this host acts on the objects of a cluster. While it does not, their keys wait with what they wait
+    /// for, and what is seen of them is kept up to date. Attempts that run are the driver's to give up.
+    pub fn set_acting(&mut self, cluster: &Name, acting: bool) {
+        if !self.clusters.contains(cluster) {
+            return;
+        }
+        let limit = if acting {
+            self.standing_by.remove(cluster);
+            None
+        } else {
+            self.standing_by.insert(cluster.clone());
+            Some(0)
+        };
+        self.queue.limit_cluster(self.cluster_id(cluster), limit);
+    }
+
+    /// Whether this host acts on the objects of a cluster.
+    pub fn is_acting(&self, cluster: &Name) -> bool {
+        !self.standing_by.contains(cluster)
+    }
+
+    /// An attempt may not go on, because this host does not act on its key any more, or has stopped to for a while:
+    /// what it has decided may be out of date. Nothing comes of it but what was written already; the key is
+    /// called again when its turn comes. What was asked of a cluster was answered before.
+    pub fn abandon(&mut self, now: Time, attempt: &mut Attempt) {
+        match std::mem::replace(&mut attempt.stage, Stage::Done) {
+            Stage::Done => {}
+            Stage::Before(left) => {
+                let unread: Vec<Key> =
+                    left.into_iter().filter_map(|op| if let Op::Get(key) = op { Some(key) } else { None }).collect();
+                if let Some(state) = self.state_mut(attempt.id) {
+                    state.unsure.extend(unread);
+                }
+                self.finish(now, attempt, Ending::Dropped, None);
+            }
+            Stage::Calling => self.finish(now, attempt, Ending::Dropped, None),
+            Stage::Effects(run, _) => {
+                let places = run.places().to_vec();
+                self.finish(now, attempt, Ending::Dropped, Some((run.into_report(), places)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "acting_tests.rs"]
+mod tests;

@@ -1,0 +1,132 @@
+//! A host that stands by, acts, and stops acting in the midst of an attempt.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::contract::{Description, Outcome, OwnedKind, Readiness, Tuning};
+use crate::coverage::Scope;
+use crate::effects::Shapes;
+use crate::engine::{CallResult, FirstPass, ONLY_IN, Options, PluginInfo, Step, Told};
+use crate::grants::Grants;
+use crate::key::{GroupKind, GroupVersionKind};
+use crate::object::Object;
+use crate::op::{Answer, Refusal};
+
+const WALL: &str = "2026-01-01T00:00:00Z";
+
+struct Namespaced;
+
+impl Shapes for Namespaced {
+    fn namespaced(&self, _: &str, _: &GroupKind) -> Option<bool> {
+        Some(true)
+    }
+
+    fn prune(&self, _: &str, _: &GroupKind, _: &mut Value) {}
+}
+
+fn hub() -> Name {
+    "hub".into()
+}
+
+fn source() -> Source {
+    Source::new("hub", "g.x", "Thing")
+}
+
+fn plugin() -> PluginInfo {
+    let kind = OwnedKind { crd: "{}".into(), kind: GroupVersionKind::new("g.x", "v1", "Thing"), finalizer: false };
+    let here = json!({"metadata": {"annotations": {ONLY_IN: "local"}}}).to_string();
+    let here = OwnedKind { crd: here, kind: GroupVersionKind::new("g.x", "v1", "Here"), finalizer: false };
+    let description = Description {
+        name: "p".into(),
+        version: "1.0.0".into(),
+        kinds: vec![kind, here],
+        reads: Vec::new(),
+        writes: Vec::new(),
+        capabilities: Vec::new(),
+        config_schema: None,
+        tuning: Tuning::default(),
+    };
+    PluginInfo::new("digest", Arc::new(description), "{}".into(), Grants::new(Vec::new())).expect("a plugin")
+}
+
+fn engine() -> Engine {
+    let mut engine = Engine::new(Options::default(), Arc::new(Namespaced));
+    engine.plugin_started(0, plugin());
+    engine.add_cluster(&hub());
+    engine.set_acting(&hub(), false);
+    for name in ["a", "b"] {
+        let object = json!({"apiVersion": "g.x/v1", "kind": "Thing", "metadata": {"name": name, "namespace": "d",
+            "uid": name, "resourceVersion": "1", "generation": 1}});
+        let key = Key::new("hub", "g.x", "Thing", Some("d"), name);
+        engine.told(0, &source(), &Scope::All, Told::Object(key, Some(Arc::new(Object::new(object, None)))));
+    }
+    engine.told(0, &source(), &Scope::All, Told::ListEnds { version: "1".into() });
+    engine
+}
+
+fn ready() -> CallResult {
+    let outcome = Outcome {
+        status: None,
+        readiness: Readiness::Ready,
+        conditions: Vec::new(),
+        children: None,
+        events: Vec::new(),
+        requeue_after: None,
+        finalized: false,
+    };
+    CallResult { result: Ok(outcome), trapped: false, impure: false }
+}
+
+#[test]
+fn a_cluster_that_comes_after_the_plugin_is_reconciled() {
+    let engine = engine();
+    assert!(engine.plugin_for(&source()).is_some());
+    let wanted: Vec<_> = engine.wants(&hub()).iter().map(|want| want.kind.group_kind()).collect();
+    assert_eq!(wanted, [source().kind], "what is in the embedded cluster alone is not looked for elsewhere");
+    assert!(engine.plugin_for(&Source::new("hub", "g.x", "Here")).is_none());
+}
+
+#[test]
+fn who_stands_by_begins_nothing_and_forgets_nothing() {
+    let mut engine = engine();
+    assert!(engine.next(10).is_none());
+    assert!(!engine.is_acting(&hub()) && engine.queue_length() == 2);
+    assert_eq!(engine.first_pass(10), FirstPass::Over, "that is for the one that acts");
+    engine.set_acting(&hub(), true);
+    assert!(engine.next(20).is_some() && engine.next(20).is_some());
+}
+
+#[test]
+fn an_attempt_that_is_given_up_is_made_anew_and_was_no_failure() {
+    for given_up_after in 0..4 {
+        let mut engine = engine();
+        engine.set_acting(&hub(), true);
+        let mut attempt = engine.next(10).expect("an attempt");
+        let key = attempt.key().clone();
+        let mut steps = 0;
+        while steps < given_up_after {
+            steps += 1;
+            match engine.step(20, WALL, &mut attempt) {
+                Step::Call(_) if steps < given_up_after => engine.called(20, &mut attempt, ready()),
+                Step::Perform(_) => {
+                    let busy = Answer::Refused(Refusal::Transient("busy".into()));
+                    engine.answered(20, &mut attempt, busy);
+                }
+                Step::Call(_) | Step::Done => break,
+            }
+        }
+        engine.set_acting(&hub(), false);
+        engine.abandon(30, &mut attempt);
+        assert!(matches!(engine.step(30, WALL, &mut attempt), Step::Done));
+        assert_eq!(engine.running(), 0, "after {given_up_after} steps");
+        let row = engine.row(&key).expect("it is known");
+        assert_eq!((row.failures, row.last_error), (0, None));
+        assert!(engine.next(1_000_000).is_none());
+
+        engine.set_acting(&hub(), true);
+        let keys = [engine.next(1_000_010), engine.next(1_000_010)].map(|next| next.map(|next| next.key().clone()));
+        assert!(keys.contains(&Some(key)), "after {given_up_after} steps: {keys:?}");
+    }
+}
