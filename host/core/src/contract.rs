@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::key::{GroupKind, GroupVersionKind, Key, Name};
+use crate::key::{GroupKind, GroupVersionKind, Key, LOCAL, Name};
+use crate::native;
 
 /// One reason why a call happens. For logs; a plugin must not decide by it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -288,6 +290,26 @@ pub struct OwnedKind {
     pub kind: GroupVersionKind,
     /// Call `reconcile` with `deleting` before an object goes.
     pub finalizer: bool,
+}
+
+/// Annotation of a definition: `local` for a kind that is in the embedded cluster alone, whatever clusters there are.
+pub const ONLY_IN: &str = "setpoint.dev/only-in";
+
+impl OwnedKind {
+    /// Whether objects of it are in the embedded cluster alone, as its definition says.
+    pub fn is_local(&self) -> bool {
+        let definition: Value = serde_json::from_str(&self.crd).unwrap_or_default();
+        definition["metadata"]["annotations"][ONLY_IN] == *LOCAL
+    }
+}
+
+impl Description {
+    /// Whether objects of a kind are in the embedded cluster alone: those of the host, and of the plugin's own those
+    /// whose definition says so.
+    pub fn is_local(&self, kind: &GroupKind) -> bool {
+        let owned = || self.kinds.iter().find(|owned| owned.kind.group_kind() == *kind);
+        *kind.group == *native::GROUP || owned().is_some_and(OwnedKind::is_local)
+    }
 }
 
 /// How much of a kind the host has to know (rule A8).

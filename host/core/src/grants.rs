@@ -284,8 +284,7 @@ impl Grants {
 
     /// What a plugin asks for in a cluster and does not have, as grants to add.
     pub fn missing(&self, description: &Description, cluster: &str, namespace: Option<&str>) -> Vec<Grant> {
-        // The host's kinds are in no other cluster.
-        let place = |group: &str| if group == native::GROUP { LOCAL } else { cluster };
+        let place = |kind: &GroupKind| if description.is_local(kind) { LOCAL } else { cluster };
         let lacks = |cluster: &str| Scope {
             cluster: cluster.into(),
             namespace: namespace.filter(|_| cluster != LOCAL).map(str::to_owned),
@@ -294,13 +293,13 @@ impl Grants {
         let mut missing = Vec::new();
         for read in &description.reads {
             let kind = read.kind.group_kind();
-            let cluster = place(&kind.group);
+            let cluster = place(&kind);
             if !self.may_read(&kind, cluster, namespace) {
                 missing.push(Grant::Read(kind, lacks(cluster)));
             }
         }
         for write in &description.writes {
-            let cluster = place(&write.group);
+            let cluster = place(&write.group_kind());
             let key = Key::new(cluster, &write.group, &write.kind, namespace, "x");
             // Processes and targets of probes are asked for as capabilities.
             if let Err(Grant::Write(kind, _)) = self.may_write(&key, &Value::Null) {

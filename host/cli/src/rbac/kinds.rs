@@ -1,10 +1,8 @@
 //! Kinds as rules name them: by their plural, and in a namespace or not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use setpoint_core::engine::ONLY_IN;
-use setpoint_core::key::{GroupKind, GroupVersionKind, LOCAL};
-use setpoint_core::native;
+use setpoint_core::key::{GroupKind, GroupVersionKind};
 use setpoint_schema::Crd;
 
 use crate::names::plural;
@@ -75,41 +73,22 @@ pub(crate) struct Resource {
     pub(crate) guessed: bool,
 }
 
-/// Whether a definition says that its objects are in `local` alone.
-pub(crate) fn is_local(crd: &Crd) -> bool {
-    crd.manifest()["metadata"]["annotations"][ONLY_IN] == *LOCAL
-}
-
 /// The kinds that are known for certain.
-pub(crate) struct Kinds {
-    known: BTreeMap<GroupKind, Resource>,
-    local: BTreeSet<GroupKind>,
-}
+pub(crate) struct Kinds(BTreeMap<GroupKind, Resource>);
 
 impl Kinds {
     /// What definitions say.
     pub(crate) fn of<'a>(definitions: impl IntoIterator<Item = &'a Crd>) -> Self {
-        let mut kinds = Self { known: BTreeMap::new(), local: BTreeSet::new() };
-        for crd in definitions {
-            let kind = GroupKind::new(&crd.group, &crd.kind);
-            if is_local(crd) {
-                kinds.local.insert(kind.clone());
-            }
+        let known = |crd: &Crd| {
             let resource = Resource { plural: crd.plural.clone(), namespaced: crd.namespaced, guessed: false };
-            kinds.known.insert(kind, resource);
-        }
-        kinds
-    }
-
-    /// Whether objects of a kind are never in a Kubernetes cluster: those of the host, and those whose definition
-    /// says so.
-    pub(crate) fn is_local(&self, kind: &GroupKind) -> bool {
-        *kind.group == *native::GROUP || self.local.contains(kind)
+            (GroupKind::new(&crd.group, &crd.kind), resource)
+        };
+        Self(definitions.into_iter().map(known).collect())
     }
 
     /// A kind, from its definition, as Kubernetes has it, or as it is most likely.
     pub(crate) fn resource(&self, kind: &GroupVersionKind) -> Resource {
-        if let Some(known) = self.known.get(&kind.group_kind()) {
+        if let Some(known) = self.0.get(&kind.group_kind()) {
             return known.clone();
         }
         let built_in = BUILT_IN.contains(&&*kind.group);
@@ -146,32 +125,18 @@ mod tests {
         assert_eq!(resource("a.io", "Node"), ("nodes".to_owned(), true, true));
     }
 
-    fn oxen(annotations: serde_json::Value) -> Result<Crd, setpoint_schema::CrdError> {
+    #[test]
+    fn what_is_defined_is_as_it_is_defined() -> Result<(), setpoint_schema::CrdError> {
         let crd = serde_json::json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": "oxen.a.io", "annotations": annotations},
+            "metadata": {"name": "oxen.a.io"},
             "spec": {"group": "a.io", "scope": "Cluster", "names": {"kind": "Ox", "plural": "oxen"},
                      "versions": [{"name": "v1", "served": true, "storage": true,
                                    "schema": {"openAPIV3Schema": {"type": "object"}}}]},
         });
-        Crd::parse(&crd, "v1")
-    }
-
-    #[test]
-    fn what_is_defined_is_as_it_is_defined() -> Result<(), setpoint_schema::CrdError> {
-        let kinds = Kinds::of([&oxen(serde_json::json!({}))?]);
+        let kinds = Kinds::of([&Crd::parse(&crd, "v1")?]);
         let resource = kinds.resource(&GroupVersionKind::new("a.io", "v2", "Ox"));
         assert_eq!(resource, Resource { plural: "oxen".into(), namespaced: false, guessed: false });
-        Ok(())
-    }
-
-    #[test]
-    fn kinds_of_the_host_and_those_that_say_so_are_in_no_cluster() -> Result<(), setpoint_schema::CrdError> {
-        let kinds = Kinds::of([&oxen(serde_json::json!({"setpoint.dev/only-in": "local"}))?]);
-        assert!(kinds.is_local(&GroupKind::new("a.io", "Ox")));
-        assert!(kinds.is_local(&GroupKind::new("host.setpoint.dev", "Process")));
-        assert!(!kinds.is_local(&GroupKind::new("", "ConfigMap")));
-        assert!(!Kinds::of([&oxen(serde_json::json!({}))?]).is_local(&GroupKind::new("a.io", "Ox")));
         Ok(())
     }
 }

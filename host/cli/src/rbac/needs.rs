@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use setpoint_core::contract::{Description, ReadScope};
 use setpoint_core::grants::{Grant, Grants};
-use setpoint_core::key::{GroupVersionKind, HUB};
+use setpoint_core::key::{GroupKind, GroupVersionKind, HUB};
 use setpoint_schema::Crd;
 
-use super::kinds::{Kinds, Resource, is_local};
+use super::kinds::{Kinds, Resource};
 use super::rights::{Rules, Verb};
 
 use Verb::{Create, Delete, Get, List, Patch, Update, Watch};
@@ -79,9 +79,9 @@ impl Needs {
     }
 
     fn plugin(&mut self, description: &Description, definitions: &[Crd], kinds: &Kinds) {
-        let writes = || description.writes.iter().filter(|kind| !kinds.is_local(&kind.group_kind()));
+        let writes = || description.writes.iter().filter(|kind| !description.is_local(&kind.group_kind()));
         for owned in
-            description.kinds.iter().map(|owned| &owned.kind).filter(|kind| !kinds.is_local(&kind.group_kind()))
+            description.kinds.iter().map(|owned| &owned.kind).filter(|kind| !description.is_local(&kind.group_kind()))
         {
             let resource = self.resource(owned, kinds);
             let rules = self.rules(&resource);
@@ -102,7 +102,7 @@ impl Needs {
             let verbs = [Get, List, Watch, Create, Patch, Delete];
             self.rules(&resource).allow(&child.group, &resource.plural, &verbs);
         }
-        for read in description.reads.iter().filter(|read| !kinds.is_local(&read.kind.group_kind())) {
+        for read in description.reads.iter().filter(|read| !description.is_local(&read.kind.group_kind())) {
             let resource = self.resource(&read.kind, kinds);
             // A single object is listed and watched by its name.
             self.rules(&resource).allow(&read.kind.group, &resource.plural, &[Get, List, Watch]);
@@ -132,7 +132,7 @@ pub(crate) fn grants(plugins: &[Plugin<'_>], namespaces: &[String]) -> Vec<Strin
     let mut lines = Vec::new();
     for plugin in plugins {
         let name = &plugin.description.name;
-        for grant in Grants::default().missing(plugin.description, HUB) {
+        for grant in Grants::default().missing(plugin.description, HUB, None) {
             let kind = match &grant {
                 Grant::Read(kind, _) | Grant::Write(kind, _) => {
                     Some(GroupVersionKind::new(&kind.group, "", &kind.kind))
@@ -140,7 +140,7 @@ pub(crate) fn grants(plugins: &[Plugin<'_>], namespaces: &[String]) -> Vec<Strin
                 Grant::Described(_) | Grant::Process(_) | Grant::Http(_) => None,
             };
             match kind {
-                Some(kind) if kinds.is_local(&kind.group_kind()) => {}
+                Some(kind) if plugin.description.is_local(&kind.group_kind()) => {}
                 Some(kind) if !namespaces.is_empty() && kinds.resource(&kind).namespaced => {
                     lines.extend(namespaces.iter().map(|namespace| format!("{name}={grant}/{namespace}")));
                 }
@@ -157,5 +157,8 @@ fn kinds(plugins: &[Plugin<'_>]) -> Kinds {
 
 /// The definitions of kinds that may be on a cluster.
 fn on_clusters<'a>(plugins: &'a [Plugin<'_>]) -> impl Iterator<Item = &'a Crd> {
-    plugins.iter().flat_map(|plugin| plugin.definitions).filter(|crd| !is_local(crd))
+    plugins.iter().flat_map(|plugin| {
+        let local = |crd: &Crd| plugin.description.is_local(&GroupKind::new(&crd.group, &crd.kind));
+        plugin.definitions.iter().filter(move |crd| !local(crd))
+    })
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::contract::{Description, Outcome, OwnedKind, Readiness, Tuning};
+use crate::contract::{Description, ONLY_IN, Outcome, OwnedKind, Readiness, Tuning};
 use crate::coverage::Scope;
 use crate::effects::Shapes;
-use crate::engine::{CallResult, FirstPass, ONLY_IN, Options, PluginInfo, Step, Told};
+use crate::engine::{CallResult, FirstPass, Options, PluginInfo, Step, Told};
 use crate::grants::Grants;
 use crate::key::{GroupKind, GroupVersionKind};
 use crate::object::Object;
@@ -110,11 +110,16 @@ fn an_attempt_that_is_given_up_is_made_anew_and_was_no_failure() {
             steps += 1;
             match engine.step(20, WALL, &mut attempt) {
                 Step::Call(_) if steps < given_up_after => engine.called(20, &mut attempt, ready()),
-                Step::Perform(_) => {
-                    let busy = Answer::Refused(Refusal::Transient("busy".into()));
-                    engine.answered(20, &mut attempt, busy);
+                Step::Perform(_) if steps < given_up_after => {
+                    let stale = Answer::Refused(Refusal::VersionConflict("it has moved on".into()));
+                    engine.answered(20, &mut attempt, stale);
                 }
-                Step::Call(_) | Step::Done => break,
+                Step::Perform(_) => {
+                    // What was asked was answered before.
+                    engine.answered(20, &mut attempt, Answer::Refused(Refusal::Unknown("no answer".into())));
+                }
+                Step::Call(_) => break,
+                Step::Done => panic!("it is over after {steps} steps"),
             }
         }
         engine.set_acting(&hub(), false);

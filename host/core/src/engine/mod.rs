@@ -37,7 +37,7 @@ pub use first::{FIRST_PASS, FirstPass};
 pub use history::{Author, Because, Change, RunRecord};
 pub use pass::{Held, NotHeld, Trial};
 pub use passed::Passed;
-pub use plugins::{ONLY_IN, PluginInfo, PluginVersion};
+pub use plugins::{PluginInfo, PluginVersion};
 pub use quarantine::Quarantined;
 pub use read::Answered;
 pub use reflect::{Checked, Told};

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::Engine;
 use super::attempt::{Attempt, CallResult};
@@ -22,6 +21,7 @@ use crate::delay::Backoff;
 use crate::grants::Grants;
 use crate::key::{GroupKind, KeyId, LOCAL, Name, Source};
 use crate::mask::{Mask, Path, PathError};
+use crate::native;
 use crate::queue::{Lane, Picked, PluginId};
 use crate::sanitize::sanitize;
 
@@ -85,14 +85,6 @@ pub struct PluginInfo {
     indexes: FxHashMap<(GroupKind, String), Path>,
 }
 
-/// Annotation of a definition: `local` for a kind that is in the embedded cluster alone, whatever clusters there are.
-pub const ONLY_IN: &str = "setpoint.dev/only-in";
-
-fn is_local(kind: &OwnedKind) -> bool {
-    let definition: Value = serde_json::from_str(&kind.crd).unwrap_or_default();
-    definition["metadata"]["annotations"][ONLY_IN] == *LOCAL
-}
-
 /// Calls of one plugin at a time.
 const CONCURRENCY: u32 = 4;
 /// Resync period: 10 min.
@@ -132,7 +124,7 @@ impl PluginInfo {
             resync: tuning.resync.unwrap_or(RESYNC),
             resync_always: tuning.resync_always,
             concurrency: tuning.concurrency.unwrap_or(CONCURRENCY).max(1),
-            local: description.kinds.iter().filter(|kind| is_local(kind)).map(|kind| kind.kind.group_kind()).collect(),
+            local: description.kinds.iter().filter(|kind| kind.is_local()).map(|kind| kind.kind.group_kind()).collect(),
             masks,
             indexes,
             description,
@@ -142,7 +134,12 @@ impl PluginInfo {
     /// The kinds that it reconciles in a cluster.
     pub fn kinds_in<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a OwnedKind> {
         let elsewhere = cluster != LOCAL;
-        self.description.kinds.iter().filter(move |kind| !(elsewhere && self.local.contains(&kind.kind.group_kind())))
+        self.description.kinds.iter().filter(move |kind| !(elsewhere && self.is_local(&kind.kind.group_kind())))
+    }
+
+    /// Whether objects of a kind are in the embedded cluster alone.
+    pub(super) fn is_local(&self, kind: &GroupKind) -> bool {
+        *kind.group == *native::GROUP || self.local.contains(kind)
     }
 
     /// What a memo of this version depends on.

@@ -10,7 +10,6 @@ use crate::coverage::Scope;
 use crate::grants::Reach;
 use crate::key::{GroupKind, GroupVersionKind, Key, KeyId, LOCAL, Name};
 use crate::mask::Mask;
-use crate::native;
 
 /// Objects of one cluster that a plugin may read by name (rule A8).
 const SINGLE: usize = 500;
@@ -66,29 +65,26 @@ impl Engine {
         let only = self.options.namespaces.get(cluster).map(Vec::as_slice);
         for info in plugins {
             let grants = &info.grants;
+            let there = |kind: &GroupVersionKind| &**cluster == LOCAL || !info.is_local(&kind.group_kind());
             for owned in info.kinds_in(cluster) {
                 for scope in within(Scope::All, only) {
                     wants.add(&owned.kind, scope, &Mask::all());
                 }
             }
-            for read in info.description.reads.iter().filter(|read| read.scope == ReadScope::All) {
+            for read in info.description.reads.iter().filter(|read| read.scope == ReadScope::All && there(&read.kind)) {
                 let kind = read.kind.group_kind();
                 let granted = scopes(grants.reads(&kind, cluster));
                 for scope in granted.into_iter().flat_map(|scope| within(scope, only)) {
                     wants.add(&read.kind, scope, info.mask(&kind));
                 }
             }
-            for write in &info.description.writes {
+            for write in info.description.writes.iter().filter(|kind| there(kind)) {
                 if grants.writes(&write.group_kind(), cluster) != Reach::Nowhere {
                     for scope in within(Scope::Owned(None), only) {
                         wants.add(write, scope, &Mask::all());
                     }
                 }
             }
-        }
-        // The host's kinds are in no other cluster.
-        if &**cluster != LOCAL {
-            wants.kinds.retain(|kind, _| *kind.group != *native::GROUP);
         }
         for (kind, key, mask) in self.single(cluster) {
             wants.add(&kind, Scope::Object(key.namespace.clone(), key.name.clone()), &mask);

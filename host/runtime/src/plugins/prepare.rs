@@ -46,7 +46,12 @@ impl Prepared {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn new(loaded: Loaded, config: &Config, beside: &[(String, Grant)], home: &str) -> Result<Self, String> {
+    pub(super) fn new(
+        loaded: Loaded,
+        config: &Config,
+        beside: &[(String, Grant)],
+        home: (&str, Option<&str>),
+    ) -> Result<Self, String> {
         let description = loaded.plugin.description().clone();
         let said = config.plugin(&description.name);
         if let Some(wanted) = &said.digest {
