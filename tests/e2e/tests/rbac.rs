@@ -72,6 +72,14 @@ fn plugins_get_the_rights_for_what_they_describe_and_nothing_else() {
 }
 
 #[test]
+fn kinds_that_are_in_local_alone_need_no_rights() {
+    let dir = dir("rbac-of-mcp-backend");
+    with_plugins(&dir, &["mcp-backend"]);
+    let text = rbac(&dir, &[]).ok();
+    assert!(!text.contains("vmcp.setpoint.dev"), "{text}");
+}
+
+#[test]
 fn a_plugin_without_children_and_secrets_gets_neither() {
     let dir = dir("rbac-of-workflow");
     with_plugins(&dir, &["workflow"]);
