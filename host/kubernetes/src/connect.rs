@@ -97,12 +97,13 @@ impl KubernetesCluster {
     /// It could not be done; what a server that is starting may mend is tried again for
     /// [`ConnectOptions::patience`].
     pub async fn connect(options: ConnectOptions, sink: Arc<dyn Sink>) -> Result<Arc<Self>, ConnectError> {
-        let ConnectOptions { name, access, limits, patience, instance } = options;
+        let ConnectOptions { name, access, namespaces, limits, patience, instance } = options;
         let transport = Transport::new(access, limits).await.map_err(ConnectError::Config)?;
         let identity = identify(&transport, patience).await?;
         let transport = Arc::new(transport);
         let shared = Arc::new(Shared {
             name,
+            namespaces,
             kinds: Kinds::new(transport.clone()),
             transport,
             sink,

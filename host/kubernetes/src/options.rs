@@ -48,6 +48,9 @@ pub struct ConnectOptions {
     pub name: Name,
     /// Where address and credentials come from. Default: the kubeconfig that `kubectl` would take.
     pub access: Access,
+    /// The namespaces that are looked at; empty: all. What is owned is looked for there only, and nothing is made
+    /// elsewhere.
+    pub namespaces: Vec<Name>,
     /// What the API server is asked at most.
     pub limits: Limits,
     /// How long a server that cannot be reached is tried again before [`connect`](crate::KubernetesCluster::connect)
@@ -62,6 +65,7 @@ impl Default for ConnectOptions {
         Self {
             name: HUB.into(),
             access: Access::Kubeconfig { path: None, context: None },
+            namespaces: Vec::new(),
             limits: Limits::default(),
             patience: Duration::from_secs(30),
             instance: "setpoint".into(),

@@ -231,8 +231,14 @@ impl Host {
             .bookkeeping_get(STORE_ID)
             .map(|id| String::from_utf8_lossy(&id).into_owned())
             .unwrap_or_else(|| LOCAL.to_owned());
+        let only = match options.watch_namespaces.as_slice() {
+            [] => config.kubernetes.namespaces.clone(),
+            given => Some(given.to_vec()),
+        };
+        let only: Option<Vec<Name>> = only.map(|names| names.iter().map(|name| name.as_str().into()).collect());
+        let namespaces = only.clone().unwrap_or_default();
         let cluster = match decided.hub.clone() {
-            Some(access) => Some(hub::connect(access, config.kubernetes.limits(), sink.clone()).await?),
+            Some(access) => Some(hub::connect(access, namespaces, config.kubernetes.limits(), sink.clone()).await?),
             None => None,
         };
         let lease = LeaseConfig {
@@ -245,11 +251,6 @@ impl Host {
         let installation = config.installation.clone().or(shared).unwrap_or_else(|| format!("local-{store_id}"));
         let mut identities = FxHashMap::from_iter([(Name::from(LOCAL), store_id.clone())]);
         identities.extend(cluster.iter().map(|hub| (Name::from(HUB), hub.identity().to_owned())));
-        let only = match options.watch_namespaces.as_slice() {
-            [] => config.kubernetes.namespaces.clone(),
-            given => Some(given.to_vec()),
-        };
-        let only: Option<Vec<Name>> = only.map(|names| names.iter().map(|name| name.as_str().into()).collect());
         let first_namespace = only.as_ref().and_then(|only| only.first().cloned());
         let usual = Options::default();
         let engine = Engine::new(

@@ -126,11 +126,18 @@ fn lease_name(options: &LeaseOptions) -> String {
 /// What was tried, and what to do.
 pub(crate) async fn connect(
     access: Access,
+    namespaces: Vec<Name>,
     limits: Limits,
     sink: Arc<dyn setpoint_cluster::Sink>,
 ) -> Result<Arc<KubernetesCluster>, ConnectError> {
-    let options =
-        ConnectOptions { name: HUB.into(), access, limits, instance: instance(), ..ConnectOptions::default() };
+    let options = ConnectOptions {
+        name: HUB.into(),
+        access,
+        namespaces,
+        limits,
+        instance: instance(),
+        ..ConnectOptions::default()
+    };
     KubernetesCluster::connect(options, sink).await
 }
 

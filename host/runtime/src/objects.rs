@@ -9,7 +9,7 @@ use serde_json::Value;
 use setpoint_cluster::local::{EventFilter, RecordedEvent};
 use setpoint_core::contract::Readiness as Shown;
 use setpoint_core::engine::{Engine, Row};
-use setpoint_core::key::{GroupKind, Key, LOCAL};
+use setpoint_core::key::{GroupKind, Key, LOCAL, Source};
 use setpoint_core::mask::Path;
 use setpoint_core::object::Object;
 use setpoint_core::sanitize::sanitize;
@@ -51,8 +51,7 @@ impl Handle {
             if crd.group.is_empty() || (self.plugin_of(&kind).is_some() && !own) {
                 continue;
             }
-            for object in self.inner.local.objects(&kind) {
-                let key = Arc::new(object.key(&LOCAL.into()));
+            for (key, object) in self.known(&kind) {
                 if wanted.key(&key) && wanted.labels(Some(&object)) && known.insert(key.clone()) {
                     all.push(self.row(&key, Some(&object), None));
                 }
@@ -73,6 +72,20 @@ impl Handle {
             ))
         });
         Ok(all)
+    }
+
+    /// The objects of a kind as far as they are known, whether somebody reconciles them or not.
+    fn known(&self, kind: &GroupKind) -> Vec<(Arc<Key>, Arc<Object>)> {
+        let here = self.inner.local.objects(kind).into_iter();
+        let mut all: Vec<_> = here.map(|object| (Arc::new(object.key(&LOCAL.into())), object)).collect();
+        if &*self.inner.home != LOCAL {
+            let source = Source { cluster: self.inner.home.clone(), kind: kind.clone() };
+            self.inner.driver.look(|engine| {
+                let cache = engine.cache();
+                all.extend(cache.list(&source).map(|(id, object)| (cache.keys().key(id).clone(), object.clone())));
+            });
+        }
+        all
     }
 
     fn row(&self, key: &Key, object: Option<&Object>, row: Option<Row>) -> ReconcileRow {

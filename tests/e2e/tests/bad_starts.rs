@@ -81,13 +81,6 @@ fn flags_that_make_no_sense_are_wrong_usage() {
 }
 
 #[test]
-fn what_the_mode_kubernetes_lacks_is_said_with_what_there_is() {
-    let host = Host::setup().start();
-    let error = beside(&host, &["--mode", "kubernetes"]).failed(2);
-    assert!(error.contains("kubernetes") && error.contains("--mode files"), "{error}");
-}
-
-#[test]
 fn a_second_address_that_is_taken_is_named_with_its_own_flag() {
     let host = Host::setup().start();
     let address = host.client().server().trim_start_matches("http://").to_owned();
@@ -117,4 +110,48 @@ fn a_state_directory_that_cannot_be_written_is_named() {
     // Nobody makes directories in there, not even root.
     let error = beside(&host, &["--listen", "127.0.0.1:0", "--state", "/proc/setpoint-state"]).failed(1);
     assert!(error.contains("/proc/setpoint-state"), "{error}");
+}
+
+#[test]
+fn two_hosts_never_share_a_state_directory() {
+    let host = Host::setup().plugin("hostile").file("a.yaml", &echo("a", 1)).start();
+    let error = beside(&host, &["--listen", "127.0.0.1:0"]).failed(1);
+    assert!(error.contains("in use by another host") && error.contains("--state"), "{error}");
+    host.write("a.yaml", &echo("a", 2));
+    host.wait_for("the first one is at work", |host| {
+        (host.object(HOSTILE, "a")?["status"]["value"] == 2).then_some(())
+    });
+    assert!(host.cli(&["get", "hostile"]).ok().contains('a'), "and is found");
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_with_the_flag_that_sets_it() {
+    let host = Host::setup().start();
+    let address = host.client().server().trim_start_matches("http://").to_owned();
+    let error = beside(&host, &["--state", "other", "--listen", &address]).failed(1);
+    assert!(error.contains(&address) && error.contains("--listen"), "{error}");
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused() {
+    let host = Host::setup().start();
+    let error = beside(&host, &["--state", "other", "--listen", "0.0.0.0:0"]).failed(1);
+    assert!(error.contains("0.0.0.0"), "{error}");
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_says_what_is_right() {
+    let host = Host::setup().start();
+    assert!(beside(&host, &["--resource", "x"]).failed(2).contains("--resources"));
+    assert!(beside(&host, &["--mode", "files", "--context", "x"]).failed(2).contains("the mode files has no use"));
+    assert!(host.cli(&["frobnicate"]).failed(2).contains("frobnicate"));
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_named_with_its_place() {
+    let host = Host::setup().start();
+    let config = "apiVersion: config.setpoint.dev/v1alpha1\nplugin: {}\n";
+    std::fs::write(host.root().join("wrong.yaml"), config).unwrap_or_else(|error| panic!("{error}"));
+    let error = beside(&host, &["--state", "other", "--config", "wrong.yaml"]).failed(1);
+    assert!(error.contains("wrong.yaml:2:1") && error.contains("plugins"), "{error}");
 }

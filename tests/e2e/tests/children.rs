@@ -56,28 +56,12 @@ fn a_child_that_somebody_deletes_comes_back() {
     host.at_rest();
     let uid = |host: &Host| host.object(CONFIG_MAP, "shop").map(|object| object["metadata"]["uid"].clone());
     let before = uid(&host);
-    let path = format!("/v1/objects/{}", Host::path(CONFIG_MAP, "shop"));
-    assert_eq!(host.client().delete(&path).map(|answer| answer.status), Ok(200));
+    host.delete(CONFIG_MAP, "shop");
     host.wait_for("another one is there", |host| {
         let now = uid(host);
         (now.is_some() && now != before).then_some(())
     });
     merged(&host, &json!({"k": "v"}));
-}
-
-#[test]
-fn children_go_with_their_owner() {
-    let host = Host::setup()
-        .plugin("config-bundle")
-        .file("bundle.yaml", &config_bundle("shop"))
-        .file("a.yaml", &config_map("a", &[SHOP], &[("k", "v")]))
-        .start();
-    merged(&host, &json!({"k": "v"}));
-    host.at_rest();
-    host.remove("bundle.yaml");
-    host.wait_for("the owner is gone", |host| host.object(CONFIG_BUNDLE, "shop").is_none().then_some(()));
-    host.wait_for("its child is gone", |host| host.object(CONFIG_MAP, "shop").is_none().then_some(()));
-    assert!(host.object(CONFIG_MAP, "a").is_some(), "what it read was never its own");
 }
 
 #[test]
@@ -130,25 +114,6 @@ fn a_child_of_a_kind_that_the_plugin_does_not_describe_is_refused_where_people_l
     assert!(host.object("Secret", "stolen").is_none());
     assert!(host.object(CONFIG_MAP, "allowed").is_some(), "one that is refused does not stop the others");
     assert!(host.cli(&["describe", "hostile", "h"]).ok().contains("ChildNotDescribed"));
-}
-
-#[test]
-fn a_child_that_a_grant_does_not_cover_is_refused_with_the_grant_to_give() {
-    let config = "apiVersion: config.setpoint.dev/v1alpha1\nplugins:\n  config-bundle:\n    grants: ['read:core/ConfigMap@local']\n";
-    let setup = Host::setup()
-        .plugin("config-bundle")
-        .file("all.yaml", &format!("{}---\n{}", config_bundle("shop"), config_map("a", &[SHOP], &[("k", "v")])));
-    let host = setup.config(config).start();
-    let row =
-        host.wait_for("the row says so", |host| host.row("ConfigBundle", "shop").filter(|row| row["state"] == "Error"));
-    assert!(row["last_error"].as_str().is_some_and(|error| error.contains("write:core/ConfigMap@local")), "{row}");
-    assert!(host.object(CONFIG_MAP, "shop").is_none());
-    assert_eq!(host.list("/v1/plugins")[0]["missing_grants"], json!(["write:core/ConfigMap@local"]));
-    assert!(host.log().contains("--grant config-bundle=write:core/ConfigMap@local"), "{}", host.log_tail());
-    // Granted, it is done without a restart.
-    let config = config.replace("['", "['write:core/ConfigMap@local', '");
-    std::fs::write(host.root().join("setpoint.yaml"), config).unwrap_or_else(|error| panic!("{error}"));
-    merged(&host, &json!({"k": "v"}));
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use setpoint_e2e::{CONFIG_MAP, HOSTILE, WORKFLOW, condition, config_map, echo, hostile, shows, workflow};
+use serde_json::{Value, json};
+use setpoint_e2e::{
+    CONFIG_BUNDLE, CONFIG_MAP, HOSTILE, WORKFLOW, condition, config_bundle, config_map, echo, hostile, shows, workflow,
+};
 use setpoint_test_support::Host;
 
 #[test]
@@ -309,4 +311,47 @@ fn a_file_without_a_plugin_is_no_object_and_is_listed() {
     assert!(row["message"].as_str().is_some_and(|message| message.contains("Workflow")), "{row}");
     // ConfigMaps need none.
     assert_eq!(host.object(CONFIG_MAP, "m").map(|object| object["data"].clone()), Some(json!({"k": "v"})));
+}
+
+const SHOP: (&str, &str) = ("bundle", "shop");
+
+/// Waits until the merged ConfigMap has this data.
+fn merged(host: &Host, data: &Value) {
+    host.wait_for(&format!("the merged data is {data}"), |host| {
+        (host.object(CONFIG_MAP, "shop")?["data"] == *data).then_some(())
+    });
+}
+
+#[test]
+fn children_go_with_their_owner() {
+    let host = Host::setup()
+        .plugin("config-bundle")
+        .file("bundle.yaml", &config_bundle("shop"))
+        .file("a.yaml", &config_map("a", &[SHOP], &[("k", "v")]))
+        .start();
+    merged(&host, &json!({"k": "v"}));
+    host.at_rest();
+    host.remove("bundle.yaml");
+    host.wait_for("the owner is gone", |host| host.object(CONFIG_BUNDLE, "shop").is_none().then_some(()));
+    host.wait_for("its child is gone", |host| host.object(CONFIG_MAP, "shop").is_none().then_some(()));
+    assert!(host.object(CONFIG_MAP, "a").is_some(), "what it read was never its own");
+}
+
+#[test]
+fn a_child_that_a_grant_does_not_cover_is_refused_with_the_grant_to_give() {
+    let config = "apiVersion: config.setpoint.dev/v1alpha1\nplugins:\n  config-bundle:\n    grants: ['read:core/ConfigMap@local']\n";
+    let setup = Host::setup()
+        .plugin("config-bundle")
+        .file("all.yaml", &format!("{}---\n{}", config_bundle("shop"), config_map("a", &[SHOP], &[("k", "v")])));
+    let host = setup.config(config).start();
+    let row =
+        host.wait_for("the row says so", |host| host.row("ConfigBundle", "shop").filter(|row| row["state"] == "Error"));
+    assert!(row["last_error"].as_str().is_some_and(|error| error.contains("write:core/ConfigMap@local")), "{row}");
+    assert!(host.object(CONFIG_MAP, "shop").is_none());
+    assert_eq!(host.list("/v1/plugins")[0]["missing_grants"], json!(["write:core/ConfigMap@local"]));
+    assert!(host.log().contains("--grant config-bundle=write:core/ConfigMap@local"), "{}", host.log_tail());
+    // Granted, it is done without a restart.
+    let config = config.replace("['", "['write:core/ConfigMap@local', '");
+    std::fs::write(host.root().join("setpoint.yaml"), config).unwrap_or_else(|error| panic!("{error}"));
+    merged(&host, &json!({"k": "v"}));
 }

@@ -1,11 +1,9 @@
 //! Starting, stopping, being killed, and starting again.
 
-use std::process::Command;
 use std::time::Duration;
 
 use setpoint_e2e::{CONFIG_MAP, HOSTILE, config_bundle, config_map, echo, hostile, workflow};
-use setpoint_test_support::host::command;
-use setpoint_test_support::{Host, Ran, Setup, run};
+use setpoint_test_support::{Host, Setup};
 
 fn fleet() -> Setup {
     let mut setup = Host::setup()
@@ -134,54 +132,4 @@ fn a_kind_that_is_disabled_stays_disabled_over_a_restart() {
     });
     host.cli(&["enable", "hostile"]).ok();
     host.wait_for("enabled, it runs", |host| (host.object(HOSTILE, "a")?["status"]["value"] == 2).then_some(()));
-}
-
-/// A second `setpoint run` in the directory of a host, which is expected to end by itself.
-fn second(host: &Host, args: &[&str]) -> Ran {
-    let mut second: Command = command(host.root());
-    run(second.arg("run").args(args), Duration::from_secs(20))
-}
-
-#[test]
-fn two_hosts_never_share_a_state_directory() {
-    let host = Host::setup().plugin("hostile").file("a.yaml", &echo("a", 1)).start();
-    let error = second(&host, &["--listen", "127.0.0.1:0"]).failed(1);
-    assert!(error.contains("in use by another host") && error.contains("--state"), "{error}");
-    host.write("a.yaml", &echo("a", 2));
-    host.wait_for("the first one is at work", |host| {
-        (host.object(HOSTILE, "a")?["status"]["value"] == 2).then_some(())
-    });
-    assert!(host.cli(&["get", "hostile"]).ok().contains('a'), "and is found");
-}
-
-#[test]
-fn an_address_that_is_taken_is_named_with_the_flag_that_sets_it() {
-    let host = Host::setup().start();
-    let address = host.client().server().trim_start_matches("http://").to_owned();
-    let error = second(&host, &["--state", "other", "--listen", &address]).failed(1);
-    assert!(error.contains(&address) && error.contains("--listen"), "{error}");
-}
-
-#[test]
-fn an_address_that_others_can_reach_is_refused() {
-    let host = Host::setup().start();
-    let error = second(&host, &["--state", "other", "--listen", "0.0.0.0:0"]).failed(1);
-    assert!(error.contains("0.0.0.0"), "{error}");
-}
-
-#[test]
-fn wrong_usage_ends_with_2_and_says_what_is_right() {
-    let host = Host::setup().start();
-    assert!(second(&host, &["--resource", "x"]).failed(2).contains("--resources"));
-    assert!(!second(&host, &["--mode", "kubernetes"]).failed(2).is_empty());
-    assert!(host.cli(&["frobnicate"]).failed(2).contains("frobnicate"));
-}
-
-#[test]
-fn a_mistake_in_the_configuration_is_named_with_its_place() {
-    let host = Host::setup().start();
-    let config = "apiVersion: config.setpoint.dev/v1alpha1\nplugin: {}\n";
-    std::fs::write(host.root().join("wrong.yaml"), config).unwrap_or_else(|error| panic!("{error}"));
-    let error = second(&host, &["--state", "other", "--config", "wrong.yaml"]).failed(1);
-    assert!(error.contains("wrong.yaml:2:1") && error.contains("plugins"), "{error}");
 }

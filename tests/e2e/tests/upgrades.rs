@@ -155,7 +155,7 @@ fn deletions_after_a_move_while_the_host_was_down_wait_for_a_person() {
     stopped.write("plugins/hostile.wasm", variant("only-hostile"));
     stopped.write("plugins/final.wasm", variant("only-final"));
     for number in 0..OWNERS {
-        stopped.write(&format!("resources/f-{number}.yaml"), file(number, "behaviour: no-children"));
+        stopped.write_resource(&format!("f-{number}.yaml"), &file(number, "behaviour: no-children"));
     }
     let host = stopped.start_without_waiting();
     host.wait_for("all of it is held", |host| (held(host) == OWNERS * 5 && is_known(host)).then_some(()));

@@ -12,6 +12,7 @@
 //! | what is there before it starts | [`setup`] |
 //! | how is it started, stopped, killed, started again | [`host`] |
 //! | how are its files and plugins changed | [`files`] |
+//! | where are its objects | [`place`] |
 //! | what does it say | [`look`], [`client`] |
 //! | where are the binary and the components | [`built`] |
 //! | what other components can be made of them | [`component`] |
@@ -33,6 +34,7 @@ pub mod files;
 pub mod host;
 pub mod look;
 pub mod mcp;
+pub mod place;
 pub mod setup;
 pub mod stopped;
 

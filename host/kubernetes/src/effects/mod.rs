@@ -9,7 +9,7 @@ mod write;
 
 use http::StatusCode;
 use serde_json::Value;
-use setpoint_core::key::{GroupKind, Key};
+use setpoint_core::key::{GroupKind, Key, Name};
 use setpoint_core::op::{Answer, Op, Refusal};
 
 use crate::KubernetesCluster;
@@ -104,28 +104,44 @@ impl KubernetesCluster {
 
     async fn list_owned(&self, kind: &GroupKind, owner: &str) -> Result<Answer, Refusal> {
         let kind = self.kind(kind).await?;
-        let selection = Selection::owned_by(owner);
+        let places: Vec<Option<Name>> = match self.shared.namespaces.as_slice() {
+            only if kind.resource.namespaced && !only.is_empty() => only.iter().cloned().map(Some).collect(),
+            _ => vec![None],
+        };
         let intake = self.intake(&kind);
         let (transport, resource) = (&*self.shared.transport, &kind.resource);
-        let stream = Stream { transport, resource, selection: &selection, intake: &intake };
         let mut found = Vec::new();
         let mut unreadable = None;
-        let listed = stream
-            .list(&mut |shown| match shown {
-                Shown::Object(key, Some(object)) => found.push((key, object)),
-                Shown::Unreadable(key) => unreadable = Some(key),
-                Shown::Object(_, None) | Shown::Bookmark(_) | Shown::Listed(_) => {}
-            })
-            .await;
-        if let Some(key) = unreadable {
-            return Err(Refusal::Transient(format!("{key} cannot be read")));
-        }
-        match listed {
-            Ok(_) => Ok(Answer::Listed(found)),
-            Err(failure) => {
+        for namespace in places {
+            let selection = Selection::owned_by(owner, namespace);
+            let stream = Stream { transport, resource, selection: &selection, intake: &intake };
+            let listed = stream
+                .list(&mut |shown| match shown {
+                    Shown::Object(key, Some(object)) => found.push((key, object)),
+                    Shown::Unreadable(key) => unreadable = Some(key),
+                    Shown::Object(_, None) | Shown::Bookmark(_) | Shown::Listed(_) => {}
+                })
+                .await;
+            if let Err(failure) = listed {
                 let asked = selection.asked(&kind.resource, &["list"]);
-                Err(self.judged(&kind, refusal(&failure, &asked, Purpose::Read)))
+                return Err(self.judged(&kind, refusal(&failure, &asked, Purpose::Read)));
             }
+        }
+        match unreadable {
+            Some(key) => Err(Refusal::Transient(format!("{key} cannot be read"))),
+            None => Ok(Answer::Listed(found)),
+        }
+    }
+
+    /// What is made has to be seen: nothing is, in a namespace that is not looked at.
+    fn is_seen(&self, key: &Key) -> Result<(), Refusal> {
+        let only = &self.shared.namespaces;
+        match &key.namespace {
+            Some(namespace) if !only.is_empty() && !only.contains(namespace) => Err(Refusal::Forbidden(format!(
+                "{key}: this host looks only at the namespaces {}; name this one as well with --watch-namespace",
+                only.join(", ")
+            ))),
+            _ => Ok(()),
         }
     }
 

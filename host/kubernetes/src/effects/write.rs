@@ -25,6 +25,7 @@ impl KubernetesCluster {
         force: bool,
         precondition: Option<&Precondition>,
     ) -> Result<Answer, Refusal> {
+        self.is_seen(key)?;
         let kind = self.kind_of(key).await?;
         let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
         if version != kind.resource.kind.api_version() {

@@ -26,6 +26,8 @@ use crate::transport::Transport;
 /// What all parts of a connection share.
 pub(crate) struct Shared {
     pub(crate) name: Name,
+    /// Those that are looked at; empty: all.
+    pub(crate) namespaces: Vec<Name>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) kinds: Kinds,
     pub(crate) sink: Arc<dyn Sink>,

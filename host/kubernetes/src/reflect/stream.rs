@@ -60,10 +60,10 @@ impl Selection {
         }
     }
 
-    /// Those of one owner.
-    pub(crate) fn owned_by(mark: &str) -> Self {
+    /// Those of one owner, in one namespace or in all.
+    pub(crate) fn owned_by(mark: &str, namespace: Option<Name>) -> Self {
         let labels = Some(format!("{OWNER_LABEL}={mark}"));
-        Self { namespace: None, name: None, labels, metadata_only: false }
+        Self { namespace, name: None, labels, metadata_only: false }
     }
 
     /// The same without content.
