@@ -243,12 +243,8 @@ impl Engine {
             }
         } else if pass.joins() {
             // What waits for a person is what the person is shown.
-            let held = pass.verdict == Verdict::Held;
-            if held {
-                pass.late.insert(id)
-            } else {
-                pass.remaining.insert(id)
-            };
+            let keys = if pass.verdict == Verdict::Held { &mut pass.late } else { &mut pass.remaining };
+            keys.insert(id);
         }
     }
 
