@@ -27,7 +27,12 @@ impl Hub {
 
     /// A host that reconciles what is in the namespace, with everything granted there that plugins ask for.
     pub fn host(&self) -> Setup {
-        self.host_by(&self.kube.kubeconfig().display().to_string())
+        self.host_of(&self.kube.kubeconfig().display().to_string())
+    }
+
+    /// The same by the kubeconfig of somebody.
+    pub fn host_of(&self, kubeconfig: &str) -> Setup {
+        self.host_by(kubeconfig)
             .arg("--install-crds")
             .arg("--grant")
             .arg(format!("*=described@hub/{}", self.namespace))

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use setpoint_e2e::{configuration, echo, shows};
+use setpoint_e2e::{HOSTILE, configuration, echo, shows};
 use setpoint_test_support::host::command;
 use setpoint_test_support::{Host, Ran, run};
 

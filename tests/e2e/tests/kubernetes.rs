@@ -147,8 +147,12 @@ fn readiness(host: &Host) -> String {
 
 /// One of several hosts, with a lease that is short.
 fn electing(hub: &Hub) -> Setup {
+    with_lease(hub, hub.host())
+}
+
+fn with_lease(hub: &Hub, setup: Setup) -> Setup {
     let namespace = &hub.namespace;
-    hub.host().arg("--leader-elect").config(&setpoint_e2e::configuration(&format!(
+    setup.arg("--leader-elect").config(&setpoint_e2e::configuration(&format!(
         "kubernetes: {{lease: {{namespace: {namespace}, duration: 4s, renewDeadline: 2s, retryPeriod: 500ms}}}}\n"
     )))
 }
@@ -200,6 +204,74 @@ fn of_two_hosts_one_acts_and_the_other_takes_over() {
     assert!(holds(&first));
     let lease = hub.get(LEASES, "setpoint").unwrap_or_default();
     assert_eq!(lease["spec"]["leaseDurationSeconds"], 4);
+}
+
+fn signal(host: &Host, name: &str) {
+    let mut kill = std::process::Command::new("sh");
+    run(kill.args(["-c", "kill -$0 $1", name]).arg(host.pid().to_string()), COMMAND).ok();
+}
+
+#[test]
+fn a_host_that_was_frozen_beyond_its_lease_writes_nothing_more() {
+    let Some(hub) = Hub::new() else { return };
+    let host = |user: &str| {
+        let kubeconfig = hub.kube.kubeconfig_with_certificate(user, &["system:masters"]).display().to_string();
+        with_lease(&hub, hub.host_of(&kubeconfig)).plugin("config-bundle").start()
+    };
+    let first = host("first-host");
+    hub.serves(BUNDLES);
+    first.wait_for("the first one holds the lease", |host| holds(host).then_some(()));
+    let second = host("second-host");
+    for number in 0..10 {
+        let name = format!("b{number}");
+        hub.make(MAPS, &part(&format!("{name}-part"), &name, &json!({"n": "0"})));
+        hub.make(BUNDLES, &bundle(&name));
+    }
+    (0..10).for_each(|number| ready_bundle(&hub, &format!("b{number}")));
+    let parts = |value: &str| {
+        (0..10).for_each(|number| drop(hub.change(MAPS, &format!("b{number}-part"), &json!({"data": {"n": value}}))));
+    };
+    let are = |host: &Host, value: &str| {
+        host.wait_within("all parts are merged", Duration::from_secs(60), |_| {
+            (0..10).all(|number| data(&hub, &format!("b{number}"))["n"] == value).then_some(())
+        });
+    };
+    // In the midst of its work.
+    parts("1");
+    signal(&first, "STOP");
+    parts("2");
+    are(&second, "2");
+    assert!(holds(&second));
+    signal(&first, "CONT");
+    parts("3");
+    are(&second, "3");
+    first.wait_for("it says that it stands by", |host| readiness(host).contains("Standby").then_some(()));
+
+    // As the server has written it down.
+    let writes: Vec<_> = hub
+        .kube
+        .audited()
+        .into_iter()
+        .filter(|asked| asked.is_write() && asked.namespace() == hub.namespace && asked.resource() != "leases")
+        .filter(|asked| asked.resource() != "events")
+        .collect();
+    let mut taken = std::collections::BTreeSet::new();
+    let mut by_second = 0;
+    for asked in &writes {
+        let object = (asked.resource().to_owned(), asked.name().to_owned());
+        match asked.user() {
+            "second-host" if asked.code() < 300 => {
+                taken.insert(object);
+                by_second += 1;
+            }
+            "first-host" if asked.code() < 300 => {
+                let what = format!("{} {} {}", asked.verb(), asked.uri(), asked.answered());
+                assert!(!taken.contains(&object), "the old holder has written what the new one had written: {what}");
+            }
+            _ => {}
+        }
+    }
+    assert!(by_second >= 20, "the new one has written: {by_second}");
 }
 
 #[test]
