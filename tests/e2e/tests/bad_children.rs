@@ -132,7 +132,7 @@ fn a_child_that_somebody_keeps_deleting_is_slowed_down_named_and_comes_back_in_t
     assert!(row["causes"].to_string().contains("fought-over"), "it names what it is about: {row}");
     let shown = host.cli(&["get", "hostile", "-n", &setpoint_test_support::place::namespace()]).ok();
     assert!(
-        shown.lines().any(|line| line.contains(" h ") | line.starts_with('h') && line.contains("Damped")),
+        shown.lines().any(|line| (line.contains(" h ") || line.starts_with('h')) && line.contains("Damped")),
         "{shown}"
     );
     // The others are as quick as ever, and so is a person.

@@ -113,7 +113,8 @@ fn a_child_of_a_kind_that_the_plugin_does_not_describe_is_refused_where_people_l
     assert_eq!((&stalled["status"], &stalled["reason"]), (&json!("True"), &json!("ChildNotDescribed")), "{status}");
     assert!(host.object("Secret", "stolen").is_none());
     assert!(host.object(CONFIG_MAP, "allowed").is_some(), "one that is refused does not stop the others");
-    assert!(host.cli(&["describe", "hostile", "h"]).ok().contains("ChildNotDescribed"));
+    let namespace = setpoint_test_support::place::namespace();
+    assert!(host.cli(&["describe", "hostile", "h", "-n", &namespace]).ok().contains("ChildNotDescribed"));
 }
 
 #[test]

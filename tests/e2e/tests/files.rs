@@ -355,3 +355,26 @@ fn a_child_that_a_grant_does_not_cover_is_refused_with_the_grant_to_give() {
     std::fs::write(host.root().join("setpoint.yaml"), config).unwrap_or_else(|error| panic!("{error}"));
     merged(&host, &json!({"k": "v"}));
 }
+
+#[test]
+fn a_plugin_that_is_dropped_in_starts_its_kind_without_a_restart() {
+    let host = Host::setup().plugin("hostile").file("w.yaml", &workflow("w", 2)).file("a.yaml", &echo("a", 1)).start();
+    host.wait_for("the file waits for its plugin", |host| {
+        host.list("/v1/files").iter().any(|row| row["state"] == "Unclaimed").then_some(())
+    });
+    assert!(host.object(WORKFLOW, "w").is_none());
+    let pid = host.pid();
+    let began = Instant::now();
+    host.install("workflow", "workflow");
+    host.wait_for("its kind is reconciled", |host| {
+        (host.object(WORKFLOW, "w")?["status"]["stepCount"] == 2).then_some(())
+    });
+    println!(
+        "measured: plugin dropped in to first status, compiling included: {:.0} ms",
+        began.elapsed().as_secs_f64() * 1e3
+    );
+    assert_eq!(host.pid(), pid);
+    host.wait_for("nothing waits any more", |host| host.list("/v1/files").is_empty().then_some(()));
+    assert_eq!(host.plugin("workflow").map(|row| row["state"].clone()), Some(json!("Running")));
+    assert_eq!(host.metric("controller_runtime_reconcile_total", &["hostile"]), 1.0, "nobody else was disturbed");
+}
