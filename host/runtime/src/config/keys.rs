@@ -42,9 +42,9 @@ const KEYS: &[ConfigKey] = &[
     key("mcpEndpoint", "boolean", "true", "Processes that speak MCP answer clients at /v1/mcp/{namespace}/{name}"),
     key(
         "mode",
-        "mode",
+        "auto, files or kubernetes",
         "auto",
-        "auto, files or kubernetes; auto is kubernetes in a pod, or where a kubeconfig or context is named",
+        "Where objects come from; auto is kubernetes in a pod, or where a kubeconfig or a context is named, else files",
     ),
     key(
         "installation",
