@@ -209,10 +209,22 @@ fn tls(args: &ServerArgs) -> Result<TlsConfig, Failure> {
         .build())
 }
 
+/// What is wrong with the certificate, if that is what is wrong.
+fn of_tls(io: &std::io::Error) -> Option<&rustls::Error> {
+    io.get_ref()?.downcast_ref::<rustls::Error>()
+}
+
+fn untrusted(server: &str, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(format!("{server} is not trusted: {why}"))
+        .hint("name the certificate that its own comes from with --ca-file FILE; it has to be good for this name")
+}
+
 fn unreachable(server: &str, error: &ureq::Error) -> Failure {
     match error {
-        ureq::Error::Rustls(why) => Failure::new(format!("{server} is not trusted: {why}"))
-            .hint("name the certificate that its own comes from with --ca-file FILE"),
+        ureq::Error::Rustls(why) => untrusted(server, why),
+        ureq::Error::Io(io) if of_tls(io).is_some() => {
+            untrusted(server, &of_tls(io).map(ToString::to_string).unwrap_or_default())
+        }
         ureq::Error::Io(io) if io.kind() == ErrorKind::ConnectionRefused => {
             Failure::new(format!("no host runs at {server}"))
                 .hint("start one with `setpoint run`, or name another with --server URL or --state DIR")

@@ -84,6 +84,8 @@ pub struct Driver {
     wake: Notify,
     /// Something else may be wanted of clusters.
     wanted: Notify,
+    /// Clusters were told what is wanted of them, for the first time.
+    has_wanted: AtomicBool,
     /// A source became known, or unknown.
     pub(crate) synced: Notify,
     /// Another number whenever other plugins are loaded or granted something.
@@ -118,6 +120,7 @@ impl Driver {
             clusters: Mutex::new(HashMap::new()),
             wake: Notify::new(),
             wanted: Notify::new(),
+            has_wanted: AtomicBool::new(false),
             synced: Notify::new(),
             plugins: watch::channel(0).0,
             idle: Notify::new(),
@@ -195,8 +198,14 @@ impl Driver {
                 let wants = self.look(|engine| engine.wants(cluster.name()));
                 cluster.want(wants);
             }
+            self.has_wanted.store(true, Ordering::Release);
             moved.await;
         }
+    }
+
+    /// Whether clusters were told what is wanted of them: before that they have nothing to show.
+    pub(crate) fn has_wanted(&self) -> bool {
+        self.has_wanted.load(Ordering::Acquire)
     }
 
     fn clusters(&self) -> Vec<Arc<dyn Cluster>> {

@@ -398,7 +398,12 @@ impl Host {
             tasks.push(tokio::spawn(end_rebuilt(driver.clone(), local.clone(), files)));
         }
         let host_file = state_dir.join("host.json");
-        let server = format!("{}://{address}", if secure { "https" } else { "http" });
+        // Of all addresses this machine's own name is one, and the one that a certificate may be good for.
+        let reached = match address.ip().is_unspecified() {
+            true => format!("localhost:{}", address.port()),
+            false => address.to_string(),
+        };
+        let server = format!("{}://{reached}", if secure { "https" } else { "http" });
         let text = serde_json::json!({"server": server, "pid": std::process::id()}).to_string();
         write_atomically(&host_file, &text).map_err(|source| StartError::Io { path: host_file.clone(), source })?;
         Ok(Self { handle, native, mcp, hub, driver, local, source, tasks, server, address, host_file })

@@ -333,6 +333,9 @@ impl Hub {
     /// Whether the cluster is known well enough to work on, and what is to be said of it (rule C6). A kind that is
     /// not served yet is waited for, and holds up nobody else.
     pub(crate) fn readiness(&self) -> (bool, Vec<String>) {
+        if !self.driver.has_wanted() {
+            return (false, vec!["the cluster is not looked at yet".to_owned()]);
+        }
         let health = self.cluster.health();
         let ready = health.watches.iter().all(|watch| watch.missing || (watch.known && !watch.stalled));
         let mut reasons = health.reasons();

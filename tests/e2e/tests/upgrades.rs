@@ -151,12 +151,20 @@ fn deletions_after_a_move_while_the_host_was_down_wait_for_a_person() {
     host.all_synced(OWNERS, Duration::from_secs(20));
     host.at_rest();
     let before = children(&host);
+    host.uninstall("hostile");
+    host.wait_for("no plugin is there", |host| host.plugin("hostile").is_none().then_some(()));
+    // What the next plugin sees first has no children any more.
+    for number in 0..OWNERS {
+        host.write(&format!("f-{number}.yaml"), &file(number, "behaviour: no-children"));
+    }
+    host.wait_for("the new specs are there", |host| {
+        let is = |number: usize| host.object(HOSTILE_FINAL, &format!("f-{number}"));
+        let known = |number| is(number).is_some_and(|object| object["spec"]["behaviour"] == "no-children");
+        (0..OWNERS).all(known).then_some(())
+    });
     let stopped = host.stop();
     stopped.write("plugins/hostile.wasm", variant("only-hostile"));
     stopped.write("plugins/final.wasm", variant("only-final"));
-    for number in 0..OWNERS {
-        stopped.write_resource(&format!("f-{number}.yaml"), &file(number, "behaviour: no-children"));
-    }
     let host = stopped.start_without_waiting();
     host.wait_for("all of it is held", |host| (held(host) == OWNERS * 5 && is_known(host)).then_some(()));
     assert_eq!(children(&host), before);

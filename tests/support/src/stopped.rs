@@ -57,17 +57,6 @@ impl Stopped {
         put(&self.root().join(path), content);
     }
 
-    /// Writes a file of resources; the path is relative to their directory.
-    ///
-    /// # Panics
-    /// It cannot be written.
-    pub fn write_resource(&self, path: &str, text: &str) {
-        match &self.setup.place {
-            Some(place) => place.write(&[(path.to_owned(), text.to_owned())]),
-            None => self.write(&format!("resources/{path}"), text),
-        }
-    }
-
     /// Reads a file; the path is relative to the directory in which it ran.
     ///
     /// # Panics

@@ -146,7 +146,7 @@ codes! {
         "Select fewer: give a name, a namespace or labels.";
     Unauthorized: "unauthorized", UNAUTHORIZED, "The token is missing or wrong",
         "The host was started with a bearer token, and the request does not carry it.",
-        "Send the header `Authorization: Bearer TOKEN`.";
+        "Send the header `Authorization: Bearer TOKEN`; commands take it from `--token-file FILE`.";
     WrongHost: "wrong_host", MISDIRECTED_REQUEST, "The request was meant for another host",
         "The host listens on loopback, and the request names another host in its address. Pages that rebind a \
          name of theirs to this machine do so.",

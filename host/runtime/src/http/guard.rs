@@ -75,7 +75,7 @@ fn check(options: &HttpOptions, request: &Request) -> Result<(), ApiError> {
         let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         if !given.is_some_and(|given| same(given.as_bytes(), token.as_bytes())) {
             return Err(ApiError::new(Code::Unauthorized, "the bearer token is missing or wrong")
-                .hint("send the header `Authorization: Bearer TOKEN`"));
+                .hint("send the header `Authorization: Bearer TOKEN`; commands take it from --token-file FILE"));
         }
     }
     Ok(())

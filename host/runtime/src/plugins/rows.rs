@@ -42,10 +42,9 @@ impl Plugins {
         let objects = description.map_or(0, |description| {
             let count = |kind: &setpoint_core::contract::OwnedKind| {
                 let source = |cluster: &str| Source { cluster: cluster.into(), kind: kind.kind.group_kind() };
-                let known = |engine: &Engine| {
-                    [LOCAL, &*self.home].map(source).iter().map(|s| engine.cache().list(s).count()).sum::<usize>()
-                };
-                self.driver.look(known)
+                let of = |engine: &Engine, cluster: &str| engine.cache().list(&source(cluster)).count();
+                let elsewhere = |engine: &Engine| if &*self.home == LOCAL { 0 } else { of(engine, &self.home) };
+                self.driver.look(|engine| of(engine, LOCAL) + elsewhere(engine))
             };
             description.kinds.iter().map(count).sum()
         });
