@@ -1,9 +1,9 @@
 //! A certificate authority for one test, and what it signs.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fs, io};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -16,6 +16,7 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::background;
+use crate::file::write;
 
 /// Under which names the servers are reached.
 const NAMES: [&str; 2] = ["127.0.0.1", "localhost"];
@@ -136,14 +137,6 @@ fn named(name: &str) -> CertificateParams {
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
-}
-
-fn write(path: &Path, text: &str) {
-    // In one step: a server may be reading.
-    let new = path.with_extension("new");
-    fs::write(&new, text)
-        .and_then(|()| fs::rename(&new, path))
-        .unwrap_or_else(|error| panic!("{} cannot be written: {error}", path.display()));
 }
 
 /// What goes into certificates is written above, so that nothing of it can be refused.

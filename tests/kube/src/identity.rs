@@ -1,7 +1,6 @@
 //! Who a cluster is: its authority, its keys, its users. Several API servers of one cluster share it.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use uuid::Uuid;
 
 use crate::api::Api;
 use crate::certificates::{Authority, write_keys};
+use crate::file::write;
 use crate::keeper::Keeper;
 
 /// May do everything: in the group `system:masters`.
@@ -108,8 +108,4 @@ pub(crate) enum Credentials {
     Token(String),
     /// The files of certificate and key.
     Certificate(PathBuf, PathBuf),
-}
-
-pub(crate) fn write(path: &Path, text: &str) {
-    fs::write(path, text).unwrap_or_else(|error| panic!("{} cannot be written: {error}", path.display()));
 }

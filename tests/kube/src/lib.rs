@@ -29,6 +29,7 @@
 mod assets;
 mod background;
 mod certificates;
+mod file;
 mod identity;
 mod keeper;
 mod port;

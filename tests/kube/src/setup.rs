@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::assets;
 use crate::audit;
 use crate::etcd::Etcd;
-use crate::identity::{Identity, write};
+use crate::file::write;
+use crate::identity::Identity;
 use crate::server::Kube;
 
 /// Admission that a controller of custom resources meets is left on: namespaces that end, webhooks, policies,
