@@ -7,8 +7,10 @@ mod work;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use setpoint_core::grants::Grant;
+use setpoint_runtime::{InstallCrds, Mode};
 
 pub(crate) use look::{EventsArgs, GetArgs, LogsArgs, PluginsArgs, TopArgs, WhyArgs};
 pub(crate) use work::{
@@ -161,7 +163,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", env = "SETPOINT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Where objects come from; auto is kubernetes in a pod, or where a kubeconfig or context is named, else files [default: auto]
-    #[arg(long, value_enum, env = "SETPOINT_MODE")]
+    #[arg(long, value_parser = words(Mode::WORDS), env = "SETPOINT_MODE")]
     pub(crate) mode: Option<Mode>,
     /// Kubeconfig of the cluster whose objects are reconciled
     #[arg(long, value_name = "FILE", env = "SETPOINT_KUBECONFIG")]
@@ -176,7 +178,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "SETPOINT_LEADER_ELECT")]
     pub(crate) leader_elect: Option<bool>,
     /// Bring the definitions of the plugins' kinds to the cluster; safe keeps one there that lets in more [default: off; safe without a value]
-    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "safe", env = "SETPOINT_INSTALL_CRDS")]
+    #[arg(long, value_parser = words(InstallCrds::WORDS), num_args = 0..=1, require_equals = true, default_missing_value = "safe", env = "SETPOINT_INSTALL_CRDS")]
     pub(crate) install_crds: Option<InstallCrds>,
     /// Address of the HTTP API; elsewhere than on loopback it takes a token and TLS [default: 127.0.0.1:8474]
     #[arg(long, value_name = "ADDR", env = "SETPOINT_LISTEN")]
@@ -205,23 +207,20 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Mode {
-    Auto,
-    Files,
-    Kubernetes,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum InstallCrds {
-    Off,
-    Safe,
-    Force,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+/// One of some words.
+fn words<T: Copy + Send + Sync + 'static, const N: usize>(
+    words: [(&'static str, T); N],
+) -> impl TypedValueParser<Value = T> {
+    let known = PossibleValuesParser::new(words.map(|(word, _)| word));
+    known.try_map(move |given| {
+        let found = words.iter().find(|(word, _)| *word == given);
+        found.map(|(_, value)| *value).ok_or("another word is expected")
+    })
 }
 
 /// Reads `PLUGIN=CAPABILITY`.

@@ -7,7 +7,7 @@ use setpoint_runtime::http::TlsFiles;
 use setpoint_runtime::{Host, HostOptions, KeeperProgram, StartError};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{InstallCrds, LogFormat, Mode, RunArgs, ServerArgs};
+use crate::args::{LogFormat, RunArgs, ServerArgs};
 use crate::failure::Failure;
 use crate::output::print;
 use crate::signals::{INTERRUPTED, Signals};
@@ -39,20 +39,12 @@ fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
         health_listen: args.health_listen,
         grants: args.grants,
         workers: args.workers,
-        mode: args.mode.map(|mode| match mode {
-            Mode::Auto => setpoint_runtime::Mode::Auto,
-            Mode::Files => setpoint_runtime::Mode::Files,
-            Mode::Kubernetes => setpoint_runtime::Mode::Kubernetes,
-        }),
+        mode: args.mode,
         kubeconfig: args.kubeconfig,
         context: args.context,
         watch_namespaces: args.watch_namespaces,
         leader_elect: args.leader_elect,
-        install_crds: args.install_crds.map(|install| match install {
-            InstallCrds::Off => setpoint_runtime::InstallCrds::Off,
-            InstallCrds::Safe => setpoint_runtime::InstallCrds::Safe,
-            InstallCrds::Force => setpoint_runtime::InstallCrds::Force,
-        }),
+        install_crds: args.install_crds,
         keeper: keeper(),
     }
 }

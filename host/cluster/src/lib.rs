@@ -39,7 +39,7 @@ pub trait Cluster: Send + Sync {
     }
 }
 
-/// Who hears what a cluster sees. Called with the cluster's locks held: an implementation queues
+/// Who hears what a cluster sees; `()` hears nothing. Called with the cluster's locks held: an implementation queues
 /// what it hears and returns, and does not call the cluster back.
 pub trait Sink: Send + Sync {
     /// The newest version of an object, in order for each key; none: it is gone.
@@ -66,4 +66,10 @@ pub trait Sink: Send + Sync {
             Told::Syncing | Told::ListBegins | Told::Unreadable(_) | Told::Bookmark { .. } => {}
         }
     }
+}
+
+impl Sink for () {
+    fn observed(&self, _: &Key, _: Option<Arc<Object>>) {}
+    fn source_known(&self, _: &Source) {}
+    fn source_unknown(&self, _: &Source, _: &str) {}
 }

@@ -97,6 +97,10 @@ pub struct Reflector {
     /// The last watch ended without anything on it.
     silent: bool,
     trouble: Option<String>,
+    /// Why nothing is known, as it was said last.
+    said: Option<String>,
+    /// The server did not serve it when it was asked last.
+    missing: bool,
     relists: u64,
 }
 
@@ -118,6 +122,8 @@ impl Reflector {
             ask: false,
             silent: false,
             trouble: None,
+            said: None,
+            missing: false,
             relists: 0,
         }
     }
@@ -163,6 +169,7 @@ impl Reflector {
         self.relists += u64::from(self.complete);
         self.known = true;
         self.complete = true;
+        self.missing = false;
         self.ask = false;
         self.version = Some(version);
         self.moved(now);
@@ -190,6 +197,7 @@ impl Reflector {
 
     /// A list or a watch has ended.
     pub fn ended(&mut self, now: Time, end: End) -> Option<Notice> {
+        self.missing = matches!(end, End::NotServed(_));
         match end {
             End::Closed => {
                 self.contact = now;
@@ -252,8 +260,12 @@ impl Reflector {
     }
 
     fn unknown(&mut self, why: String) -> Option<Notice> {
-        let told = std::mem::replace(&mut self.known, false) || self.trouble.as_ref() != Some(&why) || !self.complete;
+        // Before the first complete list what was lost is told late, when its trouble is known already.
+        let told = std::mem::replace(&mut self.known, false)
+            || self.trouble.as_ref() != Some(&why)
+            || !self.complete && self.said.as_ref() != Some(&why);
         self.trouble = Some(why.clone());
+        self.said = Some(why.clone());
         told.then_some(Notice::Unknown(why))
     }
 
@@ -277,6 +289,11 @@ impl Reflector {
     /// Whether what was told last is as good as complete.
     pub fn is_known(&self) -> bool {
         self.known
+    }
+
+    /// Whether the server did not serve it when it was asked last: it is waited for.
+    pub fn is_missing(&self) -> bool {
+        self.missing
     }
 
     /// Why nothing is known, or what is in the way at present.
@@ -415,7 +432,20 @@ mod tests {
         assert_eq!(reflector.ended(1, End::NotServed("a".into())), Some(Notice::Unknown("a".into())));
         reflector.hurry();
         reflector.step(2);
+        assert!(reflector.is_missing());
         assert_eq!(reflector.ended(3, End::Forbidden("b".into())), Some(Notice::Unknown("b".into())));
+        assert!(!reflector.is_missing());
+        reflector.hurry();
+        reflector.step(4);
+        assert_eq!(reflector.ended(5, End::Forbidden("b".into())), None, "said once");
+        // What is lost is told when it has been lost for long enough, though its trouble was the same before.
+        let mut reflector = Reflector::new(0, true, 1);
+        reflector.step(0);
+        assert_eq!(reflector.ended(1, End::Lost("cut".into())), None);
+        reflector.step(LOST);
+        assert_eq!(reflector.ended(LOST, End::Lost("cut".into())), Some(Notice::Unknown("cut".into())));
+        reflector.step(2 * LOST);
+        assert_eq!(reflector.ended(2 * LOST, End::Lost("cut".into())), None, "said once");
     }
 
     #[test]

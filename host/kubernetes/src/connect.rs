@@ -130,12 +130,17 @@ impl KubernetesCluster {
         self.shared.transport.set_fence(fence);
     }
 
+    /// The address of the API server.
+    pub fn server(&self) -> String {
+        self.shared.transport.server()
+    }
+
     /// How the connection is doing.
     pub fn health(&self) -> Health {
         use std::sync::atomic::Ordering::Relaxed;
         let counters = &self.shared.transport.counters;
         Health {
-            server: self.shared.transport.server(),
+            server: self.server(),
             watches: self.wanted.health(),
             requests: counters.requests.load(Relaxed),
             failures: counters.failures.load(Relaxed),

@@ -4,16 +4,17 @@
 use http::Method;
 use serde_json::{Value, json};
 use setpoint_core::fields::covers;
-use setpoint_core::key::{GroupVersionKind, Key};
+use setpoint_core::key::Key;
 use setpoint_schema::narrowings;
 
 use crate::KubernetesCluster;
 use crate::failure::Failure;
+use crate::kinds::DEFINITIONS;
+use crate::reflect::definitions::Definitions;
 use crate::resource::{Resource, segment};
 use crate::rights::Asked;
 use crate::transport::{Call, JSON, MERGE_PATCH};
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// Narrowings that are named; there may be very many.
 const NAMED: usize = 5;
 
@@ -99,7 +100,7 @@ impl KubernetesCluster {
 
 fn refused(name: &str, failure: &Failure, verbs: &'static [&'static str]) -> InstallError {
     let definitions = Resource {
-        kind: GroupVersionKind::new("apiextensions.k8s.io", "v1", "CustomResourceDefinition"),
+        kind: Definitions::kind(),
         plural: "customresourcedefinitions".into(),
         namespaced: false,
         status: true,

@@ -75,6 +75,8 @@ struct ApiVersion {
     version: String,
 }
 
+/// Where the definitions of custom resources are.
+pub(crate) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// What was not served is not asked for again for so long, however many want it.
 const MISSING: Duration = Duration::from_millis(500);
 
@@ -198,8 +200,7 @@ impl Kinds {
         if resource.kind.group.is_empty() || !resource.kind.group.contains('.') {
             return (None, String::new());
         }
-        let path =
-            format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}", segment(&resource.definition()));
+        let path = format!("{DEFINITIONS}/{}", segment(&resource.definition()));
         let reply = match self.transport.send(Call::get(path)).await {
             Ok(reply) => reply,
             Err(failure) => {

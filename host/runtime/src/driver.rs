@@ -141,13 +141,19 @@ impl Driver {
     }
 
     fn work<T>(&self, work: impl FnOnce(&mut Inner, Time) -> T) -> T {
+        let result = self.locked(work);
+        self.wake.notify_one();
+        result
+    }
+
+    /// Works with what is locked; the loop is not woken up.
+    fn locked<T>(&self, work: impl FnOnce(&mut Inner, Time) -> T) -> T {
         let (result, moved) = {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             let result = work(&mut inner, self.clock.now());
             let wanted = inner.engine.wanted();
             (result, std::mem::replace(&mut inner.wanted, wanted) != wanted)
         };
-        self.wake.notify_one();
         if moved {
             self.wanted.notify_one();
         }
@@ -285,31 +291,25 @@ impl Driver {
 
     /// Starts what may run now; answers when something is due next.
     fn start_due(self: &Arc<Self>) -> Option<Time> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.now();
-        while let Some(attempt) = inner.engine.next(now) {
-            let component = inner.components.get(attempt.digest()).cloned();
-            let term = inner.term(attempt.key());
-            let span = tracing::info_span!(
-                "reconcile",
-                key = %attempt.key(),
-                plugin = %attempt.plugin(),
-                attempt = attempt.number(),
-                lane = attempt.lane().word(),
-            );
-            tokio::spawn(self.clone().carry(attempt, term, component).instrument(span));
-        }
-        for key in inner.engine.stale(now) {
-            tokio::spawn(self.clone().read_back(key));
-        }
-        let due = inner.engine.next_wakeup();
-        let Inner { engine, passed, wanted, .. } = &mut *inner;
-        let news = engine.passed(passed);
-        let moved = std::mem::replace(wanted, engine.wanted()) != engine.wanted();
-        drop(inner);
-        if moved {
-            self.wanted.notify_one();
-        }
+        let (due, news) = self.locked(|inner, now| {
+            while let Some(attempt) = inner.engine.next(now) {
+                let component = inner.components.get(attempt.digest()).cloned();
+                let term = inner.term(attempt.key());
+                let span = tracing::info_span!(
+                    "reconcile",
+                    key = %attempt.key(),
+                    plugin = %attempt.plugin(),
+                    attempt = attempt.number(),
+                    lane = attempt.lane().word(),
+                );
+                tokio::spawn(self.clone().carry(attempt, term, component).instrument(span));
+            }
+            for key in inner.engine.stale(now) {
+                tokio::spawn(self.clone().read_back(key));
+            }
+            let Inner { engine, passed, .. } = inner;
+            (engine.next_wakeup(), engine.passed(passed))
+        });
         if let (Some(news), Some(tell)) = (news, self.on_passed.get()) {
             tell(news);
         }

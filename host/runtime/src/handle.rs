@@ -154,23 +154,31 @@ impl Handle {
 
     /// The plugin that reconciles a kind now.
     pub(crate) fn plugin_of(&self, kind: &GroupKind) -> Option<String> {
-        if native::reconciles(&kind.group, &kind.kind) {
-            return Some(native::HOST.to_owned());
-        }
-        let source = Source { cluster: self.cluster_of(kind), kind: kind.clone() };
-        self.inner.driver.look(|engine| engine.plugin_for(&source).map(|info| info.name.to_string()))
+        self.place_of(kind).1
     }
 
-    /// The cluster that is meant where an object of a kind is named without one: where the kind is reconciled.
+    /// The cluster that is meant where an object of a kind is named without one.
     pub(crate) fn cluster_of(&self, kind: &GroupKind) -> Name {
+        self.place_of(kind).0
+    }
+
+    /// Where a kind is reconciled, and by whom.
+    fn place_of(&self, kind: &GroupKind) -> (Name, Option<String>) {
+        if native::reconciles(&kind.group, &kind.kind) {
+            return (LOCAL.into(), Some(native::HOST.to_owned()));
+        }
         let home = &self.inner.home;
-        let is_reconciled = |cluster: &Name| {
-            let source = Source { cluster: cluster.clone(), kind: kind.clone() };
-            self.inner.driver.look(|engine| engine.plugin_for(&source).is_some())
-        };
-        let local = LOCAL.into();
-        let here = native::reconciles(&kind.group, &kind.kind) || (!is_reconciled(home) && is_reconciled(&local));
-        if here { local } else { home.clone() }
+        self.inner.driver.look(|engine| {
+            let by = |cluster: &Name| {
+                let source = Source { cluster: cluster.clone(), kind: kind.clone() };
+                engine.plugin_for(&source).map(|info| info.name.to_string())
+            };
+            let local = LOCAL.into();
+            match (by(home), by(&local)) {
+                (None, Some(plugin)) => (local, Some(plugin)),
+                (plugin, _) => (home.clone(), plugin),
+            }
+        })
     }
 
     /// All kinds that are served.
@@ -178,8 +186,8 @@ impl Handle {
         let disabled: Vec<GroupKind> = self.inner.driver.look(|engine| engine.disabled().cloned().collect());
         let row = |crd: Arc<Crd>| {
             let kind = GroupKind::new(&crd.group, &crd.kind);
-            let row = KindRow::of(&crd, self.plugin_of(&kind), disabled.contains(&kind));
-            KindRow { cluster: self.cluster_of(&kind).to_string(), ..row }
+            let (cluster, plugin) = self.place_of(&kind);
+            KindRow { cluster: cluster.to_string(), ..KindRow::of(&crd, plugin, disabled.contains(&kind)) }
         };
         self.inner.kinds.all().into_iter().map(row).collect()
     }

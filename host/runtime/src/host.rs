@@ -2,19 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
-use setpoint_cluster::Sink;
 use setpoint_cluster::local::{Local, LocalOptions, OpenError, STORE_ID};
-use setpoint_cluster::source::{FileSource, Scope, SourceEvent, SourceOptions};
-use setpoint_core::coverage;
+use setpoint_cluster::source::{FileSource, SourceEvent};
 use setpoint_core::effects::status_manager;
-use setpoint_core::engine::{Engine, Options, Told};
+use setpoint_core::engine::{Engine, Options};
 use setpoint_core::grants::Grant;
-use setpoint_core::key::{GroupKind, HUB, Key, LOCAL, Name, Source};
-use setpoint_core::object::Object;
+use setpoint_core::key::{GroupKind, HUB, LOCAL, Name, Source};
 use setpoint_kubernetes::ConnectError;
 use setpoint_mcp::gateway::{Gateway, GatewayOptions};
 use setpoint_plugin::{PluginError, PluginHost};
@@ -28,6 +25,7 @@ use crate::handle::{DISABLED, Handle, Inner};
 use crate::http::{HttpOptions, TlsFiles, TlsListener, check_listen};
 use crate::hub::{self, Hub, InstallCrds, LeaseConfig};
 use crate::kinds::Kinds;
+use crate::late::{LateSink, SharedSource};
 use crate::mode::{Mode, decide};
 use crate::native::{KeeperProgram, McpServers, Native};
 use crate::passed::Passed;
@@ -242,11 +240,11 @@ impl Host {
             None => None,
         };
         let lease = LeaseConfig {
-            enabled: Some(options.leader_elect.or(config.kubernetes.lease.enabled).unwrap_or_else(hub::in_pod)),
+            enabled: options.leader_elect.or(config.kubernetes.lease.enabled),
             ..config.kubernetes.lease.clone()
         };
         // Hosts with a lease in common are one installation (rule D9).
-        let shared = lease.enabled == Some(true) || hub::in_pod();
+        let shared = lease.is_enabled() || hub::in_pod();
         let shared = shared.then(|| lease.namespace()).filter(|_| cluster.is_some());
         let installation = config.installation.clone().or(shared).unwrap_or_else(|| format!("local-{store_id}"));
         let mut identities = FxHashMap::from_iter([(Name::from(LOCAL), store_id.clone())]);
@@ -451,100 +449,6 @@ impl Host {
         };
         let _ = tokio::task::spawn_blocking(closing).await;
         let _ = std::fs::remove_file(&self.host_file);
-    }
-}
-
-/// The file source, until the host stops.
-#[derive(Clone, Default)]
-struct SharedSource(Arc<Mutex<Option<FileSource>>>);
-
-impl SharedSource {
-    /// Reads and watches a directory.
-    fn start(
-        &self,
-        resources: &Path,
-        kinds: &Arc<Kinds>,
-        local: &Arc<Local>,
-        files: &Arc<Files>,
-    ) -> Result<(), StartError> {
-        let (lookup, take) = (kinds.clone(), files.clone());
-        let options = SourceOptions {
-            known: local.read(|model| model.files()),
-            identity: Files::recorded_identity(local),
-            ..SourceOptions::new(
-                resources,
-                Arc::new(move |group: &str, kind: &str| {
-                    lookup.get(&GroupKind::new(group, kind)).map(|crd| Scope { namespaced: crd.namespaced })
-                }),
-            )
-        };
-        let started = options.start(move |event| take.take(event));
-        let source = started.map_err(|source| StartError::Resources { path: resources.to_owned(), source })?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
-        Ok(())
-    }
-
-    fn with(&self, work: impl FnOnce(&FileSource)) {
-        if let Some(source) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            work(source);
-        }
-    }
-
-    fn take(&self) -> Option<FileSource> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// The sink of the embedded cluster, which is opened before there is an engine: its store's id goes
-/// into the engine's marks. Nothing is told before [`Local::snapshot`].
-#[derive(Default)]
-struct LateSink {
-    engine: OnceLock<Arc<EngineSink>>,
-    native: OnceLock<Arc<Native>>,
-}
-
-impl LateSink {
-    // Each is set once, right after the engine was made.
-
-    fn set(&self, sink: Arc<EngineSink>) {
-        let _ = self.engine.set(sink);
-    }
-
-    fn set_native(&self, native: Arc<Native>) {
-        let _ = self.native.set(native);
-    }
-}
-
-impl Sink for LateSink {
-    fn observed(&self, key: &Key, object: Option<Arc<Object>>) {
-        if let Some(sink) = self.engine.get() {
-            sink.observed(key, object);
-        }
-        if let Some(native) = self.native.get() {
-            native.observed(key);
-        }
-    }
-
-    fn told(&self, source: &Source, scope: &coverage::Scope, told: Told) {
-        let key = if let Told::Object(key, _) = &told { Some(key.clone()) } else { None };
-        if let Some(sink) = self.engine.get() {
-            sink.told(source, scope, told);
-        }
-        if let (Some(native), Some(key)) = (self.native.get(), key) {
-            native.observed(&key);
-        }
-    }
-
-    fn source_known(&self, source: &Source) {
-        if let Some(sink) = self.engine.get() {
-            sink.source_known(source);
-        }
-    }
-
-    fn source_unknown(&self, source: &Source, reason: &str) {
-        if let Some(sink) = self.engine.get() {
-            sink.source_unknown(source, reason);
-        }
     }
 }
 

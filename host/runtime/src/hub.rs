@@ -59,6 +59,11 @@ pub struct LeaseConfig {
 }
 
 impl LeaseConfig {
+    /// Whether one of several hosts acts at a time.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.unwrap_or_else(in_pod)
+    }
+
     /// The namespace of the Lease, and of all else that this host keeps in a cluster.
     pub fn namespace(&self) -> String {
         self.namespace.clone().or_else(pod_namespace).unwrap_or_else(|| NAMESPACE.to_owned())
@@ -116,10 +121,6 @@ fn instance() -> String {
     name.unwrap_or("setpoint").to_owned()
 }
 
-fn lease_name(options: &LeaseOptions) -> String {
-    format!("{}/{}", options.namespace, options.name)
-}
-
 /// Connects to the hub. Nothing is watched before somebody wants it.
 ///
 /// # Errors
@@ -170,7 +171,7 @@ impl Hub {
         let name: Name = HUB.into();
         let terms = lease.terms()?;
         driver.add_cluster(cluster.clone());
-        let lease = lease.enabled.unwrap_or_else(in_pod).then(|| {
+        let lease = lease.is_enabled().then(|| {
             let options = LeaseOptions {
                 namespace: lease.namespace(),
                 name: lease.name.clone().unwrap_or_else(|| LEASE.to_owned()),
@@ -349,7 +350,7 @@ impl Hub {
 
     /// Address of the server.
     pub(crate) fn server(&self) -> String {
-        self.cluster.health().server
+        self.cluster.server()
     }
 
     /// Numbers of this moment.
@@ -366,7 +367,7 @@ impl Hub {
                 ("stalled", count(&|watch| watch.known && watch.stalled)),
             ],
             relists: health.watches.iter().map(|watch| watch.relists).sum(),
-            lease: self.lease.as_ref().map(|(leadership, options)| (lease_name(options), leadership.holds())),
+            lease: self.lease().map(|lease| (lease.name, lease.holds)),
             answers: health.answers,
         }
     }
@@ -375,7 +376,7 @@ impl Hub {
     pub(crate) fn lease(&self) -> Option<LeaseRow> {
         let (leadership, options) = self.lease.as_ref()?;
         Some(LeaseRow {
-            name: lease_name(options),
+            name: format!("{}/{}", options.namespace, options.name),
             identity: options.identity.clone(),
             holder: leadership.holder(),
             holds: leadership.holds(),

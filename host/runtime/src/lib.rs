@@ -2,7 +2,7 @@
 //!
 //! | question | module |
 //! |---|---|
-//! | how is it started and stopped | [`host`] |
+//! | how is it started and stopped | [`host`], with what is there early in `late` |
 //! | what can be asked of it | [`handle`], `objects`, `runs`, [`views`], [`http`] |
 //! | which objects are asked for | `filter` |
 //! | what did plugins log | `logs` |
@@ -38,6 +38,7 @@ pub mod http;
 mod hub;
 mod kept;
 pub mod kinds;
+mod late;
 pub mod live;
 mod logs;
 pub mod metrics;

@@ -40,25 +40,14 @@ impl Passed {
 
 #[cfg(test)]
 mod tests {
-    use setpoint_cluster::Sink;
     use setpoint_cluster::local::LocalOptions;
-    use setpoint_core::key::{Key, Source};
-    use setpoint_core::object::Object;
 
     use super::*;
-
-    struct Deaf;
-
-    impl Sink for Deaf {
-        fn observed(&self, _: &Key, _: Option<Arc<Object>>) {}
-        fn source_known(&self, _: &Source) {}
-        fn source_unknown(&self, _: &Source, _: &str) {}
-    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_an_older_host_has_written_down_is_read() {
         let dir = tempfile::tempdir().expect("a directory");
-        let local = Local::open(LocalOptions::new(dir.path()), Arc::new(Deaf)).expect("a state");
+        let local = Local::open(LocalOptions::new(dir.path()), Arc::new(())).expect("a state");
         let old = br#"{"app":{"digest":"sha256:a","config":1,"grants":18446744073709551615}}"#;
         local.bookkeeping_put("plugins-passed", Some(old)).await.expect("it is kept");
         let all = Passed::open(local.clone()).all();

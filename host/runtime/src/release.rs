@@ -214,21 +214,12 @@ fn joined(reports: Vec<(Key, ReleaseReport)>) -> Result<Released, ReleaseError> 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use setpoint_cluster::Cluster;
     use setpoint_cluster::local::Local;
-    use setpoint_cluster::{Cluster, Sink};
     use setpoint_core::effects::{Identity, OWNER_KEY, OWNER_LABEL};
-    use setpoint_core::key::Source;
     use setpoint_core::op::{Answer, Op, Precondition};
 
     use super::*;
-
-    struct Nobody;
-
-    impl Sink for Nobody {
-        fn observed(&self, _: &Key, _: Option<Arc<Object>>) {}
-        fn source_known(&self, _: &Source) {}
-        fn source_unknown(&self, _: &Source, _: &str) {}
-    }
 
     fn key(name: &str) -> Key {
         Key::new(LOCAL, "", "ConfigMap", Some("default"), name)
@@ -280,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_orphan_is_nobodys_and_keeps_its_content_in_the_embedded_cluster() -> Result<(), String> {
-        let local = Local::in_memory(Arc::new(Nobody));
+        let local = Local::in_memory(Arc::new(()));
         let report = release(&local, false).await.ok_or("the family could not be made")?;
         assert_eq!((report.failed, report.orphaned, report.released), (None, vec![key("child")], true));
         let child = local.read(|model| model.get(&key("child"))).ok_or("the child is gone")?;
@@ -293,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn children_go_if_that_is_asked_for() -> Result<(), String> {
-        let local = Local::in_memory(Arc::new(Nobody));
+        let local = Local::in_memory(Arc::new(()));
         let report = release(&local, true).await.ok_or("the family could not be made")?;
         assert_eq!((report.failed, report.deleted, report.released), (None, vec![key("child")], true));
         assert!(local.read(|model| model.get(&key("child"))).is_none());

@@ -184,27 +184,16 @@ impl Versions {
 
 #[cfg(test)]
 mod tests {
-    use setpoint_cluster::Sink;
     use setpoint_cluster::local::LocalOptions;
-    use setpoint_core::key::{Key, Source};
-    use setpoint_core::object::Object;
 
     use super::*;
-
-    struct Deaf;
-
-    impl Sink for Deaf {
-        fn observed(&self, _: &Key, _: Option<Arc<Object>>) {}
-        fn source_known(&self, _: &Source) {}
-        fn source_unknown(&self, _: &Source, _: &str) {}
-    }
 
     fn digest(bytes: &[u8]) -> String {
         Digest::of(bytes).to_string()
     }
 
     fn open(dir: &Path) -> (Arc<Versions>, Arc<Local>) {
-        let local = Local::open(LocalOptions::new(dir), Arc::new(Deaf)).expect("a state");
+        let local = Local::open(LocalOptions::new(dir), Arc::new(())).expect("a state");
         (Versions::open(dir, local.clone()), local)
     }
 

@@ -1,10 +1,12 @@
 //! A Kubernetes cluster that hosts reconcile: a namespace of its own on the shared server, so that tests do not see
 //! each other.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use setpoint_test_kube::{Answer, Kube, shared};
+use setpoint_test_support::place::{granted, kubectl, looks_at};
 use setpoint_test_support::{Host, Setup};
 
 /// Nothing takes longer than this, even on a busy machine.
@@ -27,22 +29,17 @@ impl Hub {
 
     /// A host that reconciles what is in the namespace, with everything granted there that plugins ask for.
     pub fn host(&self) -> Setup {
-        self.host_of(&self.kube.kubeconfig().display().to_string())
+        self.host_of(&self.kube.kubeconfig())
     }
 
     /// The same by the kubeconfig of somebody.
-    pub fn host_of(&self, kubeconfig: &str) -> Setup {
-        self.host_by(kubeconfig)
-            .arg("--install-crds")
-            .arg("--grant")
-            .arg(format!("*=described@hub/{}", self.namespace))
-            .arg("--grant")
-            .arg("*=described@local")
+    pub fn host_of(&self, kubeconfig: &Path) -> Setup {
+        self.host_by(kubeconfig).arg("--install-crds").args(granted(&self.namespace))
     }
 
     /// A host that reaches the server by a kubeconfig, and is granted nothing.
-    pub fn host_by(&self, kubeconfig: &str) -> Setup {
-        Host::setup().arg("--kubeconfig").arg(kubeconfig).arg("--watch-namespace").arg(&self.namespace)
+    pub fn host_by(&self, kubeconfig: &Path) -> Setup {
+        Host::setup().args(looks_at(kubeconfig, &self.namespace))
     }
 
     /// The path of the objects of a kind in the namespace; `GROUP/VERSION/PLURAL`, the core group without a group.
@@ -123,11 +120,7 @@ impl Hub {
     /// # Panics
     /// It fails.
     pub fn kubectl(&self, args: &[&str]) -> String {
-        let output = self.kube.kubectl().args(["-n", &self.namespace]).args(args).output();
-        let output = output.unwrap_or_else(|error| panic!("kubectl cannot be started: {error}"));
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "kubectl {args:?}: {}", text(&output.stderr));
-        text(&output.stdout)
+        kubectl(self.kube, &[&["-n", &self.namespace], args].concat(), "")
     }
 }
 

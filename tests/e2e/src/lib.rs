@@ -50,6 +50,19 @@ pub fn config_bundle(name: &str) -> String {
     )
 }
 
+/// The label of what belongs to the ConfigBundle `shop`.
+pub const SHOP: (&str, &str) = ("bundle", "shop");
+
+/// Waits until the ConfigMap that the ConfigBundle `shop` makes has this data.
+///
+/// # Panics
+/// It has not, in time.
+pub fn merged(host: &Host, data: &Value) {
+    host.wait_for(&format!("the merged data is {data}"), |host| {
+        (host.object(CONFIG_MAP, "shop")?["data"] == *data).then_some(())
+    });
+}
+
 /// A Workflow with so many steps.
 pub fn workflow(name: &str, steps: usize) -> String {
     let mut text = format!(

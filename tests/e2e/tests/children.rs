@@ -3,17 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use setpoint_e2e::{CONFIG_BUNDLE, CONFIG_MAP, HOSTILE, HOSTILE_FINAL, config_bundle, config_map, hostile};
+use setpoint_e2e::{
+    CONFIG_BUNDLE, CONFIG_MAP, HOSTILE, HOSTILE_FINAL, SHOP, config_bundle, config_map, hostile, merged,
+};
 use setpoint_test_support::Host;
-
-const SHOP: (&str, &str) = ("bundle", "shop");
-
-/// Waits until the merged ConfigMap has this data.
-fn merged(host: &Host, data: &Value) {
-    host.wait_for(&format!("the merged data is {data}"), |host| {
-        (host.object(CONFIG_MAP, "shop")?["data"] == *data).then_some(())
-    });
-}
 
 #[test]
 fn a_bundle_follows_the_config_maps_that_its_selector_picks() {

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use setpoint_e2e::{
-    CONFIG_BUNDLE, CONFIG_MAP, HOSTILE, WORKFLOW, condition, config_bundle, config_map, echo, hostile, shows, workflow,
+    CONFIG_BUNDLE, CONFIG_MAP, HOSTILE, SHOP, WORKFLOW, condition, config_bundle, config_map, echo, hostile, merged,
+    shows, workflow,
 };
 use setpoint_test_support::Host;
 
@@ -311,15 +312,6 @@ fn a_file_without_a_plugin_is_no_object_and_is_listed() {
     assert!(row["message"].as_str().is_some_and(|message| message.contains("Workflow")), "{row}");
     // ConfigMaps need none.
     assert_eq!(host.object(CONFIG_MAP, "m").map(|object| object["data"].clone()), Some(json!({"k": "v"})));
-}
-
-const SHOP: (&str, &str) = ("bundle", "shop");
-
-/// Waits until the merged ConfigMap has this data.
-fn merged(host: &Host, data: &Value) {
-    host.wait_for(&format!("the merged data is {data}"), |host| {
-        (host.object(CONFIG_MAP, "shop")?["data"] == *data).then_some(())
-    });
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use setpoint_e2e::hub::{BUNDLES, Hub, LEASES, MAPS, SERVERS, WORKFLOWS, bundle, condition, part};
 use setpoint_test_kube::Kube;
+use setpoint_test_support::place::kubectl;
 use setpoint_test_support::{Host, Setup, run};
 
 /// What a command that fails at once is given.
@@ -85,8 +86,7 @@ fn a_restart_writes_nothing_and_knows_everything() {
 #[test]
 fn without_grants_nothing_is_written_and_the_lines_that_are_missing_are_told() {
     let Some(hub) = Hub::new() else { return };
-    let host =
-        hub.host_by(&hub.kube.kubeconfig().display().to_string()).arg("--install-crds").plugin("config-bundle").start();
+    let host = hub.host_by(&hub.kube.kubeconfig()).arg("--install-crds").plugin("config-bundle").start();
     hub.serves(BUNDLES);
     hub.make(MAPS, &part("a", "shop", &json!({"x": "1"})));
     hub.make(BUNDLES, &bundle("shop"));
@@ -121,10 +121,7 @@ fn a_kind_that_is_not_served_is_waited_for_and_holds_up_nobody() {
     let ready = readiness(&host);
     assert!(ready.contains("does not serve ConfigBundle"), "{ready}");
     let crd = host.cli(&["crds", "configbundle"]).ok();
-    let file = host.root().join("crd.yaml");
-    std::fs::write(&file, crd).expect("written");
-    let applied = kube.kubectl().args(["apply", "-f"]).arg(&file).output().expect("kubectl");
-    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    kubectl(&kube, &["apply", "-f", "-"], &crd);
     let namespace = kube.namespace();
     let bundles = format!("/apis/examples.setpoint.dev/v1alpha1/namespaces/{namespace}/configbundles");
     hub.wait_for("bundles are served", || (kube.api().get(&bundles).status == 200).then_some(()));
@@ -215,7 +212,7 @@ fn signal(host: &Host, name: &str) {
 fn a_host_that_was_frozen_beyond_its_lease_writes_nothing_more() {
     let Some(hub) = Hub::new() else { return };
     let host = |user: &str| {
-        let kubeconfig = hub.kube.kubeconfig_with_certificate(user, &["system:masters"]).display().to_string();
+        let kubeconfig = hub.kube.kubeconfig_with_certificate(user, &["system:masters"]);
         with_lease(&hub, hub.host_of(&kubeconfig)).plugin("config-bundle").start()
     };
     let first = host("first-host");

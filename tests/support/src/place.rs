@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -78,7 +79,11 @@ fn served() -> &'static Served {
     })
 }
 
-fn kubectl(kube: &Kube, args: &[&str], stdin: &str) {
+/// What `kubectl ARGS` prints, with a text as its input.
+///
+/// # Panics
+/// It fails.
+pub fn kubectl(kube: &Kube, args: &[&str], stdin: &str) -> String {
     let mut child = kube
         .kubectl()
         .args(args)
@@ -93,6 +98,17 @@ fn kubectl(kube: &Kube, args: &[&str], stdin: &str) {
     }
     let output = child.wait_with_output().unwrap_or_else(|error| panic!("kubectl {args:?}: {error}"));
     assert!(output.status.success(), "kubectl {args:?}: {}\n{stdin}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Arguments of a host that looks at one namespace and nothing else.
+pub fn looks_at(kubeconfig: &Path, namespace: &str) -> [String; 4] {
+    ["--kubeconfig".into(), kubeconfig.display().to_string(), "--watch-namespace".into(), namespace.into()]
+}
+
+/// Arguments that give plugins all that they ask for there, and in the host.
+pub fn granted(namespace: &str) -> [String; 4] {
+    ["--grant".into(), format!("*=described@hub/{namespace}"), "--grant".into(), "*=described@local".into()]
 }
 
 impl Place {
@@ -106,13 +122,7 @@ impl Place {
 
     /// What a host is told, so that it looks at the namespace and nothing else.
     pub(crate) fn args(&self) -> Vec<String> {
-        let kubeconfig = self.kube.kubeconfig().display().to_string();
-        let there = format!("*=described@hub/{}", self.namespace);
-        ["--kubeconfig", &kubeconfig, "--watch-namespace", &self.namespace, "--grant", &there, "--grant"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(["*=described@local".to_owned()])
-            .collect()
+        [looks_at(&self.kube.kubeconfig(), &self.namespace), granted(&self.namespace)].concat()
     }
 
     fn files(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {

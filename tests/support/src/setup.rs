@@ -88,6 +88,13 @@ impl Setup {
         self
     }
 
+    /// With more arguments of `setpoint run`.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = String>) -> Self {
+        self.args.extend(args);
+        self
+    }
+
     /// Started, it is not waited for until it is ready, only until it listens.
     #[must_use]
     pub fn without_waiting(mut self) -> Self {

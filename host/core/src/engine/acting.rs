@@ -4,8 +4,7 @@ use super::Engine;
 use super::attempt::{Attempt, Stage};
 use super::finish::Ending;
 use crate::Time;
-use crate::key::{Key, Name, Source};
-use crate::op::Op;
+use crate::key::{Name, Source};
 use crate::queue::PluginId;
 
 impl Engine {
@@ -54,11 +53,7 @@ impl Engine {
         match std::mem::replace(&mut attempt.stage, Stage::Done) {
             Stage::Done => {}
             Stage::Before(left) => {
-                let unread: Vec<Key> =
-                    left.into_iter().filter_map(|op| if let Op::Get(key) = op { Some(key) } else { None }).collect();
-                if let Some(state) = self.state_mut(attempt.id) {
-                    state.unsure.extend(unread);
-                }
+                self.still_unread(attempt.id, left);
                 self.finish(now, attempt, Ending::Dropped, None);
             }
             Stage::Calling => self.finish(now, attempt, Ending::Dropped, None),

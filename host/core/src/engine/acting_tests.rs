@@ -10,7 +10,7 @@ use crate::coverage::Scope;
 use crate::effects::Shapes;
 use crate::engine::{CallResult, FirstPass, Options, PluginInfo, Step, Told};
 use crate::grants::Grants;
-use crate::key::{GroupKind, GroupVersionKind};
+use crate::key::{GroupKind, GroupVersionKind, Key};
 use crate::object::Object;
 use crate::op::{Answer, Refusal};
 

@@ -223,13 +223,8 @@ impl Engine {
                 }
                 (_, answer) => {
                     // What was not read live now is so before the next attempt (rule A10).
-                    let unread: Vec<Key> = std::iter::once(&op)
-                        .chain(left.iter())
-                        .filter_map(|op| if let Op::Get(key) = op { Some(key.clone()) } else { None })
-                        .collect();
-                    if let Some(state) = self.state_mut(attempt.id) {
-                        state.unsure.extend(unread);
-                    }
+                    let left = std::mem::take(left);
+                    self.still_unread(attempt.id, std::iter::once(op.clone()).chain(left));
                     let text = match answer {
                         Answer::Refused(refusal) => refusal.to_string(),
                         _ => "unexpected answer".to_owned(),
@@ -239,6 +234,14 @@ impl Engine {
                 }
             },
             Stage::Calling | Stage::Done => {}
+        }
+    }
+
+    /// What was not read live is so before the next attempt (rule A10).
+    pub(super) fn still_unread(&mut self, id: KeyId, ops: impl IntoIterator<Item = Op>) {
+        let unread = ops.into_iter().filter_map(|op| if let Op::Get(key) = op { Some(key) } else { None });
+        if let Some(state) = self.state_mut(id) {
+            state.unsure.extend(unread);
         }
     }
 

@@ -1,6 +1,6 @@
 //! One reflector: it does what `setpoint_core::reflector` says, and tells the sink.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use setpoint_cluster::Sink;
@@ -30,10 +30,6 @@ pub(crate) struct Watcher {
     machine: Mutex<Reflector>,
     /// What is not known is a warning: somebody needs it.
     loud: bool,
-    /// The server did not serve the kind when it was looked for last.
-    missing: AtomicBool,
-    /// Why nothing is known, as it was told last.
-    told_why: Mutex<Option<String>>,
     /// What is under way is dropped, and what is to be done is asked anew.
     again: Notify,
 }
@@ -62,8 +58,6 @@ impl Watcher {
             mask: Mutex::new(mask),
             machine: Mutex::new(machine),
             loud: true,
-            missing: AtomicBool::new(false),
-            told_why: Mutex::default(),
             again: Notify::new(),
         })
     }
@@ -116,7 +110,7 @@ impl Watcher {
             kind: self.kind.clone(),
             scope: self.scope.clone(),
             known: machine.is_known(),
-            missing: self.missing.load(Ordering::Relaxed),
+            missing: machine.is_missing(),
             trouble: machine.trouble().map(str::to_owned),
             silent_for: now.saturating_sub(machine.last_progress()),
             stalled: machine.is_stalled(now),
@@ -131,16 +125,12 @@ impl Watcher {
     fn notice(&self, notice: Option<Notice>) {
         match notice {
             Some(Notice::Unknown(reason)) => {
-                let again = locked(&self.told_why).replace(reason.clone()).as_ref() == Some(&reason);
-                if self.loud && !again {
+                if self.loud {
                     tracing::warn!(kind = %self.source, scope = %self.scope, "nothing is known at present: {reason}");
                 }
                 self.tell(Told::Unknown { reason });
             }
-            Some(Notice::Known) => {
-                locked(&self.told_why).take();
-                self.tell(Told::Known);
-            }
+            Some(Notice::Known) => self.tell(Told::Known),
             None => {}
         }
     }
@@ -177,7 +167,6 @@ impl Watcher {
                 () = again => None,
             };
             if let Some(end) = end {
-                self.missing.store(matches!(end, End::NotServed(_)), Ordering::Relaxed);
                 match end {
                     End::NotServed(_) => self.shared.kinds.forget(&self.source.kind),
                     End::NoStreaming => self.shared.streams.store(false, Ordering::Relaxed),
@@ -305,8 +294,6 @@ impl Watcher {
     }
 
     fn listed(&self, version: String) {
-        self.missing.store(false, Ordering::Relaxed);
-        locked(&self.told_why).take();
         locked(&self.machine).listed(self.shared.now(), version.clone());
         self.tell(Told::ListEnds { version });
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use setpoint_cluster::Cluster;
 use setpoint_cluster::local::Local;
-use setpoint_cluster::{Cluster, Sink};
 use setpoint_core::effects::{FINALIZER, OWNER_LABEL};
-use setpoint_core::key::{GroupKind, Key, Source};
+use setpoint_core::key::{GroupKind, Key};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Precondition, Refusal};
 use setpoint_kubernetes::KubernetesCluster;
@@ -14,14 +14,6 @@ use setpoint_schema::Crd;
 use setpoint_test_kube::shared;
 
 use crate::support::{bundles, definition, group, make_bundle, options, serve, serve_as};
-
-struct Deaf;
-
-impl Sink for Deaf {
-    fn observed(&self, _: &Key, _: Option<Arc<Object>>) {}
-    fn source_known(&self, _: &Source) {}
-    fn source_unknown(&self, _: &Source, _: &str) {}
-}
 
 /// A cluster that bundles of a group are served in.
 struct Subject {
@@ -32,7 +24,7 @@ struct Subject {
 
 impl Subject {
     fn local(group: &str) -> Self {
-        let local = Local::in_memory(Arc::new(Deaf));
+        let local = Local::in_memory(Arc::new(()));
         let crd = Crd::parse(&definition(group), "v1").expect("a definition");
         drop(local.install_kind(crd));
         local.announce(&[GroupKind::new(group, "Bundle"), GroupKind::new("", "ConfigMap")]);
@@ -293,7 +285,7 @@ async fn where_conditions_are_one_list_those_of_others_are_sent_along() {
     let path = format!("{}/a/status", bundles(&group, &namespace));
     let foreign = json!({"status": {"conditions": [{"type": "Foreign", "status": "True"}, {"type": "Ready", "status": "False"}]}});
     kube.api().merge(&path, &foreign).ok();
-    let cluster = KubernetesCluster::connect(options(kube.kubeconfig()), Arc::new(Deaf)).await.expect("a connection");
+    let cluster = KubernetesCluster::connect(options(kube.kubeconfig()), Arc::new(())).await.expect("a connection");
     let subject = Subject { cluster, group, namespace };
     let key = subject.key("a");
     let now = subject.found(&key).await;
@@ -316,7 +308,7 @@ async fn each_operation_is_answered_as_the_embedded_cluster_answers_it() {
     let Some(kube) = shared() else { return };
     let group = group();
     serve(kube, &group);
-    let cluster = KubernetesCluster::connect(options(kube.kubeconfig()), Arc::new(Deaf)).await.expect("a connection");
+    let cluster = KubernetesCluster::connect(options(kube.kubeconfig()), Arc::new(())).await.expect("a connection");
     let subject = Subject { cluster, group: group.clone(), namespace: kube.namespace() };
     let expected = play(&Subject::local(&group)).await;
     let answered = play(&subject).await;

@@ -5,9 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use setpoint_cluster::Sink;
-use setpoint_core::key::{Key, Source};
-use setpoint_core::object::Object;
 use setpoint_kubernetes::{Access, ConnectError, ConnectOptions, KubernetesCluster};
 use setpoint_test_kube::shared;
 
@@ -27,17 +24,9 @@ yEmG7wOP4z5XytPZ/C8CIQCRT8d7Hch2l8DRd1CzSlI+jccrKF5cb4arQ2D19qIW
 -----END CERTIFICATE-----
 ";
 
-struct Deaf;
-
-impl Sink for Deaf {
-    fn observed(&self, _: &Key, _: Option<Arc<Object>>) {}
-    fn source_known(&self, _: &Source) {}
-    fn source_unknown(&self, _: &Source, _: &str) {}
-}
-
 async fn refused(options: ConnectOptions) -> ConnectError {
     let options = ConnectOptions { patience: Duration::from_millis(300), ..options };
-    match KubernetesCluster::connect(options, Arc::new(Deaf)).await {
+    match KubernetesCluster::connect(options, Arc::new(())).await {
         Ok(_) => panic!("a connection"),
         Err(error) => error,
     }
@@ -110,7 +99,7 @@ async fn the_right_to_ask_who_the_cluster_is_is_named_when_it_is_missing() {
     );
     let rule = json!({"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]});
     let allowed = kube.allow("bob", None, &rule);
-    let cluster = KubernetesCluster::connect(options(kube.kubeconfig_of("bob")), Arc::new(Deaf)).await;
+    let cluster = KubernetesCluster::connect(options(kube.kubeconfig_of("bob")), Arc::new(())).await;
     assert_eq!(cluster.map(|cluster| cluster.identity().len()).unwrap_or_default(), 36, "a uid");
     allowed.revoke();
 }

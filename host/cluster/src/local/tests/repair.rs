@@ -4,24 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use setpoint_core::key::Source;
 use setpoint_core::op::{Answer, Op};
 
 use super::super::open::make;
 use super::super::{Local, LocalOptions, OpenError, Row, STORE_ID, Table};
 use super::*;
-use crate::{Cluster, Sink};
-
-struct Deaf;
-
-impl Sink for Deaf {
-    fn observed(&self, _: &Key, _: Option<Arc<Object>>) {}
-    fn source_known(&self, _: &Source) {}
-    fn source_unknown(&self, _: &Source, _: &str) {}
-}
+use crate::Cluster;
 
 fn open(directory: &Path) -> Result<Arc<Local>, OpenError> {
-    Local::open(LocalOptions::new(directory), Arc::new(Deaf))
+    Local::open(LocalOptions::new(directory), Arc::new(()))
 }
 
 fn refused(directory: &Path) -> OpenError {
