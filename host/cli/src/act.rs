@@ -53,6 +53,12 @@ pub(crate) fn rollback(args: &RollbackArgs, globals: &Globals) -> Result<(), Fai
     say(&client.post(&format!("/v1/plugins/{}/rollback", segment(&args.name)))?)
 }
 
+/// Gives a cluster up (rule B13).
+pub(crate) fn forget_cluster(name: &str, globals: &Globals) -> Result<(), Failure> {
+    let client = Client::find(&globals.server)?;
+    say(&client.post(&format!("/v1/clusters/{}/forget", segment(name)))?)
+}
+
 fn say(done: &Done) -> Result<(), Failure> {
     print(&line(done))
 }

@@ -82,7 +82,7 @@ pub(crate) enum Command {
     Plugin(PluginCommand),
     /// Show the plugins of the running host
     Plugins(PluginsArgs),
-    /// Show objects: all that are reconciled, those of a KIND, or one; `get held` shows deletions that wait for you
+    /// Show objects: all that are reconciled, those of a KIND, or one; `get held` shows deletions that wait for you, `get clusters` the clusters
     Get(GetArgs),
     /// Show all that is known of one object
     Describe(ObjectArgs),
@@ -116,6 +116,9 @@ pub(crate) enum Command {
     Confirm(ConfirmArgs),
     /// Let go of objects that no plugin reconciles any more, so that they can be deleted
     Release(ReleaseArgs),
+    /// Look after the clusters of the fleet
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Check a directory of resources as the host would, without a host
     Validate(validate::ValidateArgs),
     /// Print the CustomResourceDefinitions of plugin files, without a host
@@ -180,6 +183,9 @@ pub(crate) struct RunArgs {
     /// Bring the definitions of the plugins' kinds to the cluster; safe keeps one there that lets in more [default: off; safe without a value]
     #[arg(long, value_parser = words(InstallCrds::WORDS), num_args = 0..=1, require_equals = true, default_missing_value = "safe", env = "SETPOINT_INSTALL_CRDS")]
     pub(crate) install_crds: Option<InstallCrds>,
+    /// Kubeconfig files, directories of them, or patterns: each context is a cluster that takes part; may be given several times
+    #[arg(long = "clusters", value_name = "PATH", value_delimiter = ',', env = "SETPOINT_CLUSTERS")]
+    pub(crate) clusters: Vec<PathBuf>,
     /// Address of the HTTP API; elsewhere than on loopback it takes a token and TLS [default: 127.0.0.1:8474]
     #[arg(long, value_name = "ADDR", env = "SETPOINT_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
@@ -301,6 +307,16 @@ impl ServerArgs {
     pub(crate) fn state_dir(&self) -> &Path {
         self.state.as_deref().unwrap_or(Path::new(STATE))
     }
+}
+
+/// What can be done with a cluster.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ClusterCommand {
+    /// Give a cluster up that will never come back: objects do not wait for their children there any more
+    Forget {
+        /// The cluster
+        name: String,
+    },
 }
 
 /// Where objects are.

@@ -10,6 +10,7 @@ use setpoint_runtime::views::{FileRow, Filter, KindRow, ObjectView, ReconcileRow
 use crate::age;
 use crate::args::{GetArgs, Globals, Output, PlaceArgs};
 use crate::client::{Client, DEFAULT_NAMESPACE, group, key_path};
+use crate::clusters;
 use crate::failure::Failure;
 use crate::held;
 use crate::kind::{resolve, split};
@@ -99,6 +100,9 @@ pub(crate) fn get(args: &GetArgs, globals: &Globals) -> Result<(), Failure> {
 }
 
 fn of_kind(client: &Client, asked: &Asked<'_>, kind: &KindRow) -> Result<(), Failure> {
+    if clusters::are_meant(kind) && !asked.documents() {
+        return clusters::clusters(client, asked.name, asked.args.output.output);
+    }
     let filter = asked.filter(kind);
     if asked.documents() {
         let value = match asked.name {

@@ -22,6 +22,7 @@ mod act;
 mod age;
 mod args;
 mod client;
+mod clusters;
 mod completion;
 mod crds;
 mod describe;
@@ -57,7 +58,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command, Globals};
+use args::{Cli, ClusterCommand, Command, Globals};
 use failure::Failure;
 
 /// Objects are made on one thread and dropped on another, thousands of small pieces each: the
@@ -104,6 +105,7 @@ fn run(command: Command, globals: Globals) -> Result<(), Failure> {
         Command::Disable(args) => act::on_kind(&args, &globals, "disable"),
         Command::Confirm(args) => act::confirm(&args, &globals),
         Command::Release(args) => release::release(&args, &globals),
+        Command::Cluster(ClusterCommand::Forget { name }) => act::forget_cluster(&name, &globals),
         Command::Validate(args) => validate::validate(&args),
         Command::Crds(args) => crds::crds(&args),
         Command::Rbac(args) => rbac::rbac(&args),

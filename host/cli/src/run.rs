@@ -45,6 +45,7 @@ fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
         watch_namespaces: args.watch_namespaces,
         leader_elect: args.leader_elect,
         install_crds: args.install_crds,
+        clusters: args.clusters,
         keeper: keeper(),
     }
 }

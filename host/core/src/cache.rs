@@ -1,7 +1,7 @@
 //! What the host knows of the world: one view per object, which is the reflector's version or, where
 //! the host has written something newer, the answer to that write (rules A4, A10).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -65,6 +65,17 @@ struct Overlay {
     since: Time,
 }
 
+/// What a cluster has to do with this host.
+#[derive(Debug)]
+enum Part {
+    /// It takes part.
+    There,
+    /// It does not any more, and why.
+    Away(Box<str>),
+    /// It never will again: a person has said so (rule B13).
+    Forgotten,
+}
+
 /// An overlay older than this forces a live read.
 pub const OVERLAY_MAX_AGE: u64 = 60_000;
 
@@ -81,6 +92,7 @@ pub struct Cache {
     overlays: FxHashMap<KeyId, Overlay>,
     /// When overlays were made, oldest first; entries whose overlay is gone or newer do not count.
     ages: VecDeque<(Time, KeyId)>,
+    clusters: FxHashMap<Name, Part>,
 }
 
 impl Cache {
@@ -148,7 +160,7 @@ impl Cache {
     /// The state of what would show this object; `claims` as in [`Cache::seen`], else as in [`Cache::read`].
     pub(crate) fn state_of(&self, key: &Key, claims: bool) -> SourceState {
         let source = key.source();
-        let Some(cache) = self.sources.get(&source) else { return not_installed(&source) };
+        let Some(cache) = self.sources.get(&source) else { return self.not_shown(&source) };
         match cache.coverage.of_object(key.namespace.as_ref(), &key.name, claims) {
             Some(state) => state.clone(),
             None => uncovered(&cache.coverage, &source),
@@ -170,7 +182,7 @@ impl Cache {
 
     /// The state of all objects of a kind, or of one namespace of it, to a reader of the list.
     pub fn list_state(&self, source: &Source, namespace: Option<&Name>) -> SourceState {
-        let Some(cache) = self.sources.get(source) else { return not_installed(source) };
+        let Some(cache) = self.sources.get(source) else { return self.not_shown(source) };
         match cache.coverage.of_list(namespace) {
             Some(state) => state.clone(),
             None => uncovered(&cache.coverage, source),
@@ -181,8 +193,62 @@ impl Cache {
     pub fn state(&self, source: &Source) -> SourceState {
         match self.sources.get(source) {
             Some(cache) => cache.coverage.state().clone(),
-            None => not_installed(source),
+            None => self.not_shown(source),
         }
+    }
+
+    /// Nothing shows a source.
+    fn not_shown(&self, source: &Source) -> SourceState {
+        SourceState::Unknown(match self.clusters.get(&source.cluster) {
+            Some(Part::Away(reason)) => format!("the cluster {} does not take part: {reason}", source.cluster),
+            Some(Part::Forgotten) => format!("the cluster {} was forgotten", source.cluster),
+            Some(Part::There) => format!("the kind {source} is not installed"),
+            None => format!("no cluster {} takes part", source.cluster),
+        })
+    }
+
+    /// A cluster takes part.
+    pub(crate) fn cluster_is_there(&mut self, name: &Name) {
+        self.clusters.insert(name.clone(), Part::There);
+    }
+
+    /// A cluster does not take part any more.
+    pub(crate) fn cluster_is_away(&mut self, name: &Name, reason: &str) {
+        self.clusters.insert(name.clone(), Part::Away(reason.into()));
+    }
+
+    /// A cluster will never take part again: what was there counts as gone (rule B13).
+    pub(crate) fn cluster_is_forgotten(&mut self, name: &Name) {
+        self.clusters.insert(name.clone(), Part::Forgotten);
+    }
+
+    /// Whether a person has said that a cluster will never come back.
+    pub fn is_forgotten(&self, cluster: &Name) -> bool {
+        matches!(self.clusters.get(cluster), Some(Part::Forgotten))
+    }
+
+    /// All that is watched in a cluster, in order.
+    pub(crate) fn watched_in(&self, cluster: &Name) -> Vec<(Source, Scope)> {
+        let its = self.sources.iter().filter(|(source, _)| source.cluster == *cluster);
+        let mut watched: Vec<_> = its
+            .flat_map(|(source, cache)| cache.coverage.scopes().map(|scope| (source.clone(), scope.clone())))
+            .collect();
+        watched.sort_unstable();
+        watched
+    }
+
+    /// All objects of a cluster, by their ids: those that are known, and those with overlays.
+    pub(crate) fn known_in(&self, cluster: &Name) -> Vec<KeyId> {
+        let its = self.sources.iter().filter(|(source, _)| source.cluster == *cluster);
+        let shown = its.flat_map(|(_, cache)| cache.objects.values());
+        let covered = self.overlays.keys().filter(|id| self.keys.key(**id).cluster == *cluster);
+        let known: BTreeSet<KeyId> = shown.chain(covered).copied().collect();
+        known.into_iter().collect()
+    }
+
+    /// Nothing is said of a cluster's sources any more. None of their objects may be known.
+    pub(crate) fn drop_sources_of(&mut self, cluster: &Name) {
+        self.sources.retain(|source, _| source.cluster != *cluster);
     }
 
     /// Whether a source was ever shown or said to be there. The state of one that was not is unknown.
@@ -565,10 +631,6 @@ impl Cache {
         };
         (!same).then_some(Change { key: id, old, new })
     }
-}
-
-fn not_installed(source: &Source) -> SourceState {
-    SourceState::Unknown(format!("the kind {source} is not installed"))
 }
 
 /// What is not watched: before anything is watched of a kind, it may still come.

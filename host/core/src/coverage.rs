@@ -90,6 +90,10 @@ impl Coverage {
         self.scopes.is_empty()
     }
 
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes.keys()
+    }
+
     pub(crate) fn get(&self, scope: &Scope) -> Option<&Watched> {
         self.scopes.get(scope)
     }

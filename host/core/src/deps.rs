@@ -301,6 +301,13 @@ impl Deps {
         self.waiting.get(source).map_or(&[], Vec::as_slice)
     }
 
+    /// The sources that somebody waits for, in order.
+    pub fn awaited_sources(&self) -> impl Iterator<Item = &Source> {
+        let mut sources: Vec<_> = self.waiting.keys().collect();
+        sources.sort_unstable();
+        sources.into_iter()
+    }
+
     /// Who is concerned by a change of an object: readers by key whose mask shows a difference, and
     /// readers of lists that it entered, left, or changed in visibly. Old *and* new content count.
     pub fn concerned(

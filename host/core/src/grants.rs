@@ -70,8 +70,9 @@ pub struct GrantError {
     problem: String,
 }
 
-/// Each part is taken where it comes first: nothing is tried twice, however many `*` there are.
-fn glob(pattern: &str, text: &str) -> bool {
+/// Whether a text is as a pattern says, in which `*` stands for any run of characters. Each part is taken where it
+/// comes first: nothing is tried twice, however many `*` there are.
+pub fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let Some(last) = parts.next_back() else { return rest.is_empty() };

@@ -20,6 +20,7 @@
 //! | when is an endpoint looked at, and how is it | [`probe`] |
 //! | when is a kind of a cluster listed and watched | [`reflector`] |
 //! | who acts, of several hosts | [`lease`] |
+//! | which clusters take part | [`fleet`] |
 //! | what may a plugin do | [`grants`] |
 //! | which kinds does the host itself reconcile | [`native`] |
 //! | what may be shown | [`sanitize`] |
@@ -38,6 +39,7 @@ pub mod effects;
 pub mod engine;
 pub mod fields;
 pub mod file_proof;
+pub mod fleet;
 pub mod grants;
 pub mod key;
 pub mod lease;

@@ -1,5 +1,5 @@
-//! The kinds that the host itself reconciles, all in `local` (design §3): processes and probes. Plugins
-//! have them as children.
+//! The host's own kinds, all in `local` (design §3): processes and probes, which it reconciles and plugins have as
+//! children, and clusters, which it shows.
 
 use std::fmt;
 
@@ -11,6 +11,8 @@ pub const GROUP: &str = "host.setpoint.dev";
 pub const PROCESS: &str = "Process";
 /// Health of an endpoint.
 pub const PROBE: &str = "Probe";
+/// A cluster that takes part, or is to.
+pub const CLUSTER: &str = "Cluster";
 
 /// What a probe speaks to over the network.
 #[derive(Clone, PartialEq, Eq, Debug)]

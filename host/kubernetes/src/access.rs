@@ -121,6 +121,11 @@ async fn load(access: &Access) -> Result<Config, String> {
             let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
             Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(error)?
         }
+        Access::Shared(shared) => {
+            let options = KubeConfigOptions::default();
+            let config = Config::from_custom_kubeconfig(shared.load()?, &options).await;
+            config.map_err(|error| format!("{}: {}", shared.place(), chain(&error)))?
+        }
     };
     // What may be sent twice is decided here, not below.
     config.default_retry = false;
@@ -139,6 +144,7 @@ fn read(path: &Path) -> Result<Kubeconfig, String> {
 pub(crate) fn shown(access: &Access) -> String {
     match access {
         Access::InCluster => "the service account of the pod".into(),
+        Access::Shared(shared) => shared.place().to_owned(),
         Access::Kubeconfig { path, context } => {
             let file = match path {
                 Some(path) => path.display().to_string(),

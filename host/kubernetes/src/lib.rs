@@ -6,7 +6,7 @@
 //!
 //! | question | module |
 //! |---|---|
-//! | how is a server reached, and with which credentials | [`options`], `access`, [`connect`] |
+//! | how is a server reached, and with which credentials | [`options`], [`kubeconfig`], `access`, [`connect`] |
 //! | how is a request made, and what may it cost | `transport`, `throttle`, [`resource`] |
 //! | what does a refusal mean | `failure`, `status`, `refusal`, `rights` |
 //! | which kinds are served, and in which shape | `kinds`, `shapes` |
@@ -29,6 +29,7 @@ pub mod health;
 pub mod install;
 mod intake;
 mod kinds;
+pub mod kubeconfig;
 pub mod lease;
 mod lines;
 mod managed;
@@ -45,6 +46,7 @@ mod transport;
 pub use connect::{ConnectError, KubernetesCluster};
 pub use health::{Check, Health, WatchHealth};
 pub use install::{InstallError, Installed};
+pub use kubeconfig::{KubeContext, SharedKubeconfig, contexts};
 pub use lease::{Leadership, LeaseChange, LeaseOptions};
 pub use options::{Access, ConnectOptions, Limits};
 pub use resource::Resource;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use setpoint_core::key::{HUB, Name};
 
+use crate::kubeconfig::SharedKubeconfig;
+
 /// Where the address and the credentials of a cluster come from. They are read anew when the server refuses
 /// them or cannot be reached, so that rotated certificates and tokens are taken up.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +20,8 @@ pub enum Access {
         /// Its context; none: the current one.
         context: Option<String>,
     },
+    /// A kubeconfig that is no file; its current context.
+    Shared(SharedKubeconfig),
 }
 
 /// What the host asks of an API server at most.

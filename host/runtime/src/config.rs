@@ -12,10 +12,11 @@ use setpoint_core::contract::Tuning;
 use setpoint_core::grants::{Grant, Grants};
 use setpoint_plugin::Limits;
 
+use crate::clusters::{ClustersConfig, InstallCrds, LeaseConfig};
 use crate::http::TlsFiles;
-use crate::hub::{InstallCrds, LeaseConfig};
 use crate::mode::Mode;
 
+mod clusters;
 mod keys;
 mod reader;
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub installation: Option<String>,
     /// How the Kubernetes cluster is reached.
     pub kubernetes: KubernetesConfig,
+    /// Where other clusters are found, by the names of the providers.
+    pub clusters: ClustersConfig,
     /// Calls at a time over all plugins.
     pub workers: Option<u32>,
     /// Files with unknown fields are refused instead of pruned.
@@ -257,6 +260,10 @@ impl Config {
                 Some(value) => reader.kubernetes(value, base)?,
                 None => KubernetesConfig::default(),
             },
+            clusters: match top.get("clusters").filter(|value| !value.is_null()) {
+                Some(value) => reader.clusters(value, base)?,
+                None => ClustersConfig::default(),
+            },
             workers: reader.number(top, "", "workers")?.map(|n| n.clamp(1, 4_096) as u32),
             strict: reader.boolean(top, "", "strict")?.unwrap_or_default(),
             hold_above: reader.small(top, "", "holdAbove")?,
@@ -294,6 +301,7 @@ impl Config {
             ("mode", self.mode != new.mode),
             ("installation", self.installation != new.installation),
             ("kubernetes", self.kubernetes != new.kubernetes),
+            ("clusters", self.clusters != new.clusters),
             ("workers", self.workers != new.workers),
             ("holdAbove", self.hold_above != new.hold_above),
             ("holdPercent", self.hold_percent != new.hold_percent),

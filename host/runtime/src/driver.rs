@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use setpoint_cluster::{Cluster, Sink};
 use setpoint_core::Time;
 use setpoint_core::contract::Failure;
 use setpoint_core::coverage::Scope;
-use setpoint_core::engine::{Attempt, CallResult, Engine, Passed, Step, Told};
+use setpoint_core::engine::{Attempt, CallResult, ClusterFacts, Engine, Passed, Step, Told};
 use setpoint_core::key::{Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
@@ -54,26 +54,37 @@ struct Inner {
     /// What is wanted of clusters was told up to here.
     wanted: u64,
     components: HashMap<Name, Component>,
-    fences: HashMap<Name, Fence>,
+    terms: HashMap<Name, Term>,
 }
 
-/// A cluster of which one of several hosts acts.
-struct Fence {
+/// Whether this host acts on a cluster's objects, of those that take part and those that did.
+#[derive(Default)]
+struct Term {
     /// Counts how often that has changed: an attempt goes on only in the term that it began in.
-    term: u64,
-    may_act: MayAct,
+    number: u64,
+    /// Asked where one of several hosts acts.
+    may_act: Option<MayAct>,
 }
 
 impl Inner {
     /// The term in which this host acts on a key now.
     fn term(&self, key: &Key) -> u64 {
-        self.fences.get(&key.cluster).map_or(0, |fence| fence.term)
+        self.terms.get(&key.cluster).map_or(0, |term| term.number)
     }
 
     /// Whether an attempt that began in a term may go on.
     fn may_go_on(&self, key: &Key, term: u64) -> bool {
-        let Some(fence) = self.fences.get(&key.cluster) else { return true };
-        fence.term == term && self.engine.is_acting(&key.cluster) && (fence.may_act)()
+        let Some(now) = self.terms.get(&key.cluster) else { return false };
+        now.number == term
+            && self.engine.is_acting(&key.cluster)
+            && now.may_act.as_ref().is_none_or(|may_act| may_act())
+    }
+
+    /// Attempts on a cluster's objects that run are given up.
+    fn next_term(&mut self, cluster: &Name) -> &mut Term {
+        let term = self.terms.entry(cluster.clone()).or_default();
+        term.number += 1;
+        term
     }
 }
 
@@ -115,7 +126,7 @@ impl Driver {
                 passed: 0,
                 wanted: 0,
                 components: HashMap::new(),
-                fences: HashMap::new(),
+                terms: HashMap::new(),
             }),
             clusters: Mutex::new(HashMap::new()),
             wake: Notify::new(),
@@ -178,20 +189,10 @@ impl Driver {
         })
     }
 
-    /// Of this cluster one of several hosts acts, and this one only after [`Driver::set_acting`].
-    pub(crate) fn fence(&self, cluster: &Name, may_act: MayAct) {
-        self.work(|inner, _| {
-            inner.fences.insert(cluster.clone(), Fence { term: 0, may_act });
-            inner.engine.set_acting(cluster, false);
-        });
-    }
-
     /// This host acts on the objects of a cluster from now on, or does not any more: what runs is given up.
     pub(crate) fn set_acting(&self, cluster: &Name, acting: bool) {
         self.work(|inner, _| {
-            if let Some(fence) = inner.fences.get_mut(cluster) {
-                fence.term += 1;
-            }
+            inner.next_term(cluster);
             inner.engine.set_acting(cluster, acting);
         });
     }
@@ -215,7 +216,7 @@ impl Driver {
     }
 
     fn clusters(&self) -> Vec<Arc<dyn Cluster>> {
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.engaged().values().cloned().collect()
     }
 
     /// Looks at the engine.
@@ -223,11 +224,36 @@ impl Driver {
         look(&self.inner.lock().unwrap_or_else(PoisonError::into_inner).engine)
     }
 
-    /// A cluster performs operations from now on.
-    pub fn add_cluster(&self, cluster: Arc<dyn Cluster>) {
+    /// A cluster takes part, and performs operations from now on. Where one of several hosts acts on its objects, it
+    /// is asked whether that is this one, which begins only with [`Driver::set_acting`].
+    pub(crate) fn add_cluster(&self, cluster: Arc<dyn Cluster>, facts: ClusterFacts, may_act: Option<MayAct>) {
         let name = cluster.name().clone();
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), cluster);
-        self.with(|engine, _| engine.add_cluster(&name));
+        self.engaged().insert(name.clone(), cluster);
+        self.work(|inner, now| {
+            let waits = may_act.is_some();
+            inner.next_term(&name).may_act = may_act;
+            inner.engine.add_cluster(now, &name, facts);
+            inner.engine.set_acting(&name, !waits);
+        });
+    }
+
+    /// A cluster does not take part any more: attempts on its objects are given up, and its objects are unknown. It is
+    /// told that nothing is wanted of it.
+    pub(crate) fn remove_cluster(&self, name: &Name, reason: &str) {
+        let cluster = self.engaged().remove(name);
+        self.work(|inner, now| {
+            inner.next_term(name).may_act = None;
+            inner.engine.remove_cluster(now, name, reason);
+        });
+        if let Some(cluster) = cluster {
+            cluster.want(Vec::new());
+        }
+        // Who waits for a source of it need not.
+        self.synced.notify_waiters();
+    }
+
+    fn engaged(&self) -> MutexGuard<'_, HashMap<Name, Arc<dyn Cluster>>> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A component is called for its digest from now on.
@@ -420,7 +446,7 @@ impl Driver {
 
     pub(crate) async fn perform(&self, op: Op, until: tokio::time::Instant) -> Answer {
         let verb = op.verb();
-        let cluster = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(op.cluster()).cloned();
+        let cluster = self.engaged().get(op.cluster()).cloned();
         let Some(cluster) = cluster else {
             let text = format!("the cluster {} is not engaged", op.cluster());
             return Answer::Refused(Refusal::Unknown(text));

@@ -16,9 +16,10 @@ use tokio::sync::{Mutex, Semaphore, broadcast};
 use tokio::task::JoinError;
 
 use crate::clock::rfc3339;
+use crate::clusters::rows::FleetView;
+use crate::clusters::{Clusters, ForgetError};
 use crate::driver::{Driver, unix_now};
 use crate::files::Files;
-use crate::hub::Hub;
 use crate::kinds::Kinds;
 use crate::metrics::MetricsSnapshot;
 use crate::native::{self, Native};
@@ -40,8 +41,8 @@ pub(crate) struct Inner {
     pub(crate) plugins: Arc<Plugins>,
     pub(crate) passed: Arc<Passed>,
     pub(crate) native: Arc<Native>,
-    /// The Kubernetes cluster; none: files are reconciled.
-    pub(crate) hub: Option<Arc<Hub>>,
+    /// The Kubernetes clusters.
+    pub(crate) clusters: Arc<Clusters>,
     /// The cluster that is meant where none is named.
     pub(crate) home: Name,
     /// How processes that speak MCP answer clients; none: they do not.
@@ -95,10 +96,10 @@ impl Handle {
         let enabled = self.kinds().into_iter().filter(|kind| kind.plugin.is_some() && !kind.disabled);
         Overview {
             running: !self.stopping.load(Ordering::Acquire),
-            mode: if self.inner.hub.is_some() { "kubernetes" } else { "files" }.into(),
+            mode: if self.inner.clusters.hub().is_some() { "kubernetes" } else { "files" }.into(),
             cluster: self.inner.home.to_string(),
-            api_server: self.inner.hub.as_ref().map(|hub| hub.server()),
-            lease: self.inner.hub.as_ref().and_then(|hub| hub.lease()),
+            api_server: self.inner.clusters.hub().map(|hub| hub.server()),
+            lease: self.inner.clusters.lease(),
             version: env!("CARGO_PKG_VERSION").into(),
             started: rfc3339(unix_now().saturating_sub(self.inner.started.elapsed().as_millis() as u64)),
             queue_length,
@@ -139,10 +140,9 @@ impl Handle {
             ready = false;
             reasons.extend(unsynced);
         }
-        if let Some((hub_ready, why)) = self.inner.hub.as_ref().map(|hub| hub.readiness()) {
-            ready &= hub_ready;
-            reasons.extend(why);
-        }
+        let (clusters_ready, why) = self.inner.clusters.readiness();
+        ready &= clusters_ready;
+        reasons.extend(why);
         if let Some(reason) = first_attempts(first_pass) {
             ready &= matches!(first_pass, FirstPass::Incomplete(_));
             reasons.push(reason);
@@ -164,7 +164,7 @@ impl Handle {
 
     /// Where a kind is reconciled, and by whom.
     fn place_of(&self, kind: &GroupKind) -> (Name, Option<String>) {
-        if native::reconciles(&kind.group, &kind.kind) {
+        if native::owns(&kind.group, &kind.kind) {
             return (LOCAL.into(), Some(native::HOST.to_owned()));
         }
         let home = &self.inner.home;
@@ -200,6 +200,23 @@ impl Handle {
     /// The plugins directory.
     pub fn plugins(&self) -> Vec<PluginRow> {
         self.inner.plugins.rows()
+    }
+
+    /// The clusters that take part, and those that are to.
+    pub fn clusters(&self) -> FleetView {
+        self.inner.clusters.view()
+    }
+
+    /// Gives a cluster up that will never come back; durable when it returns (rule B13). Answers how many objects may
+    /// have had children there.
+    ///
+    /// # Errors
+    /// It takes part, nobody has heard of it, or the store cannot keep it.
+    pub async fn forget_cluster(&self, name: &str) -> Result<usize, ForgetError> {
+        // Not to be cut off between the two when the person who asks does not wait.
+        let (clusters, name) = (self.inner.clusters.clone(), name.to_owned());
+        let stopped = ForgetError::Store(STOPPING.to_owned());
+        finished(tokio::spawn(async move { clusters.forget(&name).await }).await, stopped)
     }
 
     /// Documents that are no objects, and what is wrong with files.
@@ -340,7 +357,8 @@ impl Handle {
         let of_engine = self.inner.driver.look(|engine| MetricsSnapshot::of(engine, store));
         MetricsSnapshot {
             latencies: self.inner.native.latencies(),
-            clusters: self.inner.hub.iter().map(|hub| hub.metrics()).collect(),
+            clusters: self.inner.clusters.metrics(),
+            fleet: self.inner.clusters.states(),
             ..of_engine
         }
     }

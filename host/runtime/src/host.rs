@@ -5,25 +5,26 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashMap;
 use setpoint_cluster::local::{Local, LocalOptions, OpenError, STORE_ID};
 use setpoint_cluster::source::{FileSource, SourceEvent};
 use setpoint_core::effects::status_manager;
-use setpoint_core::engine::{Engine, Options};
+use setpoint_core::engine::{ClusterFacts, Engine, Options};
 use setpoint_core::grants::Grant;
 use setpoint_core::key::{GroupKind, HUB, LOCAL, Name, Source};
+use setpoint_fleet::providers::Hub;
+use setpoint_fleet::{Fleet, FleetOptions};
 use setpoint_kubernetes::ConnectError;
 use setpoint_mcp::gateway::{Gateway, GatewayOptions};
 use setpoint_plugin::{PluginError, PluginHost};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::clusters::{self, Clusters, InstallCrds, LeaseConfig, fleet, lease};
 use crate::config::{Config, ConfigError};
 use crate::driver::{Driver, EngineSink};
 use crate::files::Files;
 use crate::handle::{DISABLED, Handle, Inner};
 use crate::http::{HttpOptions, TlsFiles, TlsListener, check_listen};
-use crate::hub::{self, Hub, InstallCrds, LeaseConfig};
 use crate::kinds::Kinds;
 use crate::late::{LateSink, SharedSource};
 use crate::mode::{Mode, decide};
@@ -66,6 +67,9 @@ pub struct HostOptions {
     pub leader_elect: Option<bool>,
     /// Bring the definitions of the plugins' kinds to the cluster. Default: the configuration's, else not.
     pub install_crds: Option<InstallCrds>,
+    /// Kubeconfig files, directories and patterns, whose contexts are clusters that take part, beside those of the
+    /// configuration.
+    pub clusters: Vec<PathBuf>,
     /// How the keeper of processes is started. Default: none, and no processes can be run.
     pub keeper: Option<KeeperProgram>,
 }
@@ -135,7 +139,7 @@ pub struct Host {
     handle: Handle,
     native: Arc<Native>,
     mcp: Option<Gateway>,
-    hub: Option<Arc<Hub>>,
+    clusters: Arc<Clusters>,
     driver: Arc<Driver>,
     local: Arc<Local>,
     source: SharedSource,
@@ -189,7 +193,7 @@ impl Host {
             options.mode.or(config.mode).unwrap_or_default(),
             options.kubeconfig.clone().or_else(|| config.kubernetes.kubeconfig.clone()),
             options.context.clone().or_else(|| config.kubernetes.context.clone()),
-            hub::in_pod(),
+            lease::in_pod(),
         )
         .map_err(StartError::Mode)?;
         let home: Name = decided.home().into();
@@ -236,26 +240,24 @@ impl Host {
         let only: Option<Vec<Name>> = only.map(|names| names.iter().map(|name| name.as_str().into()).collect());
         let namespaces = only.clone().unwrap_or_default();
         let cluster = match decided.hub.clone() {
-            Some(access) => Some(hub::connect(access, namespaces, config.kubernetes.limits(), sink.clone()).await?),
+            Some(access) => {
+                Some(clusters::connect(access, namespaces, config.kubernetes.limits(), sink.clone()).await?)
+            }
             None => None,
         };
-        let lease = LeaseConfig {
+        let lease_config = LeaseConfig {
             enabled: options.leader_elect.or(config.kubernetes.lease.enabled),
             ..config.kubernetes.lease.clone()
         };
         // Hosts with a lease in common are one installation (rule D9).
-        let shared = lease.is_enabled() || hub::in_pod();
-        let shared = shared.then(|| lease.namespace()).filter(|_| cluster.is_some());
+        let shared = lease_config.is_enabled() || lease::in_pod();
+        let shared = shared.then(|| lease_config.namespace()).filter(|_| cluster.is_some());
         let installation = config.installation.clone().or(shared).unwrap_or_else(|| format!("local-{store_id}"));
-        let mut identities = FxHashMap::from_iter([(Name::from(LOCAL), store_id.clone())]);
-        identities.extend(cluster.iter().map(|hub| (Name::from(HUB), hub.identity().to_owned())));
         let first_namespace = only.as_ref().and_then(|only| only.first().cloned());
         let usual = Options::default();
         let engine = Engine::new(
             Options {
                 installation: installation.clone(),
-                cluster_identities: identities,
-                namespaces: only.map(|only| (Name::from(HUB), only)).into_iter().collect(),
                 workers: options.workers.or(config.workers).unwrap_or(cores * 4),
                 seed: store_id.bytes().fold(crate::driver::unix_now(), |seed, b| seed.rotate_left(5) ^ u64::from(b)),
                 hold_above: config.hold_above.unwrap_or(usual.hold_above),
@@ -268,15 +270,47 @@ impl Host {
         );
         let driver = Driver::new(engine, clock);
         sink.set(EngineSink::new(&driver));
-        driver.add_cluster(local.clone());
-        let hub = cluster.map(|cluster| {
-            kinds.engage(&HUB.into(), cluster.clone());
-            let install = options.install_crds.or(config.kubernetes.install_crds).unwrap_or(InstallCrds::Off);
-            Hub::engage(cluster, driver.clone(), local.clone(), &lease, install)
+        driver.add_cluster(local.clone(), ClusterFacts::of(&store_id), None);
+        let mut found_in = config.clusters.clone();
+        if !options.clusters.is_empty() {
+            found_in.insert("command-line".into(), fleet::named_on_the_command_line(options.clusters.clone()));
+        }
+        let hub_access = decided.hub.clone().map(|access| Hub { access, limits: config.kubernetes.limits() });
+        let providers = fleet::providers(&found_in, hub_access.as_ref()).map_err(StartError::Mode)?;
+        let install_elsewhere = found_in
+            .iter()
+            .filter_map(|(name, provider)| Some((name.as_str().into(), provider.install_crds?)))
+            .collect();
+        let identity = cluster.as_ref().map(|hub| hub.identity().to_owned());
+        let clusters = Clusters::new(clusters::Parts {
+            driver: driver.clone(),
+            local: local.clone(),
+            kinds: kinds.clone(),
+            hub: cluster.map(|cluster| (cluster, only.clone())),
+            lease: lease_config,
+            install: options.install_crds.or(config.kubernetes.install_crds).unwrap_or(InstallCrds::Off),
+            install_elsewhere,
         });
-        let hub = hub.transpose().map_err(StartError::Mode)?;
+        let clusters = clusters.map_err(StartError::Mode)?;
+        let fleet = Fleet::new(
+            FleetOptions {
+                instance: lease::instance(),
+                limits: config.kubernetes.limits(),
+                seed: crate::driver::unix_now(),
+                ..FleetOptions::default()
+            },
+            providers,
+            sink.clone(),
+            clusters.clone(),
+        );
+        fleet.seat(&LOCAL.into(), "host", &store_id, Vec::new());
+        if let Some(identity) = identity {
+            fleet.seat(&HUB.into(), "mode", &identity, only.unwrap_or_default());
+        }
+        clusters.set_fleet(fleet.clone());
+        clusters.restore_forgotten();
         let manager = status_manager(&installation);
-        let native = Native::new(driver.clone(), local.clone(), manager, options.keeper.clone());
+        let native = Native::new(driver.clone(), local.clone(), manager.clone(), options.keeper.clone());
         let native = native.map_err(StartError::Native)?;
         sink.set_native(native.clone());
         let files = Files::new(local.clone(), driver.clone());
@@ -329,7 +363,7 @@ impl Host {
             beside: options.grants.clone(),
             home: home.clone(),
             namespace: first_namespace,
-            hub: hub.clone(),
+            clusters: clusters.clone(),
         });
         plugins.scan().await;
         plugins.warn_of_unknown();
@@ -360,7 +394,7 @@ impl Host {
             plugins: plugins.clone(),
             passed,
             native: native.clone(),
-            hub: hub.clone(),
+            clusters: clusters.clone(),
             home,
             mcp: mcp.clone(),
             started: Instant::now(),
@@ -382,10 +416,9 @@ impl Host {
             tokio::spawn(plugins.clone().watch()),
             listener.serve(handle.clone(), http),
         ];
-        if let Some(hub) = &hub {
-            tasks.push(tokio::spawn(hub.clone().run()));
-            tasks.push(tokio::spawn(hub.clone().install()));
-        }
+        tasks.push(tokio::spawn(clusters.clone().run()));
+        tasks.push(tokio::spawn(clusters.clone().show(manager)));
+        tasks.push(tokio::spawn(fleet.run()));
         if let Some(listener) = health {
             tasks.push(tokio::spawn(crate::http::serve_health(listener, handle.clone())));
         }
@@ -404,7 +437,7 @@ impl Host {
         let server = format!("{}://{reached}", if secure { "https" } else { "http" });
         let text = serde_json::json!({"server": server, "pid": std::process::id()}).to_string();
         write_atomically(&host_file, &text).map_err(|source| StartError::Io { path: host_file.clone(), source })?;
-        Ok(Self { handle, native, mcp, hub, driver, local, source, tasks, server, address, host_file })
+        Ok(Self { handle, native, mcp, clusters, driver, local, source, tasks, server, address, host_file })
     }
 
     /// What can be asked of it.
@@ -436,9 +469,7 @@ impl Host {
         if !ended {
             tracing::warn!("attempts did not end in time and were cut off; they are made anew after the next start");
         }
-        if let Some(hub) = &self.hub {
-            hub.close().await;
-        }
+        self.clusters.close().await;
         for task in &self.tasks {
             task.abort();
         }

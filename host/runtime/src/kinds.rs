@@ -21,6 +21,11 @@ impl Kinds {
         self.others.write().unwrap_or_else(PoisonError::into_inner).insert(cluster.clone(), shapes);
     }
 
+    /// A cluster does not take part any more.
+    pub fn disengage(&self, cluster: &Name) {
+        self.others.write().unwrap_or_else(PoisonError::into_inner).remove(cluster);
+    }
+
     fn of(&self, cluster: &str) -> Option<Arc<dyn Shapes>> {
         self.others.read().unwrap_or_else(PoisonError::into_inner).get(cluster).cloned()
     }

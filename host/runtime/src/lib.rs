@@ -12,7 +12,8 @@
 //! | who carries attempts through | [`driver`] |
 //! | how are a plugin's reads answered | [`reads`] |
 //! | which kinds are served | [`kinds`] |
-//! | files or Kubernetes | [`mode`], `hub` |
+//! | files or Kubernetes | [`mode`] |
+//! | which Kubernetes clusters take part, and on which this host acts | `clusters` |
 //! | what happened to objects of other clusters | `recent` |
 //! | which plugins are there | [`plugins`] |
 //! | is a new version as good as the one before | `shadow`, with the calls of [`ring`] |
@@ -27,6 +28,7 @@
 #![deny(missing_docs)]
 
 pub mod clock;
+mod clusters;
 pub mod config;
 pub mod driver;
 pub mod file_rows;
@@ -35,7 +37,6 @@ mod filter;
 pub mod handle;
 pub mod host;
 pub mod http;
-mod hub;
 mod kept;
 pub mod kinds;
 mod late;
@@ -58,9 +59,10 @@ mod shadow;
 mod versions;
 pub mod views;
 
+pub use clusters::rows::{ClusterView, FleetView, ProviderTrouble};
+pub use clusters::{ClustersConfig, ForgetError, InstallCrds, LeaseConfig, ProviderConfig};
 pub use handle::Handle;
 pub use host::{Host, HostOptions, StartError};
-pub use hub::{InstallCrds, LeaseConfig};
 pub use mode::Mode;
 pub use native::KeeperProgram;
 pub use versions::COMPONENTS;

@@ -17,6 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use setpoint_cluster::local::LocalMetrics;
 use setpoint_core::engine::{Counts, Engine};
+use setpoint_core::fleet::State;
 use setpoint_core::key::Key;
 use setpoint_core::queue::{LANES, Lane};
 
@@ -60,6 +61,8 @@ pub struct MetricsSnapshot {
     pub latencies: Vec<(Key, Duration)>,
     /// The connections to API servers.
     pub clusters: Vec<ClusterMetrics>,
+    /// Clusters that are offered, by state.
+    pub fleet: [(&'static str, usize); 4],
 }
 
 /// Numbers of the connection to an API server.
@@ -85,6 +88,7 @@ impl MetricsSnapshot {
         Self {
             latencies: Vec::new(),
             clusters: Vec::new(),
+            fleet: State::ALL.map(|state| (state.word(), 0)),
             counts: engine.counts(),
             queue: Lane::ALL.map(|lane| (lane.word(), engine.queue_length_of(lane))),
             edges: engine.edges(),
@@ -273,6 +277,7 @@ struct Moment {
     latencies: Family<ByObject, Gauge<f64, AtomicU64>>,
     requests: Family<ByRequest, Counter>,
     leases: Family<ByLease, Gauge>,
+    fleet: Family<ByState, Gauge>,
     watches: Family<ByWatch, Gauge>,
     relists: Family<ByCluster, Counter>,
     cached: Gauge,
@@ -301,6 +306,7 @@ impl Moment {
         register(registry, "setpoint_probe_latency_seconds", self.latencies.clone());
         register(registry, "rest_client_requests", self.requests.clone());
         register(registry, "leader_election_master_status", self.leases.clone());
+        register(registry, "setpoint_clusters", self.fleet.clone());
         register(registry, "setpoint_watches", self.watches.clone());
         register(registry, "setpoint_relists", self.relists.clone());
         register(registry, "setpoint_cached_objects", self.cached.clone());
@@ -346,8 +352,15 @@ impl Moment {
             let labels = ByObject { namespace, name: (*key.name).into() };
             self.latencies.get_or_create(&labels).set(latency.as_secs_f64());
         }
+        // Clusters go as well.
+        self.requests.clear();
+        self.watches.clear();
+        self.relists.clear();
         for cluster in &snapshot.clusters {
             self.set_cluster(cluster);
+        }
+        for (state, count) in snapshot.fleet {
+            self.fleet.get_or_create(&ByState { state }).set(number(count));
         }
         for (plugin, events, keys) in &snapshot.fan_out {
             self.fan_out_events.get_or_create(&by_plugin(plugin)).inner().store(*events, Ordering::Relaxed);
@@ -564,6 +577,7 @@ mod tests {
             held: vec![("workflow".into(), 12)],
             fan_out: vec![("workflow".into(), 2, 2_000)],
             latencies: vec![(Key::new("local", "h", "Probe", Some("default"), "web"), Duration::from_millis(250))],
+            fleet: [("Connecting", 0), ("Engaged", 2), ("Unreachable", 1), ("Refused", 0)],
             clusters: vec![ClusterMetrics {
                 name: "hub".into(),
                 host: "127.0.0.1:6443".into(),
@@ -615,6 +629,7 @@ mod tests {
             ("leader_election_master_status{name=\"setpoint-system/setpoint\"}", "1"),
             ("setpoint_watches{cluster=\"hub\",state=\"unknown\"}", "1"),
             ("setpoint_relists_total{cluster=\"hub\"}", "2"),
+            ("setpoint_clusters{state=\"Unreachable\"}", "1"),
             ("setpoint_probe_latency_seconds{namespace=\"default\",name=\"web\"}", "0.25"),
         ] {
             assert_eq!(value(&text, series).as_deref(), Some(expected), "{series} in\n{text}");

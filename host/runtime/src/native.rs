@@ -21,7 +21,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use setpoint_cluster::local::Local;
 use setpoint_core::Time;
-use setpoint_core::key::{Key, LOCAL};
+use setpoint_core::key::{GroupKind, Key, LOCAL};
 use setpoint_core::native;
 use tokio::sync::{Notify, watch};
 
@@ -103,6 +103,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What stands for the host where others have the name of a plugin.
 pub(crate) const HOST: &str = "host";
 
+/// Whether objects of a kind are the host's own: it reconciles them, or shows them.
+pub(crate) fn owns(group: &str, kind: &str) -> bool {
+    reconciles(group, kind) || group == native::GROUP && kind == native::CLUSTER
+}
+
+/// Whether a kind is that of clusters.
+pub(crate) fn is_cluster(kind: &GroupKind) -> bool {
+    *kind.group == *native::GROUP && *kind.kind == *native::CLUSTER
+}
+
 /// Whether the host reconciles a kind by itself.
 pub(crate) fn reconciles(group: &str, kind: &str) -> bool {
     group == native::GROUP && [native::PROCESS, native::PROBE].contains(&kind)
@@ -175,7 +185,7 @@ impl Native {
 
     fn mark_all(&self) {
         for kind in [native::PROCESS, native::PROBE] {
-            let kind = setpoint_core::key::GroupKind::new(native::GROUP, kind);
+            let kind = GroupKind::new(native::GROUP, kind);
             for object in self.local.objects(&kind) {
                 self.mark(&object.key(&LOCAL.into()));
             }

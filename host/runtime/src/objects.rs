@@ -47,8 +47,10 @@ impl Handle {
         // Owned by a plugin that is not there now: shown, with what they wait for.
         for crd in self.inner.kinds.all() {
             let kind = GroupKind::new(&crd.group, &crd.kind);
-            let own = native::reconciles(&kind.group, &kind.kind);
-            if crd.group.is_empty() || (self.plugin_of(&kind).is_some() && !own) {
+            // Clusters are what everything is in: shown to those who ask for them.
+            let unasked = native::is_cluster(&kind) && filter.kind.is_none();
+            let own = native::owns(&kind.group, &kind.kind);
+            if crd.group.is_empty() || unasked || (self.plugin_of(&kind).is_some() && !own) {
                 continue;
             }
             for (key, object) in self.known(&kind) {
@@ -89,7 +91,7 @@ impl Handle {
     }
 
     fn row(&self, key: &Key, object: Option<&Object>, row: Option<Row>) -> ReconcileRow {
-        if let Some(object) = object.filter(|_| native::reconciles(&key.group, &key.kind)) {
+        if let Some(object) = object.filter(|_| native::owns(&key.group, &key.kind)) {
             return self.own_row(key, object);
         }
         let clock = &self.inner.driver.clock;
@@ -144,7 +146,8 @@ impl Handle {
         let status = &value["status"];
         let text = |name: &str| status[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let ready = status["conditions"][0]["status"] == "True";
-        let failed = matches!(status["state"].as_str(), Some("Failed" | "CrashLoop" | "Unhealthy"));
+        let failed =
+            matches!(status["state"].as_str(), Some("Failed" | "CrashLoop" | "Unhealthy" | "Unreachable" | "Refused"));
         let seen = status["observedGeneration"].as_i64() == Some(object.generation());
         let crd = self.inner.kinds.get(&key.group_kind());
         let mut columns = crd.as_deref().map(|crd| columns(crd, &value)).unwrap_or_default();
@@ -233,7 +236,7 @@ impl Handle {
     pub fn objects(&self, filter: &Filter) -> Result<Vec<Value>, SelectorError> {
         let wanted = Wanted::of(filter, &self.inner.kinds)?;
         let mut all = self.inner.local.all();
-        if self.inner.hub.is_some() {
+        if self.inner.clusters.hub().is_some() {
             let cached = |engine: &Engine| {
                 let others = engine.cache().all().filter(|(key, _)| &*key.cluster != LOCAL);
                 others.map(|(key, object)| (key.clone(), object.clone())).collect::<Vec<_>>()

@@ -24,10 +24,10 @@ use setpoint_core::key::{GroupKind, LOCAL, Name, Source};
 use setpoint_plugin::{Plugin, PluginHost};
 use tokio::sync::Notify;
 
+use crate::clusters::Clusters;
 use crate::config::Config;
 use crate::driver::{Component, Driver};
 use crate::files::Files;
-use crate::hub::Hub;
 use crate::kinds::Kinds;
 use crate::shadow::Tried;
 use crate::versions::Versions;
@@ -105,7 +105,7 @@ pub struct Plugins {
     beside: Vec<(String, Grant)>,
     home: Name,
     namespace: Option<Name>,
-    hub: Option<Arc<Hub>>,
+    clusters: Arc<Clusters>,
     versions: Arc<Versions>,
     slots: Mutex<BTreeMap<String, Slot>>,
     /// Plugins start and stop one at a time.
@@ -143,13 +143,14 @@ pub struct Parts {
     /// Its namespace, if it is not all of it: of several the first, for what is said of what is missing.
     pub namespace: Option<Name>,
     /// The Kubernetes cluster, if there is one.
-    pub(crate) hub: Option<Arc<Hub>>,
+    pub(crate) clusters: Arc<Clusters>,
 }
 
 impl Plugins {
     /// No plugin is loaded yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { dir, state_dir, host, driver, kinds, local, files, config, beside, home, namespace, hub } = parts;
+        let Parts { dir, state_dir, host, driver, kinds, local, files, config, beside, home, namespace, clusters } =
+            parts;
         Arc::new(Self {
             versions: Versions::open(&state_dir, local.clone()),
             dir,
@@ -162,7 +163,7 @@ impl Plugins {
             beside,
             home,
             namespace,
-            hub,
+            clusters,
             slots: Mutex::default(),
             starting: Mutex::default(),
             rolling_back: tokio::sync::Mutex::default(),
@@ -405,9 +406,7 @@ impl Plugins {
             engine.plugin_started_after(now, info, Trial { deletions });
         });
         self.driver.plugins_changed();
-        if let Some(hub) = &self.hub {
-            hub.bring(&prepared.crds);
-        }
+        self.clusters.bring(&prepared.crds);
         let mut ticket = 0;
         for crd in &prepared.crds {
             ticket = self.files.kind_served(&GroupKind::new(&crd.group, &crd.kind));

@@ -9,7 +9,7 @@ use serde_json::Value;
 use setpoint_cluster::local::{FileRefusal, Model};
 use setpoint_core::contract::{Capability, Description, ListQuery, Outcome, ReadError, Request};
 use setpoint_core::effects;
-use setpoint_core::engine::{Answered, Engine, Options, PluginInfo, Step};
+use setpoint_core::engine::{Answered, ClusterFacts, Engine, Options, PluginInfo, Step};
 use setpoint_core::grants::{Grant, Grants, Scope};
 use setpoint_core::key::{GroupKind, GroupVersionKind, Key, KeyId, LOCAL, Name, Source, split_api_version};
 use setpoint_core::native;
@@ -96,7 +96,7 @@ impl Stage {
         }
         let grants = grants(subject.description, setting.not_granted);
         let mut engine = Engine::new(Options { workers: MANY, ..Options::default() }, kinds.clone());
-        engine.add_cluster(&Name::from(LOCAL));
+        engine.add_cluster(0, &Name::from(LOCAL), ClusterFacts::of(LOCAL));
         fill(&mut engine, &model, subject.description, setting.unavailable)?;
         let config = check_config(subject.description, setting.config).map_err(NoCall::Wrong)?;
         let mut info =

@@ -170,6 +170,10 @@ impl EffectRun {
                     None => self.phase = self.after_prune(world),
                 },
                 Phase::Prove(places) => match places.front() {
+                    // Nobody waits for what a person has given up (rule B13).
+                    Some((cluster, _)) if world.cache.is_forgotten(cluster) => {
+                        places.pop_front();
+                    }
                     Some((cluster, kind)) => {
                         return Some(Op::ListOwned {
                             cluster: cluster.clone(),

@@ -1,34 +1,16 @@
-//! Which clusters take part, and on whose objects this host acts (rules D8, A11).
+//! On whose objects this host acts (rules D8, A11).
 
 use super::Engine;
 use super::attempt::{Attempt, Stage};
 use super::finish::Ending;
 use crate::Time;
-use crate::key::{Name, Source};
-use crate::queue::PluginId;
+use crate::key::Name;
 
 impl Engine {
-    /// A cluster takes part: plugins that are loaded reconcile their kinds there, too. Its sources are unknown until
-    /// they are synced.
-    pub fn add_cluster(&mut self, name: &Name) {
-        if self.clusters.contains(name) {
-            return;
-        }
-        self.clusters.push(name.clone());
-        self.wanted += 1;
-        for (at, plugin) in self.plugins.iter().enumerate() {
-            let kinds = plugin.info.iter().flat_map(|info| info.kinds_in(name));
-            for owned in kinds {
-                let source = Source { cluster: name.clone(), kind: owned.kind.group_kind() };
-                self.kinds.insert(source, PluginId(at as u32));
-            }
-        }
-    }
-
     /// Whether this host acts on the objects of a cluster. While it does not, their keys wait with what they wait
     /// for, and what is seen of them is kept up to date. Attempts that run are the driver's to give up.
     pub fn set_acting(&mut self, cluster: &Name, acting: bool) {
-        if !self.clusters.contains(cluster) {
+        if !self.clusters.contains_key(cluster) {
             return;
         }
         let limit = if acting {

@@ -8,9 +8,9 @@ use super::*;
 use crate::contract::{Description, ONLY_IN, Outcome, OwnedKind, Readiness, Tuning};
 use crate::coverage::Scope;
 use crate::effects::Shapes;
-use crate::engine::{CallResult, FirstPass, Options, PluginInfo, Step, Told};
+use crate::engine::{CallResult, ClusterFacts, FirstPass, Options, PluginInfo, Step, Told};
 use crate::grants::Grants;
-use crate::key::{GroupKind, GroupVersionKind, Key};
+use crate::key::{GroupKind, GroupVersionKind, Key, Source};
 use crate::object::Object;
 use crate::op::{Answer, Refusal};
 
@@ -54,7 +54,7 @@ fn plugin() -> PluginInfo {
 fn engine() -> Engine {
     let mut engine = Engine::new(Options::default(), Arc::new(Namespaced));
     engine.plugin_started(0, plugin());
-    engine.add_cluster(&hub());
+    engine.add_cluster(0, &hub(), ClusterFacts::of("hub"));
     engine.set_acting(&hub(), false);
     for name in ["a", "b"] {
         let object = json!({"apiVersion": "g.x/v1", "kind": "Thing", "metadata": {"name": name, "namespace": "d",

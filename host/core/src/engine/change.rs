@@ -232,7 +232,9 @@ impl Engine {
     ) {
         let Some(new) = new else {
             self.doubts.remove(&**self.cache.keys().key(id));
-            if let (Some(old), true) = (old, self.state(id).is_some()) {
+            // Of a cluster that has gone nothing is known: an attempt that still runs there ends by itself.
+            let there = self.clusters.contains_key(&change.key.cluster);
+            if let (Some(old), true) = (old, there && self.state(id).is_some()) {
                 self.vanish(now, id, old.clone(), Some(change));
             }
             return;

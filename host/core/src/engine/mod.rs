@@ -14,6 +14,7 @@ mod acting;
 mod attempt;
 mod begin;
 mod change;
+mod clusters;
 mod finish;
 mod first;
 mod history;
@@ -33,6 +34,7 @@ mod stuck;
 mod wants;
 
 pub use attempt::{Attempt, CallResult, Step};
+pub use clusters::{ClusterFacts, StillThere};
 pub use first::{FIRST_PASS, FirstPass};
 pub use history::{Author, Because, Change, RunRecord};
 pub use pass::{Held, NotHeld, Trial};
@@ -45,7 +47,7 @@ pub use rows::{Counts, Row};
 pub use state::Phase;
 pub use wants::Want;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -56,7 +58,7 @@ use crate::cache::Cache;
 use crate::coverage::Scope;
 use crate::delay::{Rng, Timers};
 use crate::deps::{Deps, MaskId, Readers};
-use crate::effects::{Identity, Inventory, Settled, Shapes};
+use crate::effects::{Inventory, Settled, Shapes};
 use crate::key::{GroupKind, Key, KeyId, Name, Source};
 use crate::object::Object;
 use crate::queue::{ClusterId, PluginId, Queue};
@@ -69,11 +71,6 @@ use state::KeyState;
 pub struct Options {
     /// Installation id: in owner marks and field managers (rule D9).
     pub installation: String,
-    /// Identity of each cluster by its name: never a display name. Clusters not named here use
-    /// their name.
-    pub cluster_identities: FxHashMap<Name, String>,
-    /// Clusters of which only some namespaces are looked at. What is in others is not reconciled, nor read.
-    pub namespaces: FxHashMap<Name, Vec<Name>>,
     /// Calls at a time over all plugins. Default: 8.
     pub workers: u32,
     /// Attempts that perform effects at a time, over all plugins. Default: 1 024.
@@ -99,8 +96,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             installation: "local".into(),
-            cluster_identities: FxHashMap::default(),
-            namespaces: FxHashMap::default(),
             workers: 8,
             effects_at_a_time: 1_024,
             read_set_limit: 10_000,
@@ -183,7 +178,11 @@ pub struct Engine {
     given_up: FxHashMap<Source, PluginId>,
     /// Who had a kind before the last stop, while nobody has taken it since.
     owned_before: FxHashMap<GroupKind, PluginId>,
-    clusters: Vec<Name>,
+    clusters: BTreeMap<Name, ClusterFacts>,
+    /// Of all that take part, and of those that did.
+    cluster_ids: FxHashMap<Name, ClusterId>,
+    /// Who reconciled the kinds of clusters that do not take part at present, and in which version.
+    left: FxHashMap<Source, (PluginId, PluginVersion)>,
     /// Those whose objects another host acts on at present.
     standing_by: FxHashSet<Name>,
     /// Objects that are watched one by one, because somebody depends on them (rule A8).
@@ -231,7 +230,9 @@ impl Engine {
             kinds: FxHashMap::default(),
             given_up: FxHashMap::default(),
             owned_before: FxHashMap::default(),
-            clusters: Vec::new(),
+            clusters: BTreeMap::new(),
+            cluster_ids: FxHashMap::default(),
+            left: FxHashMap::default(),
             standing_by: FxHashSet::default(),
             singles: BTreeSet::new(),
             early: FxHashMap::default(),
@@ -267,15 +268,6 @@ impl Engine {
     /// Kinds for which no attempts are started (rule C9), as recorded before the last stop.
     pub fn restore_disabled(&mut self, kinds: impl IntoIterator<Item = GroupKind>) {
         self.disabled.extend(kinds);
-    }
-
-    fn identity(&self, owner: &Key) -> Identity {
-        let cluster = self.options.cluster_identities.get(&owner.cluster).map_or(&*owner.cluster, String::as_str);
-        Identity::new(&self.options.installation, cluster, owner)
-    }
-
-    fn cluster_id(&self, name: &Name) -> ClusterId {
-        ClusterId(self.clusters.iter().position(|c| c == name).unwrap_or(0) as u32)
     }
 
     fn state(&self, id: KeyId) -> Option<&KeyState> {

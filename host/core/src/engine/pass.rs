@@ -412,7 +412,7 @@ impl Engine {
         info.description.kinds.iter().all(|owned| {
             let heard_of: Vec<SourceState> = self
                 .clusters
-                .iter()
+                .keys()
                 .map(|cluster| Source { cluster: cluster.clone(), kind: owned.kind.group_kind() })
                 .filter(|source| self.cache.has_heard_of(source))
                 .map(|source| self.cache.state(&source))

@@ -8,7 +8,7 @@ use super::*;
 use crate::cache::Seen;
 use crate::contract::{Description, Failure, Outcome, OwnedKind, Tuning};
 use crate::effects::{OWNER_KEY, OWNER_LABEL, OWNER_UID, PAUSED, Shapes};
-use crate::engine::{CallResult, FIRST_PASS, FirstPass, Options, Passed, PluginInfo, Step};
+use crate::engine::{CallResult, ClusterFacts, FIRST_PASS, FirstPass, Options, Passed, PluginInfo, Step};
 use crate::grants::{Grant, Grants, Scope};
 use crate::key::{GroupKind, GroupVersionKind, LOCAL, Name};
 use crate::object::Object;
@@ -77,7 +77,7 @@ impl World {
     /// A host starts with this written down. Nothing is known yet.
     fn start(owners: usize, passed: Vec<(Name, Passed)>, options: Options) -> Self {
         let mut engine = Engine::new(options, Arc::new(NoShapes));
-        engine.add_cluster(&LOCAL.into());
+        engine.add_cluster(0, &LOCAL.into(), ClusterFacts::of(LOCAL));
         engine.restore_passed(passed);
         for source in [owner(0).source(), child(0, 0).source()] {
             engine.source_syncing(&source);

@@ -270,7 +270,7 @@ impl Engine {
             None => Cause::Created,
         };
         let mut sources = FxHashSet::default();
-        for cluster in &self.clusters {
+        for cluster in self.clusters.keys() {
             for owned in info.kinds_in(cluster) {
                 sources.insert(Source { cluster: cluster.clone(), kind: owned.kind.group_kind() });
             }
@@ -349,7 +349,7 @@ impl Engine {
     }
 
     /// Forgets the keys of a kind; running ones are forgotten when their attempts end.
-    fn drop_states_of(&mut self, source: &Source) {
+    pub(super) fn drop_states_of(&mut self, source: &Source) {
         let ids: Vec<KeyId> = (0..self.states.len() as u32)
             .map(KeyId)
             .filter(|id| self.state(*id).is_some() && self.cache.keys().key(*id).source() == *source)

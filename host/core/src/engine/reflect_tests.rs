@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cache::Seen;
 use crate::effects::{OWNER_LABEL, Shapes};
-use crate::engine::Options;
+use crate::engine::{ClusterFacts, Options};
 use crate::key::GroupKind;
 
 struct NoShapes;
@@ -20,7 +20,7 @@ impl Shapes for NoShapes {
 
 fn engine() -> Engine {
     let mut engine = Engine::new(Options::default(), Arc::new(NoShapes));
-    engine.add_cluster(&"hub".into());
+    engine.add_cluster(0, &"hub".into(), ClusterFacts::of("hub"));
     engine
 }
 

@@ -59,10 +59,11 @@ impl Engine {
     /// they read, what they were granted, or the single objects that were asked for; of those that they write, what
     /// carries an owner mark.
     pub fn wants(&self, cluster: &Name) -> Vec<Want> {
+        let Some(facts) = self.clusters.get(cluster) else { return Vec::new() };
         let mut plugins: Vec<_> = self.plugins().collect();
         plugins.sort_by(|a, b| a.name.cmp(&b.name));
         let mut wants = Wants::default();
-        let only = self.options.namespaces.get(cluster).map(Vec::as_slice);
+        let only = facts.namespaces.as_deref();
         for info in plugins {
             let grants = &info.grants;
             let there = |kind: &GroupVersionKind| &**cluster == LOCAL || !info.is_local(&kind.group_kind());
@@ -125,7 +126,8 @@ impl Engine {
     /// There are too many of them for one plugin (rule A8).
     pub(super) fn needs_single(&mut self, reader: KeyId, target: KeyId) -> Result<(), ReadError> {
         let key = self.cache.keys().key(target).clone();
-        if &*key.cluster == LOCAL || self.singles.contains(&target) || self.cache.is_covered(&key) {
+        let there = self.clusters.contains_key(&key.cluster);
+        if &*key.cluster == LOCAL || !there || self.singles.contains(&target) || self.cache.is_covered(&key) {
             return Ok(());
         }
         let plugin = self.state(reader).map(|state| state.plugin);
@@ -167,7 +169,7 @@ fn scopes(reach: Reach) -> Vec<Scope> {
 }
 
 /// What of a scope is in the namespaces that are looked at; none: all of it.
-fn within(scope: Scope, only: Option<&[Name]>) -> Vec<Scope> {
+pub(super) fn within(scope: Scope, only: Option<&[Name]>) -> Vec<Scope> {
     let Some(only) = only else { return vec![scope] };
     match scope {
         Scope::All => only.iter().cloned().map(Scope::Namespace).collect(),

@@ -10,7 +10,7 @@ use setpoint_cluster::{Cluster, Sink};
 use setpoint_core::cache::SourceState;
 use setpoint_core::coverage::Scope;
 use setpoint_core::effects::Shapes;
-use setpoint_core::engine::{Engine, Options, Told, Want};
+use setpoint_core::engine::{ClusterFacts, Engine, Options, Told, Want};
 use setpoint_core::key::{GroupKind, GroupVersionKind, Key, Source};
 use setpoint_core::mask::Mask;
 use setpoint_core::object::Object;
@@ -158,17 +158,10 @@ impl Host {
         let cluster = KubernetesCluster::connect(options, sink.clone()).await.expect("a connection");
         let shapes = Arc::new(ClusterShapes::default());
         let _ = shapes.0.set(cluster.clone());
-        let engine = Engine::new(
-            Options {
-                installation: "test".into(),
-                cluster_identities: [("hub".into(), cluster.identity().to_owned())].into_iter().collect(),
-                ..Options::default()
-            },
-            shapes,
-        );
+        let engine = Engine::new(Options { installation: "test".into(), ..Options::default() }, shapes);
         let engine = Arc::new(Mutex::new(engine));
         let _ = sink.engine.set(engine.clone());
-        locked(&engine).add_cluster(&"hub".into());
+        locked(&engine).add_cluster(0, &"hub".into(), ClusterFacts::of(cluster.identity()));
         Self { cluster, engine, sink }
     }
 

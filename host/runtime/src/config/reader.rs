@@ -7,8 +7,8 @@ use setpoint_cluster::source::Spans;
 use setpoint_core::grants::Grant;
 
 use super::{ConfigError, KubernetesConfig, LimitsConfig, PluginConfig, keys, nearest, parse_duration};
+use crate::clusters::{InstallCrds, LeaseConfig};
 use crate::http::TlsFiles;
-use crate::hub::{InstallCrds, LeaseConfig};
 
 /// A file that was parsed, and where its values are.
 pub(super) struct Reader<'a> {
@@ -48,7 +48,7 @@ impl Reader<'_> {
         Ok(map)
     }
 
-    fn texts(
+    pub(super) fn texts(
         &self,
         map: &serde_json::Map<String, Value>,
         at: &str,

@@ -12,12 +12,13 @@ use super::codes::Code;
 use super::error::ApiError;
 use super::params::{KeyPath, KindPath, NamePath, known_plugin, unknown_kind};
 use super::read::{not_reconciled, object_of};
+use crate::clusters::ForgetError;
 use crate::handle::ConfirmError;
 
 /// What was done to what.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Done {
-    /// `triggered`, `paused`, `resumed`, `deleted`, `enabled`, `disabled`, `confirmed` or `rolled back`.
+    /// `triggered`, `paused`, `resumed`, `deleted`, `enabled`, `disabled`, `confirmed`, `forgotten` or `rolled back`.
     pub done: String,
     /// A key as `cluster/group/kind/namespace/name`, a kind as `Kind.group`, or a plugin.
     pub subject: String,
@@ -62,6 +63,16 @@ pub(super) async fn delete(State(app): State<App>, KeyPath(key): KeyPath) -> Ans
     }
     app.handle.delete(&key).await.map_err(|text| ApiError::new(Code::Refused, text))?;
     Ok(done("deleted", key))
+}
+
+/// Gives a cluster up that will never come back (rule B13).
+pub(super) async fn forget_cluster(State(app): State<App>, NamePath(name): NamePath) -> Answer {
+    match app.handle.forget_cluster(&name).await {
+        Ok(_) => Ok(done("forgotten", format!("cluster/{name}"))),
+        Err(error @ ForgetError::Unknown(_)) => Err(ApiError::new(Code::NotFound, error.to_string())),
+        Err(error @ ForgetError::StillThere(_)) => Err(ApiError::new(Code::Refused, error.to_string())),
+        Err(error @ ForgetError::Store(_)) => Err(ApiError::new(Code::Internal, error.to_string())),
+    }
 }
 
 pub(super) async fn enable(State(app): State<App>, KindPath(kind): KindPath) -> Answer {

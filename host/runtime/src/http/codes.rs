@@ -97,7 +97,7 @@ codes! {
         "See the reference of the HTTP API. A key is CLUSTER/GROUP/KIND/NAMESPACE/NAME; the core group is written \
          `core`, no namespace `-`.";
     NotFound: "not_found", NOT_FOUND, "It is not there",
-        "The kind is known, and no such object, plugin or held deletion exists.",
+        "The kind is known, and no such object, plugin, cluster or held deletion exists.",
         "Check the name and the namespace: without one, `default` is meant. `setpoint get` shows all objects.";
     NotJson: "not_json", UNSUPPORTED_MEDIA_TYPE, "The body is not sent as JSON",
         "The endpoint takes a JSON body, and the header `Content-Type` does not say that it is one.",

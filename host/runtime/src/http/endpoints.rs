@@ -53,6 +53,13 @@ const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/v1/kinds", "", "the kinds that are served, with their columns"),
     endpoint("POST", "/v1/kinds/{group}/{kind}/enable", "", "reconciles a kind again"),
     endpoint("POST", "/v1/kinds/{group}/{kind}/disable", "", "stops reconciling a kind; answered when that is on disk"),
+    endpoint("GET", "/v1/clusters", "", "the clusters: how each is doing, and what is in the way of who finds them"),
+    endpoint(
+        "POST",
+        "/v1/clusters/{name}/forget",
+        "",
+        "gives a cluster up that will never come back; what was there counts as gone",
+    ),
     endpoint("GET", "/v1/plugins", "", "the plugins directory: what runs, what is refused and why"),
     endpoint(
         "GET",

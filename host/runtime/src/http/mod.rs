@@ -14,6 +14,8 @@
 //! | `GET /v1/objects/{key}/logs` | of a process: [`LogRow`](crate::views::LogRow)s of what it wrote, as those of a plugin |
 //! | `GET`, `POST`, `DELETE /v1/mcp/{namespace}/{name}` | the MCP server that a process is, over streamable HTTP |
 //! | `GET /v1/kinds`, `/v1/plugins`, `/v1/files` | rows |
+//! | `GET /v1/clusters` | [`FleetView`](crate::FleetView) |
+//! | `POST /v1/clusters/{name}/forget` | [`Done`] |
 //! | `GET /v1/plugins/{name}/logs` | server-sent [`LogRow`](crate::views::LogRow)s, kept and new; the kept as a list likewise |
 //! | `POST /v1/plugins/{name}/rollback` | [`Done`] |
 //! | `POST /v1/kinds/{group}/{kind}/{enable,disable}` | [`Done`] |
@@ -147,6 +149,8 @@ fn api(app: App, options: HttpOptions) -> Router {
         .route("/v1/kinds", get(read::kinds))
         .route("/v1/kinds/{group}/{kind}/enable", post(act::enable))
         .route("/v1/kinds/{group}/{kind}/disable", post(act::disable))
+        .route("/v1/clusters", get(read::clusters))
+        .route("/v1/clusters/{name}/forget", post(act::forget_cluster))
         .route("/v1/plugins", get(read::plugins))
         .route("/v1/plugins/{name}/logs", get(stream::logs))
         .route("/v1/plugins/{name}/rollback", post(act::rollback))
@@ -175,7 +179,7 @@ fn closed(routes: Router<App>) -> Router<App> {
 
 async fn no_path(uri: Uri) -> ApiError {
     ApiError::new(Code::NoSuchPath, format!("there is nothing at {}", uri.path())).hint(
-        "the API begins at /v1/overview, /v1/reconciles, /v1/objects, /v1/kinds, /v1/plugins, /v1/files and /v1/events",
+        "the API begins at /v1/overview, /v1/reconciles, /v1/objects, /v1/kinds, /v1/clusters, /v1/plugins, /v1/files and /v1/events",
     )
 }
 

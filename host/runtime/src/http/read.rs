@@ -15,6 +15,7 @@ use super::App;
 use super::codes::Code;
 use super::error::{ApiError, PLUGINS};
 use super::params::{FilterQuery, KeyPath, refuse, unknown_kind};
+use crate::clusters::rows::FleetView;
 use crate::handle::Handle;
 use crate::metrics;
 use crate::views::{FileRow, Filter, KindRow, ObjectView, Overview, PluginRow, Readiness, ReconcileRow, RunRow};
@@ -149,6 +150,10 @@ pub(super) async fn kinds(State(app): State<App>) -> Json<Vec<KindRow>> {
 
 pub(super) async fn plugins(State(app): State<App>) -> Json<Vec<PluginRow>> {
     Json(app.handle.plugins())
+}
+
+pub(super) async fn clusters(State(app): State<App>) -> Json<FleetView> {
+    Json(app.handle.clusters())
 }
 
 pub(super) async fn files(State(app): State<App>) -> Json<Vec<FileRow>> {

@@ -84,6 +84,7 @@ const TABLE: &[Described] = &[
     ),
     metric("rest_client_requests_total", "counter", &["code", "host", "method"], "Requests to API servers by status"),
     metric("leader_election_master_status", "gauge", &["name"], "1 while this host holds the lease"),
+    metric("setpoint_clusters", "gauge", &["state"], "Clusters by state: Connecting, Engaged, Unreachable or Refused"),
     metric("setpoint_watches", "gauge", &["cluster", "state"], "Watches that are needed: known, unknown or stalled"),
     metric("setpoint_relists_total", "counter", &["cluster"], "Complete lists after the first ones"),
     metric("setpoint_build_info", "info", &["version"], "The version of the host"),

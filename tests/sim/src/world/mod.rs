@@ -16,7 +16,9 @@ use setpoint_core::contract::Update;
 use setpoint_core::coverage::Scope;
 use setpoint_core::delay::Rng;
 use setpoint_core::effects::PAUSED;
-use setpoint_core::engine::{Attempt, Engine, Options, Passed, PluginInfo, Quarantined, Step, Told, Trial};
+use setpoint_core::engine::{
+    Attempt, ClusterFacts, Engine, Options, Passed, PluginInfo, Quarantined, Step, Told, Trial,
+};
 use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
@@ -148,7 +150,7 @@ impl World {
         let due = if rebuilt { self.due() } else { BTreeSet::new() };
         self.guard.host_starts(due);
         for cluster in [LOCAL, FAR] {
-            self.engine.add_cluster(&cluster.into());
+            self.engine.add_cluster(0, &cluster.into(), ClusterFacts::of(cluster));
         }
         let places: Vec<_> = self.server.models.values().flat_map(|model| model.places()).collect();
         self.engine.restore_places(places);

@@ -1,0 +1,35 @@
+//! Clusters that the operator lists.
+
+use std::sync::Arc;
+
+use crate::{BoxFuture, Offers, Provider, Reach};
+
+/// A list of clusters, each with how it is reached.
+pub struct Fixed {
+    /// What the provider is called.
+    pub name: String,
+    /// What stands before the names of its clusters.
+    pub prefix: Option<String>,
+    /// The clusters.
+    pub clusters: Vec<(String, Reach)>,
+}
+
+impl Provider for Fixed {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
+    }
+
+    fn run(self: Arc<Self>, offers: Offers) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            for (name, reach) in &self.clusters {
+                let refused = offers.engage(name, reach.clone()).err();
+                offers.trouble(name, refused.map(|refused| refused.to_string()).as_deref());
+            }
+            offers.all(self.clusters.iter().map(|(name, _)| name.as_str()), "it is not listed any more");
+        })
+    }
+}

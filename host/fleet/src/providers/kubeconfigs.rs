@@ -1,0 +1,267 @@
+//! Clusters of kubeconfig files.
+//!
+//! The files are looked at every other second, which finds what a mounted Secret shows as well as what an editor
+//! writes, on every file system. A file that does not parse, or that is being written, keeps what it gave before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use setpoint_core::grants::glob;
+use setpoint_kubernetes::{Access, KubeContext, contexts};
+
+use crate::{BoxFuture, Offers, Provider, Reach, cluster_name};
+
+/// Between two looks.
+const POLL: Duration = Duration::from_secs(2);
+/// A file is gone if so many looks in a row have not found it.
+const GONE_AFTER: u32 = 2;
+/// How the names of kubeconfigs end, in directories.
+const ENDINGS: [&str; 4] = [".kubeconfig.yaml", ".kubeconfig.yml", ".kubeconfig", ".config"];
+/// Names of kubeconfigs, in directories.
+const NAMES: [&str; 3] = ["kubeconfig", "kubeconfig.yaml", "kubeconfig.yml"];
+
+/// Which contexts of a file are clusters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Contexts {
+    /// Each of them; it is called as the file and the context are, with a dot between.
+    #[default]
+    All,
+    /// The current one; it is called as the file is.
+    Current,
+}
+
+impl Contexts {
+    /// The words for it, in the configuration.
+    pub const WORDS: [(&'static str, Self); 2] = [("all", Self::All), ("current", Self::Current)];
+}
+
+/// Kubeconfig files, and directories and patterns of them.
+pub struct Kubeconfigs {
+    /// What the provider is called.
+    pub name: String,
+    /// What stands before the names of its clusters.
+    pub prefix: Option<String>,
+    /// Files; directories, of which those count whose names are those of kubeconfigs (`kubeconfig`,
+    /// `kubeconfig.yaml`, `*.kubeconfig`, `*.kubeconfig.yaml`, `*.config`); patterns with `*` in the last part.
+    pub paths: Vec<PathBuf>,
+    /// Which contexts of each file are clusters.
+    pub contexts: Contexts,
+}
+
+impl Provider for Kubeconfigs {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
+    }
+
+    fn run(self: Arc<Self>, offers: Offers) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let mut files = Files::default();
+            loop {
+                let this = self.clone();
+                let looked = tokio::task::spawn_blocking(move || {
+                    let found = files.look(&this);
+                    (files, found)
+                });
+                // Only the end of the program keeps it from ending well.
+                let Ok((again, found)) = looked.await else { return };
+                files = again;
+                found.offer(&offers);
+                tokio::time::sleep(POLL).await;
+            }
+        })
+    }
+}
+
+/// When a file is worth reading again.
+type Stamp = (u64, Option<SystemTime>);
+
+/// A file as it was read last.
+struct File {
+    stamp: Option<Stamp>,
+    clusters: Vec<(String, Reach)>,
+    /// Why it could not be read.
+    trouble: Option<String>,
+    /// Looks in a row that have not found it.
+    missing: u32,
+}
+
+#[derive(Default)]
+struct Files {
+    files: BTreeMap<PathBuf, File>,
+}
+
+/// What a look has found.
+#[derive(Default)]
+struct Found {
+    clusters: Vec<(String, Reach)>,
+    /// What is wrong, and what is not, by the file or directory.
+    troubles: BTreeMap<String, Option<String>>,
+}
+
+impl Found {
+    fn offer(self, offers: &Offers) {
+        for (about, what) in &self.troubles {
+            offers.trouble(about, what.as_deref());
+        }
+        for (name, reach) in &self.clusters {
+            let refused = offers.engage(name, reach.clone()).err();
+            offers.trouble(&format!("cluster {name}"), refused.map(|refused| refused.to_string()).as_deref());
+        }
+        let names = self.clusters.iter().map(|(name, _)| name.as_str());
+        offers.all(names, "no kubeconfig names it any more");
+    }
+}
+
+impl Files {
+    fn look(&mut self, options: &Kubeconfigs) -> Found {
+        let mut found = Found::default();
+        // What is in directories that cannot be read is as it was.
+        let mut unread = Vec::new();
+        let mut there = BTreeSet::new();
+        for path in &options.paths {
+            match expand(path) {
+                Ok(files) => {
+                    found.troubles.insert(path.display().to_string(), None);
+                    there.extend(files);
+                }
+                Err(problem) => {
+                    found.troubles.insert(path.display().to_string(), Some(problem));
+                    unread.push(path.clone());
+                }
+            }
+        }
+        for path in &there {
+            self.read(path, options.contexts);
+        }
+        self.files.retain(|path, file| {
+            if there.contains(path) || unread.iter().any(|dir| path.starts_with(dir)) {
+                return true;
+            }
+            file.missing += 1;
+            let stays = file.missing < GONE_AFTER;
+            if !stays {
+                found.troubles.insert(path.display().to_string(), None);
+            }
+            stays
+        });
+        let mut owners: BTreeMap<String, PathBuf> = BTreeMap::new();
+        for (path, file) in &self.files {
+            // Of one that never was good its cluster says so.
+            let mut trouble =
+                file.trouble.clone().filter(|_| file.clusters.iter().any(|(_, reach)| reach.access.is_ok()));
+            for (name, reach) in &file.clusters {
+                match owners.get(name) {
+                    Some(first) => {
+                        let first = first.display();
+                        trouble = Some(format!("the cluster {name} is that of {first} already; rename the file"));
+                    }
+                    None => {
+                        owners.insert(name.clone(), path.clone());
+                        found.clusters.push((name.clone(), reach.clone()));
+                    }
+                }
+            }
+            found.troubles.insert(path.display().to_string(), trouble);
+        }
+        found
+    }
+
+    fn read(&mut self, path: &Path, which: Contexts) {
+        let stamp = std::fs::metadata(path).ok().map(|metadata| (metadata.len(), metadata.modified().ok()));
+        if let Some(file) = self.files.get_mut(path) {
+            file.missing = 0;
+            // One that was not good is read again: it may be half written, with the same size and time.
+            if stamp.is_some() && file.stamp == stamp && file.trouble.is_none() {
+                return;
+            }
+        }
+        let result = contexts(path).and_then(|contexts| clusters_of(path, contexts, which));
+        let known = self.files.remove(path);
+        let file = match result {
+            Ok(clusters) => File { stamp, clusters, trouble: None, missing: 0 },
+            Err(problem) => {
+                // The name of the file is said beside.
+                let problem = problem.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&problem).to_owned();
+                let usable = |file: &File| file.clusters.iter().any(|(_, reach)| reach.access.is_ok());
+                let clusters = match known {
+                    Some(file) if usable(&file) => file.clusters,
+                    _ => vec![(stem(path), Reach::unusable(format!("{}: {problem}", path.display())))],
+                };
+                File { stamp, clusters, trouble: Some(problem), missing: 0 }
+            }
+        };
+        self.files.insert(path.to_owned(), file);
+    }
+}
+
+fn clusters_of(path: &Path, contexts: Vec<KubeContext>, which: Contexts) -> Result<Vec<(String, Reach)>, String> {
+    let stem = stem(path);
+    let mut names = BTreeSet::new();
+    let mut clusters = Vec::new();
+    for KubeContext { name: context, server, current } in contexts {
+        let name = match which {
+            Contexts::Current if current => stem.clone(),
+            Contexts::Current => continue,
+            Contexts::All => format!("{stem}.{}", cluster_name(&context)),
+        };
+        if !names.insert(name.clone()) {
+            return Err(format!("two of its contexts are called {name} as clusters; rename one"));
+        }
+        let access = Access::Kubeconfig { path: Some(path.to_owned()), context: Some(context) };
+        let instance = format!("{server} {access:?}");
+        clusters.push((name, Reach { instance, ..Reach::of(access) }));
+    }
+    if clusters.is_empty() {
+        return Err("it has no current-context".into());
+    }
+    Ok(clusters)
+}
+
+/// What the clusters of a file are called.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let ending = ENDINGS.iter().chain(&[".yaml", ".yml"]).find(|ending| name.ends_with(**ending));
+    cluster_name(ending.map_or(&*name, |ending| &name[..name.len() - ending.len()]))
+}
+
+/// The files that a path stands for.
+fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let last = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if last.contains('*') {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return list(dir, |name| glob(&last, name));
+    }
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => list(path, is_kubeconfig),
+        // One that is named and not there shows that when it is read.
+        _ => Ok(vec![path.to_owned()]),
+    }
+}
+
+fn list(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, String> {
+    let entries = std::fs::read_dir(dir).map_err(|error| format!("it cannot be read: {error}"))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("it cannot be read: {error}"))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && wanted(&name) && !entry.path().is_dir() {
+            files.push(entry.path());
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+fn is_kubeconfig(name: &str) -> bool {
+    NAMES.contains(&name) || ENDINGS.iter().any(|ending| name.len() > ending.len() && name.ends_with(ending))
+}
+
+#[cfg(test)]
+#[path = "kubeconfigs_tests.rs"]
+mod tests;

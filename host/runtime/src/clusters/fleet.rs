@@ -1,0 +1,153 @@
+//! The fleet, as the operator says it: providers, and what stands for them in the program.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use setpoint_core::key::Name;
+use setpoint_fleet::providers::{
+    AccessCommand, ClusterApi, Contexts, Fixed, Hub, Inventory, Kubeconfigs, Namespaces, Secrets,
+};
+use setpoint_fleet::{Provider, Reach};
+use setpoint_kubernetes::Access;
+
+use super::InstallCrds;
+
+/// Providers of clusters by their names.
+pub type ClustersConfig = BTreeMap<String, ProviderConfig>;
+
+/// Where clusters are found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderConfig {
+    /// What stands before the names of its clusters, with a dot between.
+    pub prefix: Option<String>,
+    /// Whether definitions of the plugins' kinds are brought to its clusters. Default: not.
+    pub install_crds: Option<InstallCrds>,
+    /// Where.
+    pub kind: ProviderKind,
+}
+
+/// The ways to find clusters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProviderKind {
+    /// In kubeconfig files.
+    Kubeconfigs {
+        /// Files, directories and patterns.
+        paths: Vec<PathBuf>,
+        /// Which contexts count.
+        contexts: Contexts,
+    },
+    /// In Secrets of the hub.
+    Secrets {
+        /// Their namespace.
+        namespace: Name,
+        /// Their label.
+        label: Option<(String, String)>,
+        /// The key of the kubeconfig in them.
+        key: Option<String>,
+    },
+    /// Namespaces of the hub.
+    Namespaces {
+        /// Their label.
+        label: Option<(String, String)>,
+    },
+    /// Clusters of Cluster API in the hub.
+    ClusterApi {
+        /// Their namespace; none: all.
+        namespace: Option<Name>,
+        /// Version of Cluster API.
+        version: Option<String>,
+    },
+    /// ClusterProfiles in the hub.
+    Inventory {
+        /// Their namespace; none: all.
+        namespace: Option<Name>,
+        /// How credentials are got.
+        access: Vec<AccessCommand>,
+    },
+    /// A list.
+    List(BTreeMap<String, ListedCluster>),
+}
+
+/// A cluster of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListedCluster {
+    /// Its kubeconfig; none: what `kubectl` would take.
+    pub kubeconfig: Option<PathBuf>,
+    /// Its context; none: the current one.
+    pub context: Option<String>,
+    /// Only these namespaces are looked at; empty: all.
+    pub namespaces: Vec<Name>,
+    /// What grants and plugins choose it by.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ProviderConfig {
+    /// Whether it looks at objects of the hub.
+    fn needs_hub(&self) -> bool {
+        !matches!(self.kind, ProviderKind::Kubeconfigs { .. } | ProviderKind::List(_))
+    }
+}
+
+/// What stands for the kubeconfigs that are named on the command line.
+pub(crate) fn named_on_the_command_line(paths: Vec<PathBuf>) -> ProviderConfig {
+    let kind = ProviderKind::Kubeconfigs { paths, contexts: Contexts::All };
+    ProviderConfig { prefix: None, install_crds: None, kind }
+}
+
+/// The providers that a configuration asks for.
+///
+/// # Errors
+/// One looks at objects of the hub, and there is none.
+pub(crate) fn providers(config: &ClustersConfig, hub: Option<&Hub>) -> Result<Vec<Arc<dyn Provider>>, String> {
+    let made = |(name, config): (&String, &ProviderConfig)| -> Result<Arc<dyn Provider>, String> {
+        let hub = match (hub, config.needs_hub()) {
+            (Some(hub), _) => hub.clone(),
+            (None, false) => Hub { access: Access::InCluster, limits: setpoint_kubernetes::Limits::default() },
+            (None, true) => {
+                return Err(format!(
+                    "clusters.{name} is found in objects of a Kubernetes cluster, and files are reconciled here; name \
+                     that cluster with --kubeconfig, --context or --mode kubernetes"
+                ));
+            }
+        };
+        let (name, prefix) = (name.clone(), config.prefix.clone());
+        Ok(match config.kind.clone() {
+            ProviderKind::Kubeconfigs { paths, contexts } => Arc::new(Kubeconfigs { name, prefix, paths, contexts }),
+            ProviderKind::Secrets { namespace, label, key } => {
+                Arc::new(Secrets { name, prefix, hub, namespace, label, key })
+            }
+            ProviderKind::Namespaces { label } => Arc::new(Namespaces { name, prefix, hub, label }),
+            ProviderKind::ClusterApi { namespace, version } => {
+                Arc::new(ClusterApi { name, prefix, hub, namespace, version })
+            }
+            ProviderKind::Inventory { namespace, access } => {
+                Arc::new(Inventory { name, prefix, hub, namespace, access })
+            }
+            ProviderKind::List(clusters) => {
+                Arc::new(Fixed { name, prefix, clusters: clusters.into_iter().map(reach_of).collect() })
+            }
+        })
+    };
+    config.iter().map(made).collect()
+}
+
+fn reach_of((name, listed): (String, ListedCluster)) -> (String, Reach) {
+    let ListedCluster { kubeconfig: path, context, namespaces, labels } = listed;
+    (name, Reach { namespaces, labels, ..Reach::of(Access::Kubeconfig { path, context }) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_in_a_cluster_needs_one() {
+        let kind = ProviderKind::Namespaces { label: None };
+        let config = BTreeMap::from([("teams".to_owned(), ProviderConfig { prefix: None, install_crds: None, kind })]);
+        let error = providers(&config, None).err().unwrap();
+        assert!(error.contains("clusters.teams") && error.contains("--kubeconfig"), "{error}");
+        let hub = Hub { access: Access::InCluster, limits: setpoint_kubernetes::Limits::default() };
+        assert_eq!(providers(&config, Some(&hub)).map(|made| made.len()), Ok(1));
+    }
+}

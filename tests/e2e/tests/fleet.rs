@@ -1,0 +1,248 @@
+//! Clusters that come and go, against real API servers.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use setpoint_e2e::hub::{BUNDLES, Hub, MAPS, bundle, condition, part};
+use setpoint_test_kube::{Kube, shared};
+use setpoint_test_support::{Host, Setup};
+
+/// One provider that looks at a directory, whose files are a cluster each.
+const DIRECTORY: &str = "\
+apiVersion: config.setpoint.dev/v1alpha1
+clusters:
+  fleet:
+    kubeconfigs: [clusters]
+    contexts: current
+    installCrds: safe
+";
+
+fn setup() -> Setup {
+    let setup = Host::setup().args(["--grant".into(), "*=described".into()]);
+    std::fs::create_dir_all(setup.directory().join("clusters")).expect("a directory");
+    setup
+}
+
+/// Puts a kubeconfig where the host looks for them.
+fn join(host: &Host, name: &str, kubeconfig: &Path) {
+    let to = host.root().join("clusters").join(format!("{name}.kubeconfig"));
+    std::fs::copy(kubeconfig, to).expect("a copy");
+}
+
+fn leave(host: &Host, name: &str) {
+    std::fs::remove_file(host.root().join("clusters").join(format!("{name}.kubeconfig"))).expect("it is there");
+}
+
+fn cluster(host: &Host, name: &str) -> Option<Value> {
+    let fleet = host.json("/v1/clusters");
+    fleet["clusters"].as_array()?.iter().find(|cluster| cluster["name"] == name).cloned()
+}
+
+/// Where the API has a cluster as an object.
+fn object_of(name: &str) -> String {
+    format!("/v1/objects/local/host.setpoint.dev/Cluster/-/{name}")
+}
+
+fn in_state(host: &Host, name: &str, state: &str) -> Value {
+    host.wait_for(&format!("{name} is {state}"), |host| cluster(host, name).filter(|found| found["state"] == state))
+}
+
+/// A namespace of a server as a place for bundles.
+fn namespace_of(kube: &'static Kube) -> Hub {
+    Hub { kube, namespace: kube.namespace() }
+}
+
+/// Two servers of their own: a host that looks at all of one meets no other's objects. None where no server can run;
+/// that is said.
+fn pair() -> Option<(Hub, Hub)> {
+    static PAIR: OnceLock<(Kube, Kube)> = OnceLock::new();
+    shared()?;
+    let (west, east) = PAIR.get_or_init(|| (Kube::setup().start(), Kube::setup().start()));
+    Some((namespace_of(west), namespace_of(east)))
+}
+
+fn ready(place: &Hub, name: &str) {
+    place.wait_for(&format!("the bundle {name} is ready"), || {
+        let bundle = place.get(BUNDLES, name)?;
+        (condition(&bundle, "Ready") == "True").then_some(())
+    });
+}
+
+fn make_bundle(place: &Hub, name: &str, value: &str) {
+    place.make(MAPS, &part(&format!("{name}-part"), name, &json!({"x": value})));
+    place.make(BUNDLES, &bundle(name));
+}
+
+fn value_in(place: &Hub, name: &str) -> Value {
+    place.get(MAPS, name).map(|map| map["data"]["x"].clone()).unwrap_or_default()
+}
+
+#[test]
+fn clusters_come_go_and_come_back_while_objects_change() {
+    let Some((west, east)) = pair() else { return };
+    let host = setup().config(DIRECTORY).plugin("config-bundle").start();
+    assert_eq!(cluster(&host, "local").map(|local| local["state"].clone()), Some("Engaged".into()));
+
+    // They come: definitions are brought, objects are reconciled, each in its own cluster.
+    join(&host, "west", &west.kube.kubeconfig());
+    in_state(&host, "west", "Engaged");
+    west.serves(BUNDLES);
+    make_bundle(&west, "shop", "1");
+    ready(&west, "shop");
+    join(&host, "east", &east.kube.kubeconfig());
+    in_state(&host, "east", "Engaged");
+    east.serves(BUNDLES);
+    make_bundle(&east, "shop", "2");
+    ready(&east, "shop");
+    assert_eq!((value_in(&west, "shop"), value_in(&east, "shop")), (json!("1"), json!("2")));
+    let table = host.cli(&["get", "clusters"]).ok();
+    assert!(table.contains("west") && table.contains("east") && table.contains("Engaged"), "{table}");
+    let objects = host.cli(&["get", "configbundles", "-A"]).ok();
+    assert!(objects.contains("west") && objects.contains("east"), "{objects}");
+    assert_eq!(host.json(&object_of("west"))["object"]["status"]["state"], "Engaged", "the cluster is an object");
+
+    // One goes: what is in it stays as it is, and nobody acts on it.
+    let before = west.get(MAPS, "shop").expect("it is there");
+    leave(&host, "west");
+    host.wait_for("west is gone", |host| cluster(host, "west").is_none().then_some(()));
+    west.change(MAPS, "shop-part", &json!({"data": {"x": "3"}}));
+    east.change(MAPS, "shop-part", &json!({"data": {"x": "4"}}));
+    east.wait_for("the other one goes on", || (value_in(&east, "shop") == "4").then_some(()));
+    assert_eq!(west.get(MAPS, "shop"), Some(before), "nothing was written, and nothing deleted");
+    assert!(host.rows("ConfigBundle").iter().all(|row| row["cluster"] != "west"));
+    host.wait_for("its object is gone", |host| (host.get(&object_of("west")).status == 404).then_some(()));
+
+    // It comes back: what has changed meanwhile is acted upon.
+    join(&host, "west", &west.kube.kubeconfig());
+    west.wait_for("it is taken up again", || (value_in(&west, "shop") == "3").then_some(()));
+}
+
+#[test]
+fn a_cluster_that_cannot_be_had_says_why_and_touches_no_other() {
+    let Some(first) = shared() else { return };
+    let west = namespace_of(first);
+    let host = setup().config(DIRECTORY).plugin("config-bundle").start();
+    join(&host, "west", &west.kube.kubeconfig());
+    in_state(&host, "west", "Engaged");
+    west.serves(BUNDLES);
+
+    let write = |name: &str, text: &str| {
+        let path = host.root().join("clusters").join(format!("{name}.kubeconfig"));
+        std::fs::write(path, text).expect("it is written");
+    };
+    let good = std::fs::read_to_string(west.kube.kubeconfig()).expect("a kubeconfig");
+    write("broken", "clusters: [");
+    write("empty", "");
+    write("nowhere", &good.replace(west.kube.server(), "https://127.0.0.1:9"));
+    write("twin", &good);
+    for (name, state, why) in [
+        ("broken", "Unreachable", "no kubeconfig"),
+        ("empty", "Unreachable", "it is empty"),
+        ("nowhere", "Unreachable", "cannot be reached"),
+        ("twin", "Refused", "the cluster west once more"),
+    ] {
+        let found = in_state(&host, name, state);
+        assert!(found["reason"].as_str().is_some_and(|reason| reason.contains(why)), "{name}: {found}");
+        assert!(!found.to_string().contains(&*host.root().to_string_lossy()), "no path of the machine is shown");
+    }
+    let table = host.cli(&["get", "clusters"]).ok();
+    assert!(table.contains("REMARKS") && table.contains("next try in"), "{table}");
+    make_bundle(&west, "shop", "1");
+    ready(&west, "shop");
+
+    // What is half written keeps what was there, and what is mended is taken up.
+    write("west", &good[..good.len() / 2]);
+    host.wait_for("the file is found to be half written", |host| {
+        let troubles = host.json("/v1/clusters")["troubles"].clone();
+        troubles.as_array()?.iter().any(|trouble| trouble["about"].to_string().contains("west")).then_some(())
+    });
+    assert_eq!(cluster(&host, "west").map(|west| west["state"].clone()), Some("Engaged".into()));
+    write("west", &good);
+    leave(&host, "west");
+    let found = in_state(&host, "twin", "Engaged");
+    assert!(found["reason"].is_null(), "{found}");
+}
+
+#[test]
+fn the_dead_do_not_hold_up_the_living() {
+    const EACH: usize = 50;
+    let Some(first) = shared() else { return };
+    // Namespaces of one server are clusters of their own; the others take connections and never answer.
+    let namespaces: Vec<String> = (0..EACH).map(|_| first.namespace()).collect();
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let setup = setup();
+    let live = first.kubeconfig().display().to_string();
+    let dead = setup.directory().join("dead.yaml");
+    let text = std::fs::read_to_string(first.kubeconfig()).expect("a kubeconfig");
+    std::fs::write(&dead, text.replace(first.server(), &format!("https://127.0.0.1:{port}"))).expect("it is written");
+    let mut config = "apiVersion: config.setpoint.dev/v1alpha1\nclusters:\n  many:\n    list:\n".to_owned();
+    for (number, namespace) in namespaces.iter().enumerate() {
+        config += &format!("      live-{number}: {{kubeconfig: {live}, namespaces: [{namespace}]}}\n");
+        config += &format!("      dead-{number}: {{kubeconfig: dead.yaml}}\n");
+    }
+    let host = setup.config(&config).plugin("config-bundle").without_waiting().start();
+    let began = Instant::now();
+    let count = |host: &Host, state: &str| {
+        let fleet = host.json("/v1/clusters");
+        let clusters = fleet["clusters"].as_array().cloned().unwrap_or_default();
+        clusters.iter().filter(|cluster| cluster["state"] == state).count()
+    };
+    host.wait_within("all that live take part", Duration::from_secs(60), |host| {
+        (count(host, "Engaged") == EACH + 1).then_some(())
+    });
+    println!(
+        "measured: {EACH} clusters engaged beside {EACH} that never answer: {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
+    host.wait_within("the dead show why", Duration::from_secs(60), |host| {
+        (count(host, "Unreachable") == EACH).then_some(())
+    });
+    assert!(host.ready(), "the host is ready all the same");
+}
+
+#[test]
+fn one_object_in_the_hub_is_in_every_cluster_that_a_selector_picks() {
+    let Some((west, east)) = pair() else { return };
+    let setup = setup();
+    let (a, b) = (west.kube.kubeconfig(), east.kube.kubeconfig());
+    let config = format!(
+        "apiVersion: config.setpoint.dev/v1alpha1\nclusters:\n  spokes:\n    prefix: spoke\n    list:\n      \
+         west: {{kubeconfig: {}, labels: {{env: prod}}}}\n      east: {{kubeconfig: {}, labels: {{env: test}}}}\n",
+        a.display(),
+        b.display()
+    );
+    let namespace = west.namespace.clone();
+    east.kube.api().post("/api/v1/namespaces", &json!({"metadata": {"name": namespace}})).with(201);
+    let there = |place: &Hub| {
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps/banner");
+        let answer = place.kube.api().get(&path);
+        (answer.status == 200).then(|| answer.body["data"].clone())
+    };
+    let fanout = |selector: &str| {
+        format!(
+            "apiVersion: examples.setpoint.dev/v1alpha1\nkind: Fanout\nmetadata: {{name: banner, namespace: {namespace}}}\n\
+             spec: {{selector: \"{selector}\", data: {{text: hello}}}}\n"
+        )
+    };
+    let host = setup.config(&config).plugin("fanout").file("banner.yaml", &fanout("env=prod")).start();
+    in_state(&host, "spoke.west", "Engaged");
+    in_state(&host, "spoke.east", "Engaged");
+    west.wait_for("it is in the one that is picked", || there(&west).filter(|data| data["text"] == "hello"));
+    assert_eq!(there(&east), None);
+    let status = |host: &Host| {
+        let path = format!("/v1/objects/local/examples.setpoint.dev/Fanout/{namespace}/banner");
+        host.json(&path)["object"]["status"].clone()
+    };
+    host.wait_for("its status says so", |host| {
+        (status(host)["clusters"] == json!({"spoke.west": "Synced"})).then_some(())
+    });
+    host.write("banner.yaml", &fanout("env in (prod,test)"));
+    east.wait_for("it is in both", || there(&east));
+    host.write("banner.yaml", &fanout("env=test"));
+    west.wait_for("it is taken away where it is not picked any more", || there(&west).is_none().then_some(()));
+    assert!(there(&east).is_some());
+}
