@@ -246,3 +246,92 @@ fn one_object_in_the_hub_is_in_every_cluster_that_a_selector_picks() {
     west.wait_for("it is taken away where it is not picked any more", || there(&west).is_none().then_some(()));
     assert!(there(&east).is_some());
 }
+
+/// A kubeconfig that carries everything itself.
+fn kubeconfig_with(kube: &Kube, token: &str) -> String {
+    json!({"apiVersion": "v1", "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": kube.server(), "insecure-skip-tls-verify": true}}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"})
+    .to_string()
+}
+
+#[test]
+fn credentials_in_a_secret_are_renewed_without_the_cluster_being_left() {
+    let Some((first, east)) = pair() else { return };
+    let hub = Hub { kube: first.kube, namespace: first.kube.namespace() };
+    let secret = |token: &str| {
+        let text = kubeconfig_with(east.kube, token);
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "east",
+            "labels": {"sigs.k8s.io/multicluster-runtime-kubeconfig": "true"}}, "stringData": {"kubeconfig": text}})
+    };
+    let account = |name: &str| {
+        let token = east.kube.service_account(&east.namespace, name);
+        let user = format!("system:serviceaccount:{}:{name}", east.namespace);
+        let all = json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]});
+        (token, east.kube.allow(&user, None, &all))
+    };
+    let (old, _old) = account("old");
+    let config = format!(
+        "apiVersion: config.setpoint.dev/v1alpha1\nclusters:\n  spokes:\n    installCrds: safe\n    \
+         secrets: {{namespace: {}}}\n",
+        hub.namespace
+    );
+    let host = hub.host().config(&config).arg("--grant").arg("*=described@east").plugin("config-bundle").start();
+    hub.make("v1/secrets", &secret(&old));
+    let engaged = in_state(&host, "east", "Engaged");
+    east.serves(BUNDLES);
+    make_bundle(&east, "shop", "1");
+    ready(&east, "shop");
+
+    let (new, _new) = account("new");
+    hub.change("v1/secrets", "east", &secret(&new));
+    let path = format!("/api/v1/namespaces/{}/serviceaccounts/old", east.namespace);
+    assert_eq!(east.kube.api().delete(&path).status, 200);
+    east.change(MAPS, "shop-part", &json!({"data": {"x": "2"}}));
+    east.wait_for("it goes on with the new ones", || (value_in(&east, "shop") == "2").then_some(()));
+    let now = cluster(&host, "east").expect("it is there");
+    assert_eq!((&now["state"], &now["since"]), (&json!("Engaged"), &engaged["since"]), "it was never left");
+
+    // A Secret that would have a command run is refused, and what is there goes on.
+    let evil = kubeconfig_with(east.kube, &new).replace(r#""token":"#, r#""exec":{"command":"sh"},"token":"#);
+    hub.change("v1/secrets", "east", &json!({"stringData": {"kubeconfig": evil}}));
+    host.wait_for("it is said why", |host| {
+        host.json("/v1/clusters")["troubles"].to_string().contains("exec, a command").then_some(())
+    });
+    assert_eq!(cluster(&host, "east").map(|east| east["state"].clone()), Some(json!("Engaged")));
+    hub.delete("v1/secrets", "east");
+    host.wait_for("it goes with its Secret", |host| cluster(host, "east").is_none().then_some(()));
+    assert!(east.get(MAPS, "shop").is_some(), "and nothing else does");
+}
+
+#[test]
+fn only_a_person_ends_the_wait_for_a_cluster_that_never_comes_back() {
+    let Some((west, _)) = pair() else { return };
+    let namespace = west.namespace.clone();
+    let fanout = format!(
+        "apiVersion: examples.setpoint.dev/v1alpha1\nkind: Fanout\nmetadata: {{name: banner, namespace: {namespace}}}\n\
+         spec: {{selector: '!anything', data: {{text: hello}}}}\n"
+    );
+    let host = setup().config(DIRECTORY).plugin("fanout").file("banner.yaml", &fanout).start();
+    join(&host, "west", &west.kube.kubeconfig());
+    west.wait_for("it is there", || west.get(MAPS, "banner"));
+    let row = |host: &Host| {
+        let rows = host.json(&format!("/v1/reconciles?kind=Fanout&namespace={namespace}"));
+        rows.as_array().and_then(|rows| rows.first().cloned())
+    };
+    let refused = host.cli(&["cluster", "forget", "west"]).failed(1);
+    assert!(refused.contains("takes part"), "{refused}");
+    leave(&host, "west");
+    host.wait_for("west is gone", |host| cluster(host, "west").is_none().then_some(()));
+    host.remove("banner.yaml");
+    host.wait_for("it waits for its child there", |host| {
+        row(host)?["reason"].as_str().filter(|reason| reason.contains("west")).map(str::to_owned)
+    });
+    host.never("it goes by itself", Duration::from_secs(3), |host| row(host).is_none());
+    let unknown = host.cli(&["cluster", "forget", "wset"]).failed(1);
+    assert!(unknown.contains("there is no cluster wset"), "{unknown}");
+    assert_eq!(host.cli(&["cluster", "forget", "west"]).ok(), "cluster/west forgotten\n");
+    host.wait_for("it goes", |host| row(host).is_none().then_some(()));
+    assert!(west.get(MAPS, "banner").is_some(), "what is there stays there");
+}
