@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use setpoint_cluster::local::Model;
 use setpoint_core::effects::Shapes;
 use setpoint_core::key::{DEFAULT_NAMESPACE, GroupKind, Key, LOCAL, Name, Source};
+use setpoint_core::native;
 use setpoint_schema::Crd;
 
 /// The group of the kinds that plugins own.
@@ -16,6 +17,9 @@ pub const FAR: &str = "far";
 /// The kinds that plugins own.
 pub const OWNED: [&str; 13] =
     ["Note", "Box", "Bundle", "Fleet", "Vault", "Peer", "Shaky", "Claim", "Flap", "Chain", "Link", "Clock", "Remote"];
+
+/// The kind that has processes and probes as children, in worlds that have them.
+pub const SERVER: &str = "Server";
 
 /// The key of an owned kind in the embedded cluster.
 pub fn owned(kind: &str, name: &str) -> Key {
@@ -32,9 +36,20 @@ pub fn far_map(name: &str) -> Key {
     Key::new(FAR, "", "ConfigMap", Some(DEFAULT_NAMESPACE), name)
 }
 
+/// The key of an object of the host's own kinds.
+pub fn native_key(kind: &str, name: &str) -> Key {
+    Key::new(LOCAL, native::GROUP, kind, Some(DEFAULT_NAMESPACE), name)
+}
+
+/// The version of all kinds of a group.
+pub fn version_of(group: &str) -> &'static str {
+    if group == native::GROUP { "v1alpha1" } else { "v1" }
+}
+
 /// A document with the identity that a key gives it.
 pub fn document(key: &Key, mut given: Value) -> Value {
-    let version = if key.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", key.group) };
+    let version = version_of(&key.group);
+    let version = if key.group.is_empty() { version.to_owned() } else { format!("{}/{version}", key.group) };
     given["apiVersion"] = json!(version);
     given["kind"] = json!(&*key.kind);
     given["metadata"]["name"] = json!(&*key.name);
@@ -66,26 +81,39 @@ pub fn definition(kind: &str) -> Value {
     })
 }
 
+/// The embedded cluster with these kinds, and the other one with the built-in ones.
+fn fresh(owned: &[&str]) -> Mutex<BTreeMap<Name, Model>> {
+    let mut local = Model::with_seed(1);
+    for kind in owned {
+        match Crd::parse(&definition(kind), "v1") {
+            Ok(crd) => drop(local.install_kind(crd)),
+            Err(error) => panic!("the definition of {kind} does not parse: {error}"),
+        }
+    }
+    Mutex::new(BTreeMap::from([(LOCAL.into(), local), (FAR.into(), Model::with_seed(2))]))
+}
+
 /// Fresh clusters: the embedded one serves all kinds, the other the built-in ones.
 pub fn clusters() -> BTreeMap<Name, Model> {
-    static FRESH: LazyLock<Mutex<BTreeMap<Name, Model>>> = LazyLock::new(|| {
-        let mut local = Model::with_seed(1);
-        for kind in OWNED {
-            match Crd::parse(&definition(kind), "v1") {
-                Ok(crd) => drop(local.install_kind(crd)),
-                Err(error) => panic!("the definition of {kind} does not parse: {error}"),
-            }
-        }
-        Mutex::new(BTreeMap::from([(LOCAL.into(), local), (FAR.into(), Model::with_seed(2))]))
-    });
+    static FRESH: LazyLock<Mutex<BTreeMap<Name, Model>>> = LazyLock::new(|| fresh(&OWNED));
     FRESH.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Every kind of every cluster, events and the host's own aside: nothing here makes those.
-pub fn sources(clusters: &BTreeMap<Name, Model>) -> Vec<Source> {
+/// The same, with the kind [`SERVER`].
+pub fn clusters_with_servers() -> BTreeMap<Name, Model> {
+    static FRESH: LazyLock<Mutex<BTreeMap<Name, Model>>> =
+        LazyLock::new(|| fresh(&[OWNED.as_slice(), &[SERVER]].concat()));
+    FRESH.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Every kind of every cluster, events aside: nothing here makes those. The host's own kinds are there in worlds
+/// that have processes.
+pub fn sources(clusters: &BTreeMap<Name, Model>, natives: bool) -> Vec<Source> {
     let mut sources = Vec::new();
     for (cluster, model) in clusters {
-        for crd in model.kinds().iter().filter(|crd| crd.kind != "Event" && crd.group != "host.setpoint.dev") {
+        let shown =
+            |crd: &Arc<Crd>| crd.kind != "Event" && (natives && &**cluster == LOCAL || crd.group != native::GROUP);
+        for crd in model.kinds().iter().filter(|crd| shown(crd)) {
             sources.push(Source::new(cluster, &crd.group, &crd.kind));
         }
     }

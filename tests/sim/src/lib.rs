@@ -6,6 +6,7 @@
 //! |---|---|
 //! | which kinds and clusters are there | [`kinds`] |
 //! | what is a plugin here, and which ones are played | [`plugin`], [`roster`] |
+//! | which programs and endpoints are there, for processes and probes | [`outside`] |
 //! | what do the clusters do, and who is told when | [`server`] |
 //! | what may go wrong | [`faults`] |
 //! | who runs attempts, calls and operations | [`world`] |
@@ -14,8 +15,11 @@
 //! | what must hold in the end | [`settle`] |
 //! | how one seed is played | [`scenario`] |
 //!
+//! Processes and probes are driven by the machines of the core in worlds of their own ([`scenario::play_servers`]), so
+//! that seeds of the others play as they always did.
+//!
 //! `SETPOINT_SEEDS=n` plays so many seeds, `SETPOINT_SEED=n` plays one and prints its trace, with
-//! `SETPOINT_OPERATORS=0` without what operators do to plugins.
+//! `SETPOINT_OPERATORS=0` without what operators do to plugins, and `SETPOINT_SERVERS_SEED=n` one with processes.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -23,6 +27,7 @@
 pub mod faults;
 pub mod guard;
 pub mod kinds;
+pub mod outside;
 pub mod people;
 pub mod plugin;
 pub mod roster;

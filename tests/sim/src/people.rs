@@ -273,6 +273,7 @@ pub fn calm_down(world: &mut World) {
     world.crash_after = None;
     world.broken.clear();
     world.server.cut.clear();
+    world.calm_outside();
     if !world.is_up() {
         world.boot();
     }

@@ -11,7 +11,7 @@ use setpoint_core::contract::{
 use setpoint_core::grants::{Grant, Grants, Scope};
 use setpoint_core::key::{GroupKind, GroupVersionKind, Key, split_api_version};
 
-use crate::kinds::{GROUP, definition, document};
+use crate::kinds::{GROUP, definition, document, version_of};
 
 /// Why a function has no outcome (yet).
 #[derive(Clone, Debug)]
@@ -126,7 +126,7 @@ impl Plugin {
     /// It reads a kind through a mask; an empty one shows everything.
     pub fn reads(self, kind: &GroupKind, mask: &[&str]) -> Self {
         let read = ReadKind {
-            kind: GroupVersionKind::new(&kind.group, "v1", &kind.kind),
+            kind: GroupVersionKind::new(&kind.group, version_of(&kind.group), &kind.kind),
             scope: ReadScope::All,
             fields: mask.iter().map(|path| (*path).to_owned()).collect(),
             indexes: Vec::new(),
@@ -136,13 +136,19 @@ impl Plugin {
 
     /// It writes children of a kind.
     pub fn writes(self, kind: &GroupKind) -> Self {
-        let written = GroupVersionKind::new(&kind.group, "v1", &kind.kind);
+        let written = GroupVersionKind::new(&kind.group, version_of(&kind.group), &kind.kind);
         self.edit(|description| description.writes.push(written))
     }
 
     /// It wants to clean up before an object goes.
     pub fn with_finalizer(self) -> Self {
         self.edit(|description| description.kinds.iter_mut().for_each(|kind| kind.finalizer = true))
+    }
+
+    /// It was granted this as well.
+    pub fn granted(mut self, grants: &[Grant]) -> Self {
+        self.grants = Grants::new(self.grants.iter().chain(grants).cloned().collect());
+        self
     }
 
     /// Its tuning.

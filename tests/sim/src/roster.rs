@@ -2,10 +2,13 @@
 
 use serde_json::{Value, json};
 use setpoint_core::contract::{Failure, ListQuery, Outcome, Readiness, Reason};
+use setpoint_core::grants::Grant;
 use setpoint_core::key::{DEFAULT_NAMESPACE, GroupKind, Key, LOCAL};
+use setpoint_core::native;
 
-use crate::kinds::{GROUP, config_map, far_map, owned};
+use crate::kinds::{GROUP, SERVER, config_map, far_map, native_key, owned};
 use crate::plugin::{Ask, Plugin, Reads, Stop, child, maps};
+use crate::world::url_of;
 
 fn outcome(status: Value) -> Outcome {
     Outcome { status: Some(status.to_string()), children: Some(Vec::new()), ..Outcome::default() }
@@ -249,4 +252,60 @@ pub fn remote() -> Plugin {
     Plugin::new("remote", "Remote", |ask, reads| one_map(ask, reads, &far_map(&format!("remote-{}", ask.key.name))))
         .reads(&maps(), &[])
         .writes(&maps())
+}
+
+/// (l) In the shape of an `MCPServer`: a process and a probe of it, or a probe of an endpoint, whose states it shows.
+/// `count` says which: 0 is suspended, odd is a process. Only in worlds that have processes.
+pub fn server() -> Plugin {
+    let (process, probe) = [native::PROCESS, native::PROBE].map(|kind| GroupKind::new(native::GROUP, kind)).into();
+    let fields = |more: [&'static str; 4]| {
+        let all = [".metadata.generation", ".spec", ".status.state", ".status.reason", ".status.message"];
+        [all.as_slice(), &more, &[".status.consecutiveFailures", ".status.observedGeneration"]].concat()
+    };
+    let of_process = [".status.pid", ".status.restarts", ".status.nextRestartAt", ".status.lastExit.at"];
+    let of_probe = [".status.tools", ".status.lastConnected", ".status.lastAttempt", ".status.nextAttempt"];
+    Plugin::new("server", SERVER, serve)
+        .reads(&process, &fields(of_process))
+        .reads(&probe, &fields(of_probe))
+        .writes(&process)
+        .writes(&probe)
+        .granted(&[Grant::Process(None), Grant::Http("*".into())])
+}
+
+fn serve(ask: &Ask, reads: &mut dyn Reads) -> Result<Outcome, Stop> {
+    let (name, value) = (&*ask.key.name, ask.text("v"));
+    let (process_at, probe_at) = (native_key(native::PROCESS, name), native_key(native::PROBE, name));
+    let process = reads.get(&process_at)?.map_or(Value::Null, |process| process["status"].clone());
+    if ask.number("count") == 0 {
+        return Ok(outcome(json!({"state": if process.is_null() { "Stopped" } else { "Stopping" }})));
+    }
+    let local = ask.number("count") % 2 == 1;
+    let probe = reads.get(&probe_at)?.map_or(Value::Null, |probe| probe["status"].clone());
+    let state = match (process["state"].as_str(), probe["state"].as_str()) {
+        (Some("Running"), Some(state)) if local => state,
+        (state, _) if local => state.unwrap_or("Starting"),
+        (_, state) => state.unwrap_or("Connecting"),
+    };
+    let mut answer = outcome(json!({
+        "state": state,
+        "restarts": process["restarts"],
+        "failures": [process["consecutiveFailures"], probe["consecutiveFailures"]],
+        "next": [process["nextRestartAt"], probe["nextAttempt"]],
+        "tools": probe["tools"],
+        "connected": probe["lastConnected"],
+    }));
+    if !["Healthy", "AuthRequired"].contains(&state) {
+        answer.readiness = progressing("it does not answer");
+    }
+    let target = match local {
+        true => json!({"transport": "stdio", "process": name}),
+        false => json!({"transport": "streamable-http", "url": url_of(name, &value)}),
+    };
+    let token = json!({"secretKeyRef": {"name": format!("token-{name}"), "key": "t", "optional": true}});
+    let run = json!({"command": "server", "args": [value], "stdin": "MCP",
+        "env": [{"name": "TOKEN", "valueFrom": token}]});
+    let process = local.then(|| child(&ask.key, &process_at, json!({"spec": run})));
+    let probe = child(&ask.key, &probe_at, json!({"spec": {"mcp": target}}));
+    answer.children = Some(process.into_iter().chain([probe]).collect());
+    Ok(answer)
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use setpoint_core::engine::Options;
 
 use crate::faults::Faults;
-use crate::kinds::OWNED;
+use crate::kinds::{OWNED, SERVER};
 use crate::people::{self, Cast};
 use crate::roster;
 use crate::settle;
@@ -16,6 +16,9 @@ use crate::world::World;
 const SETTLING: usize = 60;
 /// How long settling may take: a key that failed is tried every 5 min.
 const MINUTES: u64 = 25;
+
+/// Nothing may happen for so long, in the end.
+const HOUR: u64 = 3_600_000;
 
 /// What a seed came to.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -46,6 +49,19 @@ pub fn play(seed: u64, trace: bool) -> Result<Played, String> {
 /// # Errors
 /// The first rule that was broken, and how.
 pub fn play_with(seed: u64, operators: bool, trace: bool) -> Result<Played, String> {
+    play_in(seed, operators, false, trace)
+}
+
+/// Plays a seed in a world with processes that crash, endpoints that flap, Secrets that are rotated, and objects
+/// that have processes and probes as children; all that may go wrong otherwise goes wrong as well.
+///
+/// # Errors
+/// The first rule that was broken, and how.
+pub fn play_servers(seed: u64, trace: bool) -> Result<Played, String> {
+    play_in(seed, true, true, trace)
+}
+
+fn play_in(seed: u64, operators: bool, servers: bool, trace: bool) -> Result<Played, String> {
     let mut dice = setpoint_core::delay::Rng::new(seed ^ 0x5e7_9017);
     let options = Options {
         installation: "sim".into(),
@@ -61,8 +77,16 @@ pub fn play_with(seed: u64, operators: bool, trace: bool) -> Result<Played, Stri
     if kinds.is_empty() {
         kinds.push("Box");
     }
+    if servers {
+        // A few of the others beside them.
+        kinds.truncate(2);
+        kinds.extend([SERVER; 3]);
+    }
     let cast = Cast { kinds };
-    let mut world = World::new(seed, options, roster::all());
+    let mut world = match servers {
+        true => World::supervising(seed, options, roster::all().into_iter().chain([roster::server()]).collect()),
+        false => World::new(seed, options, roster::all()),
+    };
     world.trace = trace;
     world.faults = Faults::drawn(&mut dice);
     world.meddler = true;
@@ -83,6 +107,12 @@ pub fn play_with(seed: u64, operators: bool, trace: bool) -> Result<Played, Stri
             plan.push((operator.between(0, span), Who::Operator));
         }
     }
+    let mut outside = setpoint_core::delay::Rng::new(seed ^ 0x0075_1de5);
+    if servers {
+        for _ in 0..outside.between(5, 40) {
+            plan.push((outside.between(0, span), Who::Outside));
+        }
+    }
     plan.sort_unstable();
     let begin = world.now;
     for (at, who) in plan {
@@ -94,6 +124,7 @@ pub fn play_with(seed: u64, operators: bool, trace: bool) -> Result<Played, Stri
             Who::People => people::act(&mut world, &cast),
             Who::Mishap => people::mishap(&mut world),
             Who::Operator => people::operate(&mut world, &mut operator),
+            Who::Outside => world.happens_outside(&mut outside),
         }
         if world.rng.between(0, 4) == 0 {
             world.bookmarks();
@@ -117,7 +148,8 @@ pub fn play_with(seed: u64, operators: bool, trace: bool) -> Result<Played, Stri
     if let Some((key, count)) = counts.iter().find(|(key, count)| **count > allowed(&world, key)) {
         return Err(format!("§9.2: {key} needs {count} attempts to settle"));
     }
-    settle::stays_quiet(&mut world, 3_600_000)?;
+    // Endpoints are looked at twice a minute all the while; a whole hour of many has a test of its own.
+    settle::stays_quiet(&mut world, if servers { HOUR / 4 } else { HOUR })?;
     Ok(Played {
         attempts: world.attempts.len(),
         operations: world.done.len(),
@@ -134,6 +166,7 @@ enum Who {
     Mishap,
     People,
     Operator,
+    Outside,
 }
 
 /// Lets time pass in which people confirm whatever is held.

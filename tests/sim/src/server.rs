@@ -11,7 +11,7 @@ use setpoint_core::object::{Object, version_reached};
 use setpoint_core::op::{Answer, Op, Refusal};
 
 use crate::faults::{Span, within};
-use crate::kinds::{clusters, sources};
+use crate::kinds::{clusters, clusters_with_servers, sources};
 
 /// One reflector.
 #[derive(Clone, Debug, Default)]
@@ -53,13 +53,21 @@ pub struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        let models = clusters();
-        let watches = sources(&models).into_iter().map(|source| (source, Watch::default())).collect();
-        Self { models, cut: BTreeSet::new(), watches }
+        Self::of(clusters(), false)
     }
 }
 
 impl Server {
+    /// With the host's own kinds, and one whose objects have them as children.
+    pub fn with_natives() -> Self {
+        Self::of(clusters_with_servers(), true)
+    }
+
+    fn of(models: BTreeMap<Name, Model>, natives: bool) -> Self {
+        let watches = sources(&models, natives).into_iter().map(|source| (source, Watch::default())).collect();
+        Self { models, cut: BTreeSet::new(), watches }
+    }
+
     /// What is there.
     pub fn get(&self, key: &Key) -> Option<Arc<Object>> {
         self.models.get(&key.cluster)?.get(key)

@@ -80,6 +80,7 @@ fn outcome_of(world: &World, key: &Key, object: &Object, plugin: &Plugin) -> Res
 /// # Errors
 /// The first thing that is not, with the rule that it breaks.
 pub fn check(world: &World) -> Result<(), String> {
+    world.check_natives()?;
     for (key, object) in world.server.all() {
         if let Some(owner) = object.mark(OWNER_KEY).and_then(Key::parse)
             && world.server.get(&owner).is_none()

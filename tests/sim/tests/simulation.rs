@@ -1,5 +1,5 @@
 //! Random worlds. `SETPOINT_SEEDS=n` plays so many, from `SETPOINT_FIRST_SEED` (0) on; `SETPOINT_SEED=n` plays one and
-//! prints its trace.
+//! prints its trace, `SETPOINT_SERVERS_SEED=n` one with processes and endpoints.
 //! Seeds that once failed stand in `seeds.txt` and are always played first, also without what operators do to
 //! plugins, as they were when they failed; `SETPOINT_OPERATORS=0` replays one so.
 
@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use setpoint_sim::scenario::{play, play_with};
+use setpoint_sim::scenario::{Played, play, play_servers, play_with};
 
 const SEEDS: u64 = 2_000;
 
@@ -20,46 +20,68 @@ fn known() -> Vec<u64> {
     lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
 }
 
-fn try_play(seed: u64, operators: bool) -> Result<usize, String> {
-    match catch_unwind(AssertUnwindSafe(|| play_with(seed, operators, false))) {
-        Ok(played) => played.map(|played| played.attempts),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Err(format!("panic: {}", text.unwrap_or_default()))
+/// What is played: a seed, and in which kind of world.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum World {
+    /// With what operators do to plugins.
+    Usual(u64),
+    /// Without.
+    NoOperators(u64),
+    /// With processes and endpoints.
+    Servers(u64),
+}
+
+impl World {
+    fn play(self, trace: bool) -> Result<Played, String> {
+        match self {
+            Self::Usual(seed) => play_with(seed, true, trace),
+            Self::NoOperators(seed) => play_with(seed, false, trace),
+            Self::Servers(seed) => play_servers(seed, trace),
         }
     }
-}
 
-fn line(seed: u64, operators: bool, text: &str) -> String {
-    format!("  SETPOINT_SEED={seed}{}: {text}", if operators { "" } else { " SETPOINT_OPERATORS=0" })
-}
-
-/// Design §9.1 to §9.4, §9.6, §9.7, and the rules that `guard` and `settle` name, over random worlds.
-#[test]
-fn random_worlds_keep_every_promise() {
-    if let Some(seed) = number("SETPOINT_SEED") {
-        let played = play_with(seed, number("SETPOINT_OPERATORS") != Some(0), true);
-        println!("seed {seed}: {played:?}");
-        assert!(played.is_ok(), "seed {seed} fails");
-        return;
+    /// How many attempts it took.
+    fn attempts(self) -> Result<usize, String> {
+        match catch_unwind(AssertUnwindSafe(|| self.play(false))) {
+            Ok(played) => played.map(|played| played.attempts),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                Err(format!("panic: {}", text.unwrap_or_default()))
+            }
+        }
     }
-    let first = number("SETPOINT_FIRST_SEED").unwrap_or(0);
-    let all = first..first + number("SETPOINT_SEEDS").unwrap_or(SEEDS);
-    let plain = known().into_iter().map(|seed| (seed, false));
-    let seeds: Vec<(u64, bool)> = plain.chain(known().into_iter().chain(all).map(|seed| (seed, true))).collect();
+
+    fn line(self, text: &str) -> String {
+        match self {
+            Self::Usual(seed) => format!("  SETPOINT_SEED={seed}: {text}"),
+            Self::NoOperators(seed) => format!("  SETPOINT_SEED={seed} SETPOINT_OPERATORS=0: {text}"),
+            Self::Servers(seed) => format!("  SETPOINT_SERVERS_SEED={seed}: {text}"),
+        }
+    }
+
+    /// Plays one alone, and prints its trace.
+    fn show(self) {
+        let played = self.play(true);
+        println!("{self:?}: {played:?}");
+        assert!(played.is_ok(), "{self:?} fails");
+    }
+}
+
+/// Plays all of them on all processors.
+fn play_all(worlds: &[World]) {
     let (next, attempts) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let failed: Mutex<Vec<(u64, bool, String)>> = Mutex::new(Vec::new());
+    let failed: Mutex<Vec<(World, String)>> = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some((seed, operators)) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match try_play(*seed, *operators) {
+                while let Some(world) = worlds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match world.attempts() {
                         Ok(count) => drop(attempts.fetch_add(count as u64, Ordering::Relaxed)),
                         Err(text) => {
                             if let Ok(mut failed) = failed.lock() {
-                                failed.push((*seed, *operators, text));
+                                failed.push((*world, text));
                             }
                         }
                     }
@@ -69,16 +91,50 @@ fn random_worlds_keep_every_promise() {
     });
     let mut failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     failed.sort();
-    let shown: Vec<String> =
-        failed.iter().take(30).map(|(seed, operators, text)| line(*seed, *operators, text)).collect();
+    let shown: Vec<String> = failed.iter().take(30).map(|(world, text)| world.line(text)).collect();
     assert!(
         failed.is_empty(),
         "{} of {} seeds fail; replay one with the seed in front:\n{}",
         failed.len(),
-        seeds.len(),
+        worlds.len(),
         shown.join("\n")
     );
-    assert!(attempts.into_inner() > 10 * seeds.len() as u64, "worlds in which nothing happens prove nothing");
+    assert!(attempts.into_inner() > 10 * worlds.len() as u64, "worlds in which nothing happens prove nothing");
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let first = number("SETPOINT_FIRST_SEED").unwrap_or(0);
+    first..first + number("SETPOINT_SEEDS").unwrap_or(SEEDS)
+}
+
+/// Whether only one world is asked for.
+fn only_one() -> bool {
+    number("SETPOINT_SEED").or_else(|| number("SETPOINT_SERVERS_SEED")).is_some()
+}
+
+/// Design §9.1 to §9.4, §9.6, §9.7, and the rules that `guard` and `settle` name, over random worlds.
+#[test]
+fn random_worlds_keep_every_promise() {
+    match number("SETPOINT_SEED") {
+        Some(seed) if number("SETPOINT_OPERATORS") == Some(0) => return World::NoOperators(seed).show(),
+        Some(seed) => return World::Usual(seed).show(),
+        None if only_one() => return,
+        None => {}
+    }
+    let plain = known().into_iter().map(World::NoOperators);
+    play_all(&plain.chain(known().into_iter().chain(seeds()).map(World::Usual)).collect::<Vec<_>>());
+}
+
+/// The same with processes that crash and endpoints that flap: each has its status in the end, no process is started
+/// beside another of its object, and none is left without one.
+#[test]
+fn worlds_of_processes_and_endpoints_keep_every_promise() {
+    match number("SETPOINT_SERVERS_SEED") {
+        Some(seed) => return World::Servers(seed).show(),
+        None if only_one() => return,
+        None => {}
+    }
+    play_all(&seeds().map(World::Servers).collect::<Vec<_>>());
 }
 
 /// The same seed gives the same world, so that a failure can be replayed.
@@ -86,5 +142,6 @@ fn random_worlds_keep_every_promise() {
 fn a_seed_plays_the_same_twice() {
     for seed in [3, 1_234, 77_777] {
         assert_eq!(play(seed, false), play(seed, false), "seed {seed}");
+        assert_eq!(play_servers(seed, false), play_servers(seed, false), "seed {seed} with processes");
     }
 }

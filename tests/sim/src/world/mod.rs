@@ -2,9 +2,12 @@
 //! the engine, and nothing else decides anything.
 
 mod hands;
+mod natives;
+mod outdoors;
 mod perform;
 mod types;
 
+pub use outdoors::url_of;
 pub use types::{Done, Ended, LastCall};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +29,10 @@ use setpoint_core::op::{Answer, Op};
 use crate::faults::{Faults, happens, within};
 use crate::guard::{Decided, Guard};
 use crate::kinds::{FAR, GROUP, Served};
+use crate::outside::Outside;
 use crate::plugin::{Answers, Plugin, child_key};
 use crate::server::Server;
+use natives::Natives;
 use types::{Call, Event, Fate, Run};
 
 /// The world.
@@ -40,6 +45,8 @@ pub struct World {
     pub engine: Engine,
     /// The clusters.
     pub server: Server,
+    /// Programs, processes and endpoints.
+    pub outside: Outside,
     /// What goes wrong.
     pub faults: Faults,
     /// What must hold.
@@ -72,6 +79,7 @@ pub struct World {
     loaded: BTreeSet<String>,
     /// The last attempt before each plugin started, or its present version did.
     started: BTreeMap<String, u64>,
+    natives: Natives,
     agenda: BTreeMap<(Time, u64), Event>,
     entries: u64,
     runs: BTreeMap<u64, Run>,
@@ -86,13 +94,22 @@ pub const START: Time = 1_000_000;
 impl World {
     /// A world whose host is up, with these plugins, and without any fault.
     pub fn new(seed: u64, options: Options, plugins: Vec<Plugin>) -> Self {
-        let server = Server::default();
+        Self::over(Server::default(), seed, options, plugins)
+    }
+
+    /// The same, with processes and endpoints, and a kind for owners of them.
+    pub fn supervising(seed: u64, options: Options, plugins: Vec<Plugin>) -> Self {
+        Self::over(Server::with_natives(), seed, options, plugins)
+    }
+
+    fn over(server: Server, seed: u64, options: Options, plugins: Vec<Plugin>) -> Self {
         let served = Arc::new(Served::of(&server.models));
         let mut world = Self {
             now: START,
             rng: Rng::new(seed),
             engine: Engine::new(options.clone(), served),
             server,
+            outside: Outside::default(),
             faults: Faults::none(),
             guard: Guard::default(),
             loaded: plugins.iter().map(|plugin| plugin.description.name.to_string()).collect(),
@@ -110,6 +127,7 @@ impl World {
             passed: BTreeMap::new(),
             started: BTreeMap::new(),
             options,
+            natives: Natives::default(),
             agenda: BTreeMap::new(),
             entries: 0,
             runs: BTreeMap::new(),
@@ -157,6 +175,7 @@ impl World {
         self.engine.restore_disabled(self.disabled.iter().cloned());
         self.engine.restore_passed(self.passed.clone());
         self.say(|| "the host starts".into());
+        self.natives_boot();
         let host = self.host;
         for plugin in self.loaded.clone() {
             let at = self.now + within(&mut self.rng, self.faults.call);
@@ -181,7 +200,7 @@ impl World {
                     let (_, effects) = self.server.perform(self.now, &op);
                     self.publish(&effects);
                 }
-                Event::Meddle(_) | Event::Boot | Event::Mend(_) => {
+                Event::Meddle(_) | Event::Boot | Event::Mend(_) | Event::Flap { .. } => {
                     self.agenda.insert(at, event);
                 }
                 _ => {}
@@ -189,6 +208,7 @@ impl World {
         }
         self.up = false;
         self.host += 1;
+        self.natives_die();
         self.runs.clear();
         self.guard.host_died();
         self.told.clear();
@@ -259,6 +279,7 @@ impl World {
         self.loaded.remove(name);
         if self.up {
             self.engine.plugin_stopped(name);
+            self.mark_natives();
         }
     }
 
@@ -276,6 +297,7 @@ impl World {
             Ok(info) => self.engine.plugin_started_after(self.now, info, trial),
             Err(error) => self.guard.violated("driver", error.to_string()),
         }
+        self.mark_natives();
     }
 
     /// The watch of a source breaks; it comes back at a time.
@@ -300,6 +322,10 @@ impl World {
     pub fn publish(&mut self, effects: &Effects) {
         for (key, object) in &effects.events {
             self.guard.changed(key, object.as_ref());
+            self.natives_observe(key);
+            if object.is_none() && self.outside.living.values().any(|living| living.key == **key) {
+                self.guard.violated("D13", format!("{key} is gone and its process is not"));
+            }
             self.say(|| match object {
                 Some(object) => format!("    {key} is at {} {}", object.resource_version(), object.json()),
                 None => format!("    {key} is gone"),
@@ -407,15 +433,9 @@ impl World {
         }
     }
 
-    fn wall(&self) -> String {
-        let seconds = self.now / 1_000;
-        let (days, hours) = (seconds / 86_400 + 1, seconds / 3_600 % 24);
-        format!("1970-01-{days:02}T{hours:02}:{:02}:{:02}Z", seconds / 60 % 60, seconds % 60)
-    }
-
     fn advance(&mut self, id: u64) {
         let Some(mut run) = self.runs.remove(&id) else { return };
-        let wall = self.wall();
+        let wall = natives::wall(self.now);
         let host = self.host;
         match self.engine.step(self.now, &wall, &mut run.attempt) {
             Step::Perform(op) => {
@@ -532,6 +552,8 @@ impl World {
             Event::Heal(source) => self.heal(&source),
             Event::Mend(digest) => drop(self.broken.remove(&digest)),
             Event::Meddle(key) if self.meddler => self.meddle(&key),
+            Event::Native { host, key, what } if host == self.host => self.native(&key, what),
+            Event::Flap { url, until } => self.flap(url, until),
             _ => {}
         }
     }

@@ -9,6 +9,8 @@ use setpoint_core::engine::{Attempt, CallResult};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
+use setpoint_core::probe::{Report, Run as ProbeRun};
+use setpoint_core::process::Exit;
 use setpoint_core::queue::Lane;
 
 use crate::guard::Decided;
@@ -75,6 +77,36 @@ pub(super) enum Event {
         key: Key,
         object: Option<Arc<Object>>,
     },
+    /// Of a process or a probe.
+    Native {
+        host: u32,
+        key: Key,
+        what: Native,
+    },
+    /// An endpoint changes, and again until a time.
+    Flap {
+        url: String,
+        until: Time,
+    },
+}
+
+/// Something that happens to a process or a probe. Processes are told apart by the number of their start.
+#[derive(Clone, Debug)]
+pub(super) enum Native {
+    /// It is looked at, as it is by then.
+    Look,
+    /// Its machine asked to be woken up.
+    Due,
+    /// The program runs.
+    Launched(u64),
+    /// It could not be started.
+    NotLaunched(u64),
+    /// The process ends.
+    Exits(u64, Exit),
+    /// Nothing of it is left.
+    Cleared(u64),
+    /// An endpoint was looked at, for the machine of this number.
+    Answered { number: u64, run: ProbeRun, report: Report },
 }
 
 /// A call that is being made.
