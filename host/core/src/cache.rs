@@ -160,7 +160,7 @@ impl Cache {
     /// The state of what would show this object; `claims` as in [`Cache::seen`], else as in [`Cache::read`].
     pub(crate) fn state_of(&self, key: &Key, claims: bool) -> SourceState {
         let source = key.source();
-        let Some(cache) = self.sources.get(&source) else { return self.not_shown(&source) };
+        let Some(cache) = self.shown(&source) else { return self.not_shown(&source) };
         match cache.coverage.of_object(key.namespace.as_ref(), &key.name, claims) {
             Some(state) => state.clone(),
             None => uncovered(&cache.coverage, &source),
@@ -182,7 +182,7 @@ impl Cache {
 
     /// The state of all objects of a kind, or of one namespace of it, to a reader of the list.
     pub fn list_state(&self, source: &Source, namespace: Option<&Name>) -> SourceState {
-        let Some(cache) = self.sources.get(source) else { return self.not_shown(source) };
+        let Some(cache) = self.shown(source) else { return self.not_shown(source) };
         match cache.coverage.of_list(namespace) {
             Some(state) => state.clone(),
             None => uncovered(&cache.coverage, source),
@@ -191,10 +191,16 @@ impl Cache {
 
     /// The state of a source as a whole; a source that was never heard of is unknown.
     pub fn state(&self, source: &Source) -> SourceState {
-        match self.sources.get(source) {
+        match self.shown(source) {
             Some(cache) => cache.coverage.state().clone(),
             None => self.not_shown(source),
         }
+    }
+
+    /// A source of a cluster that is not away. What was written there last may still be answered when it is.
+    fn shown(&self, source: &Source) -> Option<&SourceCache> {
+        let away = matches!(self.clusters.get(&source.cluster), Some(Part::Away(_) | Part::Forgotten));
+        self.sources.get(source).filter(|_| !away)
     }
 
     /// Nothing shows a source.

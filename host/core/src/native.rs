@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Group of the host's kinds.
@@ -13,6 +14,21 @@ pub const PROCESS: &str = "Process";
 pub const PROBE: &str = "Probe";
 /// A cluster that takes part, or is to.
 pub const CLUSTER: &str = "Cluster";
+
+/// A key of a Secret in the namespace of the owner, as in a Pod's `secretKeyRef`: where a variable of a process or a
+/// header of a probe has its value from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    pub name: String,
+    /// The key in its data.
+    pub key: String,
+    /// Without the Secret or the key, the variable or the header is left out, instead of the whole being held back.
+    /// Default: no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+}
 
 /// What a probe speaks to over the network.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -26,7 +26,7 @@ mod tests;
 
 pub use pace::Pace;
 pub use spec::{
-    Header, HeaderValue, HttpTarget, McpTarget, Method, ProbeSpec, ProbeSpecError, SecretKey, Target, TcpTarget, Timing,
+    Header, HeaderValue, HttpTarget, McpTarget, Method, ProbeSpec, ProbeSpecError, Target, TcpTarget, Timing,
 };
 pub use status::{ProbeReason, ProbeState, ProbeStatus, Report, Server};
 

@@ -30,5 +30,5 @@ mod status;
 
 pub use environment::{Digest, Environment};
 pub use machine::{Action, Event, Exit, GONE_BOUND, Machine, Permit, START_BOUND, Wanted};
-pub use spec::{Backoff, EnvSource, EnvVar, Limits, ProcessSpec, RestartPolicy, SecretKeyRef, Stdin, Stop, StopSignal};
+pub use spec::{Backoff, EnvSource, EnvVar, Limits, ProcessSpec, RestartPolicy, Stdin, Stop, StopSignal};
 pub use status::{LastExit, ProcessStatus, ReadyCondition, State};

@@ -92,7 +92,8 @@ pub struct Session {
     pub server: Server,
     /// Its whole answer to `initialize`.
     pub(crate) initialize: Box<RawValue>,
-    /// Names of its tools, sorted, or why they could not be listed; none until they are listed for the first time.
+    /// Names of its tools, sorted, or why they could not be listed; none until they are listed for the first time, and
+    /// while [`Hub::check`] asks again for those that could not be.
     pub tools: Option<Result<Arc<[String]>, Arc<Failure>>>,
 }
 
@@ -156,10 +157,22 @@ impl Weight for Delivery {
 }
 
 enum Command {
-    Connect { client: ClientId, inbox: Inbox, done: oneshot::Sender<Result<(), Failure>> },
-    FromClient { client: ClientId, text: String },
-    Ping { pong: oneshot::Sender<()> },
-    Initialize,
+    Connect {
+        client: ClientId,
+        inbox: Inbox,
+        done: oneshot::Sender<Result<(), Failure>>,
+    },
+    FromClient {
+        client: ClientId,
+        text: String,
+    },
+    Ping {
+        pong: oneshot::Sender<()>,
+    },
+    /// What has failed is asked for once more.
+    AskAgain {
+        asked: oneshot::Sender<()>,
+    },
     Close,
 }
 
@@ -246,18 +259,25 @@ impl Hub {
         Ok(client)
     }
 
-    /// Looks at the server: its answer to `initialize` and its tools when it is new, a ping when it is known.
+    /// Looks at the server: its answer to `initialize` and its tools when it is new, or when they could not be had the
+    /// last time, and a ping when it is known.
     pub async fn check(&self, timeout: Duration) -> Report {
         let deadline = Instant::now() + timeout;
-        let known = match self.state() {
-            HubState::Ready(session) => session.tools.is_some(),
-            HubState::Failed(_) => {
-                let _ = self.commands.send(Command::Initialize).await;
-                false
-            }
-            HubState::Starting | HubState::Ended => false,
+        let (known, failed) = match self.state() {
+            HubState::Ready(session) => match &session.tools {
+                Some(tools) => (tools.is_ok(), tools.is_err()),
+                None => (false, false),
+            },
+            HubState::Failed(_) => (false, true),
+            HubState::Starting | HubState::Ended => (false, false),
         };
         let looked = async {
+            if failed {
+                let (asked, done) = oneshot::channel();
+                // When the hub has ended, the state says so. Until it has asked, the state is that of the last time.
+                let _ = self.commands.send(Command::AskAgain { asked }).await;
+                let _ = done.await;
+            }
             if known {
                 let (pong, answer) = oneshot::channel();
                 // When the hub has ended, the state says so.

@@ -63,5 +63,5 @@ mod wire;
 pub use inherit::INHERITED;
 pub use keeper::{Keeper, keeper_main};
 pub use mcp::{McpInput, McpOutput, McpPipes, McpStarts};
-pub use output::{KEPT, LINE_COST, LONGEST_LINE, Line, Stream};
+pub use output::{KEPT, LINE_COST, LONGEST_LINE, Line, OutputChanges, Stream};
 pub use supervised::{Changes, Permission, Supervised};

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::unix::pipe;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// What is kept of each stream, in bytes, with [`LINE_COST`] for each line.
@@ -83,12 +84,49 @@ struct Rings {
 
 /// The output of one process, over all its starts.
 #[derive(Debug, Default)]
-pub(crate) struct Output(Mutex<Rings>);
+pub(crate) struct Output {
+    rings: Mutex<Rings>,
+    /// How often something was written; [`ENDED`] when nobody is to wait for more.
+    writes: watch::Sender<u64>,
+}
+
+/// What [`Output::writes`] stays at.
+const ENDED: u64 = u64::MAX;
+
+/// Tells when a process has written something.
+#[derive(Clone, Debug)]
+pub struct OutputChanges(watch::Receiver<u64>);
+
+impl OutputChanges {
+    /// Waits until something was written that was not told of before; the first time for nothing, since what was
+    /// written is not known yet. None when the process is not supervised any more. Given up while it waits, nothing is
+    /// lost.
+    pub async fn next(&mut self) -> Option<()> {
+        self.0.changed().await.ok()?;
+        (*self.0.borrow_and_update() != ENDED).then_some(())
+    }
+}
 
 impl Output {
     fn rings(&self) -> MutexGuard<'_, Rings> {
         // Right after every step, so one left by a panic is as good.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of what is written from now on.
+    pub(crate) fn changes(&self) -> OutputChanges {
+        let mut writes = self.writes.subscribe();
+        writes.mark_changed();
+        OutputChanges(writes)
+    }
+
+    /// Who waits for more waits for nothing.
+    pub(crate) fn close(&self) {
+        self.writes.send_replace(ENDED);
+    }
+
+    fn wrote(&self) {
+        self.writes.send_modify(|writes| *writes = writes.saturating_add(1));
     }
 
     /// What must not be shown from now on.
@@ -134,6 +172,8 @@ impl Output {
             ring.add(rest);
             ring.returned = false;
         }
+        drop(rings);
+        self.wrote();
     }
 
     /// A stream has ended: what there is of its last line is a line.
@@ -145,6 +185,8 @@ impl Output {
             ring.finish(stream, written, secrets);
         }
         ring.returned = false;
+        drop(rings);
+        self.wrote();
     }
 }
 
@@ -318,6 +360,22 @@ mod tests {
         assert_eq!(texts[..4], ["password=[REDACTED]!", "[REDACTED]", "-[REDACTED]-", "abc"]);
         assert!(!texts[4].contains("0123456789"), "{}", texts[4]);
         assert_eq!(texts[5], "open [REDACTED] [REDACTED]", "the rest may be on its way");
+    }
+
+    #[tokio::test]
+    async fn who_follows_is_woken_by_what_is_written_and_by_nothing_else() {
+        let output = Output::default();
+        let mut changes = output.changes();
+        assert_eq!(changes.next().await, Some(()), "what is there is not known yet");
+        let nothing = tokio::time::timeout(Duration::from_millis(50), changes.next()).await;
+        assert!(nothing.is_err(), "nothing was written");
+        output.push(Stream::Stderr, b"one\n");
+        output.push(Stream::Stderr, b"two\n");
+        assert_eq!(changes.next().await, Some(()));
+        assert!(tokio::time::timeout(Duration::from_millis(50), changes.next()).await.is_err(), "both are told of");
+        output.close();
+        output.push(Stream::Stderr, b"what is still in the pipe\n");
+        assert_eq!((changes.next().await, texts(&output).len()), (None, 3));
     }
 
     proptest! {

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::keeper::{Charge, Keeper, News, Remote};
 use crate::mcp::{Desk, McpInput, McpOutput, McpPipes, McpStarts};
-use crate::output::{self, Line, Output, Stream};
+use crate::output::{self, Line, Output, OutputChanges, Stream};
 use crate::signals;
 use crate::stamps::Stamps;
 use crate::start::{self, Came, Started};
@@ -140,6 +140,11 @@ impl Supervised {
         self.shared.output.lines()
     }
 
+    /// Tells when it has written something, over all its starts.
+    pub fn output_changes(&self) -> OutputChanges {
+        self.shared.output.changes()
+    }
+
     /// The pipes of each start, if it speaks MCP.
     pub fn mcp(&self) -> McpStarts {
         McpStarts(self.shared.desk.clone())
@@ -166,6 +171,7 @@ impl Drop for Supervised {
     fn drop(&mut self) {
         self.task.abort();
         self.shared.desk.end();
+        self.shared.output.close();
     }
 }
 

@@ -91,6 +91,8 @@ pub(crate) struct Native {
     wake: Notify,
     /// Who has to be looked at when a Secret or a process is another: the objects that refer to it.
     users: Mutex<BTreeMap<Key, BTreeSet<Key>>>,
+    /// Secrets in other clusters that clusters were asked to watch. What is in the embedded one is told anyway.
+    watched: Mutex<BTreeSet<Key>>,
     processes: Processes,
     probes: Probes,
 }
@@ -137,6 +139,7 @@ impl Native {
             marks: Mutex::default(),
             wake: Notify::new(),
             users: Mutex::default(),
+            watched: Mutex::default(),
             processes: Processes::new(keeper),
             probes: Probes::new()?,
         }))
@@ -180,6 +183,18 @@ impl Native {
         });
         for used in of {
             users.entry(used.clone()).or_default().insert(user.clone());
+        }
+        let elsewhere: BTreeSet<Key> = users.keys().filter(|used| &*used.cluster != LOCAL).cloned().collect();
+        drop(users);
+        self.watch(elsewhere);
+    }
+
+    /// A Secret that is rotated where its owner is has to be noticed there as well (rule A8).
+    fn watch(&self, elsewhere: BTreeSet<Key>) {
+        let mut watched = lock(&self.watched);
+        if *watched != elsewhere {
+            watched.clone_from(&elsewhere);
+            self.driver.with(|engine, _| engine.watch_secrets(elsewhere));
         }
     }
 

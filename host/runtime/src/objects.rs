@@ -23,8 +23,8 @@ use crate::native::{self, OutputLine};
 use crate::runs;
 use crate::views::{EventRow, Filter, LogRow, ObjectView, ReconcileRow};
 
-/// Between looks at what a process writes that somebody follows.
-const FOLLOW: Duration = Duration::from_millis(250);
+/// What a process writes within this is told of together, so that one that floods costs no more.
+const GATHERED: Duration = Duration::from_millis(100);
 
 impl Handle {
     /// Rows of reconciled objects, and of objects of files whose kind has no running plugin.
@@ -192,21 +192,21 @@ impl Handle {
         Some(self.inner.native.output(key)?.into_iter().map(row).collect())
     }
 
-    /// These lines of a process, and then each as it comes, looked for a few times a second. Ends when there
-    /// is no such process any more.
+    /// These lines of a process, and then each as it comes. Ends when there is no such process any more.
     pub(crate) fn follow_output(&self, key: Key, rows: Vec<LogRow>) -> impl Stream<Item = LogRow> + Send + use<> {
-        let state = (self.clone(), key, rows);
-        let batches = unfold(Some((state, true)), |state| async move {
-            let ((handle, key, before), first) = state?;
-            if first {
-                return Some((before.clone(), Some(((handle, key, before), false))));
+        let changes = self.inner.native.output_changes(&key);
+        let later = unfold((self.clone(), key, rows.clone(), changes), |state| async move {
+            let (handle, key, before, mut changes) = state;
+            if changes.as_mut()?.next().await.is_none() {
+                // There may be another one of the same name.
+                changes = handle.inner.native.output_changes(&key);
             }
-            tokio::time::sleep(FOLLOW).await;
+            tokio::time::sleep(GATHERED).await;
             let now = handle.output(&key)?;
             let new = following(&before, &now);
-            Some((new, Some(((handle, key, now), false))))
+            Some((new, (handle, key, now, changes)))
         });
-        batches.flat_map(iter)
+        iter(rows).chain(later.flat_map(iter))
     }
 
     /// One object with everything that is known of it.

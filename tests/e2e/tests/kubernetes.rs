@@ -305,6 +305,37 @@ fn processes_for_servers_in_a_cluster_run_where_the_lease_is() {
 }
 
 #[test]
+fn a_secret_that_is_rotated_in_a_cluster_restarts_the_process_that_has_it() {
+    let Some(hub) = Hub::new() else { return };
+    let host = hub.host().arg("--grant").arg("mcp-server=process").plugin("mcp-server").start();
+    hub.serves(SERVERS);
+    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"token": value}});
+    hub.make("v1/secrets", &secret("first-value"));
+    let from = json!([{"name": "TOKEN", "secretKeyRef": {"name": "keys", "key": "token"}}]);
+    hub.make(
+        SERVERS,
+        &json!({"apiVersion": "muster.giantswarm.io/v1alpha1", "kind": "MCPServer", "metadata": {"name": "tools"},
+            "spec": {"type": "stdio", "autoStart": true, "command": setpoint_test_support::mcp::test_server(),
+                "args": ["--stdio"], "envFrom": from}}),
+    );
+    let pid = |what: &str, before: Option<&Value>| {
+        hub.wait_for(what, || {
+            let server = hub.get(SERVERS, "tools")?;
+            let process = host.list("/v1/objects?kind=Process").into_iter().next()?;
+            let pid = process["status"]["pid"].clone();
+            (server["status"]["state"] == "Running" && pid.is_u64() && before != Some(&pid)).then_some(pid)
+        })
+    };
+    let first = pid("the server runs", None);
+    hub.change("v1/secrets", "keys", &json!({"metadata": {"labels": {"more": "labels"}}}));
+    host.never("it is restarted though the value is the same", Duration::from_secs(1), |host| {
+        host.list("/v1/objects?kind=Process").first().is_none_or(|process| process["status"]["pid"] != first)
+    });
+    hub.change("v1/secrets", "keys", &json!({"stringData": {"token": "another-value"}}));
+    pid("it runs with the new value", Some(&first));
+}
+
+#[test]
 fn what_cannot_be_reached_is_told_with_what_was_tried() {
     let Some(hub) = Hub::new() else { return };
     let setup = Host::setup();

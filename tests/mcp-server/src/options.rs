@@ -20,6 +20,7 @@ over HTTP
 misbehaviour
   --exit CODE              exit at once                        --exit-after MS
   --mute                   never answer initialize             --refuse        answer initialize with an error
+  --fail-lists N           answer the first N tools/list with an error
   --garbage N              N lines that are no JSON before the first answer, and one before each other
   --flood-stdout           print lines that are no JSON for ever
   --flood-notifications    print notifications for ever, once initialized
@@ -63,6 +64,7 @@ pub(crate) struct Options {
     pub(crate) exit_after: Option<u64>,
     pub(crate) mute: bool,
     pub(crate) refuse: bool,
+    pub(crate) fail_lists: u64,
     pub(crate) garbage: usize,
     pub(crate) flood_stdout: bool,
     pub(crate) flood_notifications: bool,
@@ -96,6 +98,7 @@ impl Options {
             exit_after: None,
             mute: false,
             refuse: false,
+            fail_lists: 0,
             garbage: 0,
             flood_stdout: false,
             flood_notifications: false,
@@ -130,6 +133,7 @@ impl Options {
                 "--exit-after" => options.exit_after = Some(number(&flag, &value()?)?),
                 "--mute" => options.mute = true,
                 "--refuse" => options.refuse = true,
+                "--fail-lists" => options.fail_lists = number(&flag, &value()?)?,
                 "--garbage" => options.garbage = number(&flag, &value()?)?,
                 "--flood-stdout" => options.flood_stdout = true,
                 "--flood-notifications" => options.flood_notifications = true,

@@ -166,6 +166,9 @@ impl Server {
     }
 
     fn list(&self, params: &Value) -> Result<Value, (i64, String)> {
+        if lock(&self.counts).get("tools/list").is_some_and(|count| *count <= self.options.fail_lists) {
+            return Err((-32000, "not yet".into()));
+        }
         let more = (1..=self.options.tools).map(|n| format!("tool-{n:04}"));
         let names = tools::NAMES.iter().map(|name| (*name).to_owned()).chain(more);
         let names: Vec<String> = names.chain(lock(&self.grown).iter().cloned()).collect();

@@ -32,6 +32,22 @@ async fn a_server_is_checked_once_with_its_tools_and_then_by_ping() {
 }
 
 #[tokio::test]
+async fn tools_that_could_not_be_listed_are_asked_for_again_at_the_next_look() {
+    let server = stdio(&["--fail-lists", "2"]);
+    for _ in 0..2 {
+        let report = server.hub.check(PATIENCE).await;
+        assert_eq!((report.state(), report.reason()), (ProbeState::Unhealthy, ProbeReason::ProtocolError));
+        assert!(report.message().contains("tools/list") && report.message().contains("not yet"), "{report:?}");
+    }
+    let report = server.hub.check(PATIENCE).await;
+    assert_eq!(report.state(), ProbeState::Healthy, "{report:?}");
+    assert!(report.tools().is_some_and(|tools| tools.len() == 14), "{report:?}");
+    let mut client = Plain::new(&server.hub, json!({})).await;
+    let counts: Value = serde_json::from_str(&client.call("counts", json!({})).await).expect("JSON");
+    assert_eq!((&counts["initialize"], &counts["tools/list"]), (&json!(1), &json!(3)), "each look asks once");
+}
+
+#[tokio::test]
 async fn several_clients_at_once_do_not_wait_for_each_other() {
     let server = stdio(&[]);
     let began = Instant::now();

@@ -19,7 +19,8 @@
 //! that seeds of the others play as they always did.
 //!
 //! `SETPOINT_SEEDS=n` plays so many seeds, `SETPOINT_SEED=n` plays one and prints its trace, with
-//! `SETPOINT_OPERATORS=0` without what operators do to plugins, and `SETPOINT_SERVERS_SEED=n` one with processes.
+//! `SETPOINT_OPERATORS=0` without what operators do to plugins, and `SETPOINT_SERVERS_SEED=n` one with processes,
+//! `SETPOINT_FLEET_SEED=n` one whose other cluster comes and goes.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -277,6 +277,7 @@ pub fn calm_down(world: &mut World) {
     if !world.is_up() {
         world.boot();
     }
+    world.far_returns();
     for source in world.server.sources() {
         world.heal(&source);
     }

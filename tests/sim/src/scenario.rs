@@ -49,7 +49,26 @@ pub fn play(seed: u64, trace: bool) -> Result<Played, String> {
 /// # Errors
 /// The first rule that was broken, and how.
 pub fn play_with(seed: u64, operators: bool, trace: bool) -> Result<Played, String> {
-    play_in(seed, operators, false, trace)
+    play_in(seed, Setting { operators, ..Setting::default() }, trace)
+}
+
+/// Plays a seed in a world whose other cluster comes and goes; all that may go wrong otherwise goes wrong as well.
+///
+/// # Errors
+/// The first rule that was broken, and how.
+pub fn play_fleet(seed: u64, trace: bool) -> Result<Played, String> {
+    play_in(seed, Setting { operators: true, fleet: true, ..Setting::default() }, trace)
+}
+
+/// What there is beside people and mishaps.
+#[derive(Clone, Copy, Default)]
+struct Setting {
+    /// What operators do to plugins.
+    operators: bool,
+    /// Processes and endpoints.
+    servers: bool,
+    /// A cluster that comes and goes.
+    fleet: bool,
 }
 
 /// Plays a seed in a world with processes that crash, endpoints that flap, Secrets that are rotated, and objects
@@ -58,10 +77,11 @@ pub fn play_with(seed: u64, operators: bool, trace: bool) -> Result<Played, Stri
 /// # Errors
 /// The first rule that was broken, and how.
 pub fn play_servers(seed: u64, trace: bool) -> Result<Played, String> {
-    play_in(seed, true, true, trace)
+    play_in(seed, Setting { operators: true, servers: true, ..Setting::default() }, trace)
 }
 
-fn play_in(seed: u64, operators: bool, servers: bool, trace: bool) -> Result<Played, String> {
+fn play_in(seed: u64, setting: Setting, trace: bool) -> Result<Played, String> {
+    let Setting { operators, servers, fleet } = setting;
     let mut dice = setpoint_core::delay::Rng::new(seed ^ 0x5e7_9017);
     let options = Options {
         installation: "sim".into(),
@@ -113,6 +133,12 @@ fn play_in(seed: u64, operators: bool, servers: bool, trace: bool) -> Result<Pla
             plan.push((outside.between(0, span), Who::Outside));
         }
     }
+    let mut travels = setpoint_core::delay::Rng::new(seed ^ 0x00f1_ee75);
+    if fleet {
+        for _ in 0..travels.between(1, 12) {
+            plan.push((travels.between(0, span), Who::Fleet));
+        }
+    }
     plan.sort_unstable();
     let begin = world.now;
     for (at, who) in plan {
@@ -125,6 +151,10 @@ fn play_in(seed: u64, operators: bool, servers: bool, trace: bool) -> Result<Pla
             Who::Mishap => people::mishap(&mut world),
             Who::Operator => people::operate(&mut world, &mut operator),
             Who::Outside => world.happens_outside(&mut outside),
+            Who::Fleet => {
+                let until = world.now + travels.between(100, 60_000);
+                world.far_leaves(until);
+            }
         }
         if world.rng.between(0, 4) == 0 {
             world.bookmarks();
@@ -167,6 +197,7 @@ enum Who {
     People,
     Operator,
     Outside,
+    Fleet,
 }
 
 /// Lets time pass in which people confirm whatever is held.

@@ -1,5 +1,6 @@
 //! Random worlds. `SETPOINT_SEEDS=n` plays so many, from `SETPOINT_FIRST_SEED` (0) on; `SETPOINT_SEED=n` plays one and
-//! prints its trace, `SETPOINT_SERVERS_SEED=n` one with processes and endpoints.
+//! prints its trace, `SETPOINT_SERVERS_SEED=n` one with processes and endpoints, `SETPOINT_FLEET_SEED=n` one with a cluster that
+//! comes and goes.
 //! Seeds that once failed stand in `seeds.txt` and are always played first, also without what operators do to
 //! plugins, as they were when they failed; `SETPOINT_OPERATORS=0` replays one so.
 
@@ -7,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use setpoint_sim::scenario::{Played, play, play_servers, play_with};
+use setpoint_sim::scenario::{Played, play, play_fleet, play_servers, play_with};
 
 const SEEDS: u64 = 2_000;
 
@@ -29,6 +30,8 @@ enum World {
     NoOperators(u64),
     /// With processes and endpoints.
     Servers(u64),
+    /// With a cluster that comes and goes.
+    Fleet(u64),
 }
 
 impl World {
@@ -37,6 +40,7 @@ impl World {
             Self::Usual(seed) => play_with(seed, true, trace),
             Self::NoOperators(seed) => play_with(seed, false, trace),
             Self::Servers(seed) => play_servers(seed, trace),
+            Self::Fleet(seed) => play_fleet(seed, trace),
         }
     }
 
@@ -57,6 +61,7 @@ impl World {
             Self::Usual(seed) => format!("  SETPOINT_SEED={seed}: {text}"),
             Self::NoOperators(seed) => format!("  SETPOINT_SEED={seed} SETPOINT_OPERATORS=0: {text}"),
             Self::Servers(seed) => format!("  SETPOINT_SERVERS_SEED={seed}: {text}"),
+            Self::Fleet(seed) => format!("  SETPOINT_FLEET_SEED={seed}: {text}"),
         }
     }
 
@@ -109,7 +114,7 @@ fn seeds() -> std::ops::Range<u64> {
 
 /// Whether only one world is asked for.
 fn only_one() -> bool {
-    number("SETPOINT_SEED").or_else(|| number("SETPOINT_SERVERS_SEED")).is_some()
+    ["SETPOINT_SEED", "SETPOINT_SERVERS_SEED", "SETPOINT_FLEET_SEED"].iter().any(|name| number(name).is_some())
 }
 
 /// Design §9.1 to §9.4, §9.6, §9.7, and the rules that `guard` and `settle` name, over random worlds.
@@ -137,11 +142,24 @@ fn worlds_of_processes_and_endpoints_keep_every_promise() {
     play_all(&seeds().map(World::Servers).collect::<Vec<_>>());
 }
 
+/// The same with a cluster that comes and goes: nothing is deleted because it is away, and all is as it should be when
+/// it is back.
+#[test]
+fn worlds_of_clusters_that_come_and_go_keep_every_promise() {
+    match number("SETPOINT_FLEET_SEED") {
+        Some(seed) => return World::Fleet(seed).show(),
+        None if only_one() => return,
+        None => {}
+    }
+    play_all(&seeds().map(World::Fleet).collect::<Vec<_>>());
+}
+
 /// The same seed gives the same world, so that a failure can be replayed.
 #[test]
 fn a_seed_plays_the_same_twice() {
     for seed in [3, 1_234, 77_777] {
         assert_eq!(play(seed, false), play(seed, false), "seed {seed}");
         assert_eq!(play_servers(seed, false), play_servers(seed, false), "seed {seed} with processes");
+        assert_eq!(play_fleet(seed, false), play_fleet(seed, false), "seed {seed} with travels");
     }
 }

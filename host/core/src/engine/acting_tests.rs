@@ -66,6 +66,27 @@ fn engine() -> Engine {
     engine
 }
 
+/// A Secret that a process has a value of is watched by its name, as long as the host says so, and not beside a
+/// reflector that shows it anyway.
+#[test]
+fn secrets_of_processes_in_a_cluster_are_watched_one_by_one() {
+    let mut engine = engine();
+    let secret = Key::new("hub", "", "Secret", Some("d"), "token");
+    let of_secrets = |engine: &Engine| -> Vec<(Scope, bool)> {
+        let wants = engine.wants(&hub()).into_iter();
+        wants.filter(|want| &*want.kind.kind == "Secret").map(|want| (want.scope, want.mask.is_all())).collect()
+    };
+    let before = engine.wanted();
+    engine.watch_secrets([secret.clone(), Key::new("far", "", "Secret", Some("d"), "other")].into());
+    assert_ne!(engine.wanted(), before, "clusters are to be told");
+    assert_eq!(of_secrets(&engine), [(Scope::Object(Some("d".into()), "token".into()), false)]);
+    let told = engine.wanted();
+    engine.watch_secrets([secret, Key::new("far", "", "Secret", Some("d"), "other")].into());
+    assert_eq!(engine.wanted(), told, "nothing else is wanted");
+    engine.watch_secrets([].into());
+    assert_eq!(of_secrets(&engine), []);
+}
+
 fn ready() -> CallResult {
     let outcome = Outcome {
         status: None,

@@ -288,7 +288,9 @@ fn a_version_that_came_while_it_was_away_is_on_probation_there() {
 #[test]
 fn a_noisy_cluster_does_not_hold_up_a_thousand_quiet_ones() {
     let mut engine = Engine::new(Options { workers: u32::MAX, ..Options::default() }, Arc::new(Namespaced));
-    engine.plugin_started(0, PluginInfo { concurrency: u32::MAX, ..plugin("one") });
+    let mut info = plugin("one");
+    info.concurrency = u32::MAX;
+    engine.plugin_started(0, info);
     let noisy: Name = "noisy".into();
     engine.add_cluster(0, &noisy, ClusterFacts::of("uid of noisy"));
     for number in 0..5_000 {

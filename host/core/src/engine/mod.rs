@@ -187,6 +187,8 @@ pub struct Engine {
     standing_by: FxHashSet<Name>,
     /// Objects that are watched one by one, because somebody depends on them (rule A8).
     singles: BTreeSet<KeyId>,
+    /// Secrets that processes and probes have values of.
+    secrets: BTreeSet<Key>,
     /// Keys that wait for the first list of a source.
     early: FxHashMap<Source, BTreeSet<KeyId>>,
     /// Counts what may have changed what is wanted of clusters.
@@ -235,6 +237,7 @@ impl Engine {
             left: FxHashMap::default(),
             standing_by: FxHashSet::default(),
             singles: BTreeSet::new(),
+            secrets: BTreeSet::new(),
             early: FxHashMap::default(),
             wanted: 0,
             disabled: FxHashSet::default(),

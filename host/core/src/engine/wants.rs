@@ -1,7 +1,7 @@
 //! What each cluster has to show: the kinds that plugins reconcile, read and write, as far as they were granted
 //! (rules A8, B2, D6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use crate::cache::SourceState;
@@ -13,6 +13,9 @@ use crate::mask::Mask;
 
 /// Objects of one cluster that a plugin may read by name (rule A8).
 const SINGLE: usize = 500;
+
+/// What the host itself reads of Secrets.
+const OF_SECRETS: [&str; 1] = [".data"];
 
 /// A part of a kind that somebody needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +40,19 @@ impl Wants {
             self.kinds.entry(kind.group_kind()).or_insert_with(|| (kind.version.clone(), BTreeMap::new()));
         let union = scopes.get(&scope).map_or_else(|| mask.clone(), |known| known.union(mask));
         scopes.insert(scope, union);
+    }
+
+    /// The same, unless a reflector of all objects, or of all of the namespace, shows it anyway.
+    fn add_single(&mut self, kind: &GroupVersionKind, scope: Scope, mask: &Mask) {
+        let Scope::Object(namespace, _) = &scope else { return };
+        let wider = |known: &Scope| match known {
+            Scope::All => true,
+            Scope::Namespace(shown) => Some(shown) == namespace.as_ref(),
+            Scope::Object(..) | Scope::Owned(_) => false,
+        };
+        let known = self.kinds.get(&kind.group_kind());
+        let shown = known.and_then(|(_, scopes)| scopes.keys().find(|known| wider(known)).cloned());
+        self.add(kind, shown.unwrap_or(scope), mask);
     }
 
     /// One reflector shows what several want, if one of them wants it all. An object is seen alike by whatever
@@ -90,7 +106,23 @@ impl Engine {
         for (kind, key, mask) in self.single(cluster) {
             wants.add(&kind, Scope::Object(key.namespace.clone(), key.name.clone()), &mask);
         }
+        let mask = Mask::parse(&OF_SECRETS).unwrap_or_default();
+        for key in self.secrets.iter().filter(|key| key.cluster == *cluster).take(SINGLE) {
+            let kind = GroupVersionKind::new("", "v1", &key.kind);
+            for scope in within(Scope::Object(key.namespace.clone(), key.name.clone()), only) {
+                wants.add_single(&kind, scope, &mask);
+            }
+        }
         wants.settled()
+    }
+
+    /// The host itself has values of these Secrets, for processes and probes of owners in other clusters than the
+    /// embedded one: changes of them are told, of the first [`SINGLE`] of a cluster.
+    pub fn watch_secrets(&mut self, secrets: BTreeSet<Key>) {
+        if self.secrets != secrets {
+            self.secrets = secrets;
+            self.wanted += 1;
+        }
     }
 
     /// Counts what may have changed [`Engine::wants`].
@@ -126,8 +158,10 @@ impl Engine {
     /// There are too many of them for one plugin (rule A8).
     pub(super) fn needs_single(&mut self, reader: KeyId, target: KeyId) -> Result<(), ReadError> {
         let key = self.cache.keys().key(target).clone();
+        // What is watched for the host may not be watched any longer than the host needs it.
+        let covered = self.cache.is_covered(&key) && !self.secrets.contains(&*key);
         let there = self.clusters.contains_key(&key.cluster);
-        if &*key.cluster == LOCAL || !there || self.singles.contains(&target) || self.cache.is_covered(&key) {
+        if &*key.cluster == LOCAL || !there || self.singles.contains(&target) || covered {
             return Ok(());
         }
         let plugin = self.state(reader).map(|state| state.plugin);
@@ -144,7 +178,9 @@ impl Engine {
         self.singles.insert(target);
         self.wanted += 1;
         let scope = Scope::Object(key.namespace.clone(), key.name.clone());
-        self.cache.set_scope_state(&key.source(), &scope, SourceState::Syncing);
+        if !self.cache.is_watched(&key.source(), &scope) {
+            self.cache.set_scope_state(&key.source(), &scope, SourceState::Syncing);
+        }
         Ok(())
     }
 

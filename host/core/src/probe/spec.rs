@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
+use crate::native::SecretKeyRef;
 
 /// What a Probe looks at, and when. Reads and writes exactly the JSON of the kind's `spec`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -141,7 +142,7 @@ pub enum HeaderValue {
     /// Here.
     Plain(String),
     /// In a Secret of the Probe's namespace.
-    Secret(SecretKey),
+    Secret(SecretKeyRef),
 }
 
 impl fmt::Debug for HeaderValue {
@@ -151,19 +152,6 @@ impl fmt::Debug for HeaderValue {
             HeaderValue::Secret(key) => f.debug_tuple("Secret").field(key).finish(),
         }
     }
-}
-
-/// A key of a Secret, as in a Pod's `secretKeyRef`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SecretKey {
-    /// The Secret's name.
-    pub name: String,
-    /// The key in its data.
-    pub key: String,
-    /// Without the Secret or the key, the header is left out instead of the attempt.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub optional: bool,
 }
 
 /// When an endpoint is looked at, in milliseconds, and how often before the state changes.
@@ -276,7 +264,7 @@ struct WrittenHeader {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WrittenSource {
-    secret_key_ref: SecretKey,
+    secret_key_ref: SecretKeyRef,
 }
 
 impl TryFrom<WrittenHeader> for Header {

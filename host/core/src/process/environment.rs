@@ -5,8 +5,9 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use super::spec::{EnvVar, SecretKeyRef};
+use super::spec::EnvVar;
 use crate::contract::Reason;
+use crate::native::SecretKeyRef;
 
 /// What an environment says, in short: two with the same digest are the same. Shows nothing, since
 /// a short secret could be found from it.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::native::SecretKeyRef;
+
 /// What is wanted of a process. What is left out has the default of the kind's schema.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,18 +97,6 @@ pub struct EnvVar {
 pub struct EnvSource {
     /// A key of a Secret in the namespace of the object.
     pub secret_key_ref: SecretKeyRef,
-}
-
-/// A key of a Secret.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct SecretKeyRef {
-    /// Name of the Secret.
-    pub name: String,
-    /// The key in it.
-    pub key: String,
-    /// Whether the Secret or the key may be missing. Default: no.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub optional: bool,
 }
 
 /// What a process reads from standard input.

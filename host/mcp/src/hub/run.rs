@@ -190,7 +190,12 @@ impl Running {
                 let number = self.switch.ping();
                 self.pings.insert(number, pong);
             }
-            Command::Initialize => self.switch.initialize(),
+            Command::AskAgain { asked } => {
+                self.switch.ask_again(self.now());
+                // Who waits for it sees the new state.
+                self.perform();
+                let _ = asked.send(());
+            }
             Command::Close => {}
         }
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use setpoint_core::process::{EnvSource, EnvVar, Environment, ProcessSpec, ProcessStatus, SecretKeyRef, State};
+use setpoint_core::native::SecretKeyRef;
+use setpoint_core::process::{EnvSource, EnvVar, Environment, ProcessSpec, ProcessStatus, State};
 use setpoint_process::{Keeper, Permission, Supervised};
 
 /// The program that is keeper and host for the tests.

@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde_json::json;
 use setpoint_core::contract::Reason;
 use setpoint_core::key::{Key, LOCAL};
-use setpoint_core::native;
+use setpoint_core::native::{self, SecretKeyRef};
 use setpoint_core::object::Object;
-use setpoint_core::process::{EnvVar, Environment, ProcessSpec, SecretKeyRef};
+use setpoint_core::process::{EnvVar, Environment, ProcessSpec};
 use setpoint_core::sanitize::sanitize;
 use setpoint_mcp::hub::{Hub, HubOptions, HubState, HubWatch};
-use setpoint_process::{Changes, Keeper, McpStarts, Permission, Stream, Supervised};
+use setpoint_process::{Changes, Keeper, McpStarts, OutputChanges, Permission, Stream, Supervised};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
@@ -297,6 +297,11 @@ impl Native {
 
     fn users_of(&self, key: &Key) -> BTreeSet<Key> {
         lock(&self.users).get(key).cloned().unwrap_or_default()
+    }
+
+    /// Tells when a process has written something; none if there is no such process.
+    pub(crate) fn output_changes(&self, key: &Key) -> Option<OutputChanges> {
+        Some(lock(&self.processes.entries).get(key)?.supervised.output_changes())
     }
 
     /// What a process wrote last, oldest first; none if there is no such process.

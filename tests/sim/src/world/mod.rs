@@ -86,6 +86,8 @@ pub struct World {
     numbers: u64,
     host: u32,
     up: bool,
+    /// The other cluster does not take part.
+    away: bool,
 }
 
 /// The time at which every world begins.
@@ -134,6 +136,7 @@ impl World {
             numbers: 0,
             host: 0,
             up: false,
+            away: false,
         };
         world.boot();
         world
@@ -168,7 +171,9 @@ impl World {
         let due = if rebuilt { self.due() } else { BTreeSet::new() };
         self.guard.host_starts(due);
         for cluster in [LOCAL, FAR] {
-            self.engine.add_cluster(0, &cluster.into(), ClusterFacts::of(cluster));
+            if !self.is_away(cluster) {
+                self.engine.add_cluster(0, &cluster.into(), ClusterFacts::of(cluster));
+            }
         }
         let places: Vec<_> = self.server.models.values().flat_map(|model| model.places()).collect();
         self.engine.restore_places(places);
@@ -182,6 +187,9 @@ impl World {
             self.later(at, Event::Start { host, plugin });
         }
         for source in self.server.sources() {
+            if self.is_away(&source.cluster) {
+                continue;
+            }
             self.engine.source_syncing(&source);
             let at = self.now + within(&mut self.rng, self.faults.request);
             self.later(at, Event::Connect { host, source });
@@ -302,6 +310,9 @@ impl World {
 
     /// The watch of a source breaks; it comes back at a time.
     pub fn cut(&mut self, source: &Source, until: Time) {
+        if self.is_away(&source.cluster) {
+            return;
+        }
         self.say(|| format!("{source} is unknown"));
         self.server.disconnect(source);
         if self.up {
@@ -312,9 +323,48 @@ impl World {
 
     /// A source's watch connects again if it is broken.
     pub fn heal(&mut self, source: &Source) {
-        if self.up && !self.server.is_live(source) {
+        if self.up && !self.server.is_live(source) && !self.is_away(&source.cluster) {
             let host = self.host;
             self.later(self.now, Event::Connect { host, source: source.clone() });
+        }
+    }
+
+    fn is_away(&self, cluster: &str) -> bool {
+        self.away && cluster == FAR
+    }
+
+    fn sources_of_far(&self) -> Vec<Source> {
+        self.server.sources().into_iter().filter(|source| &*source.cluster == FAR).collect()
+    }
+
+    /// The other cluster does not take part any more; it comes back at a time.
+    pub fn far_leaves(&mut self, until: Time) {
+        if std::mem::replace(&mut self.away, true) {
+            return;
+        }
+        self.say(|| "the other cluster leaves".into());
+        self.server.cut.insert(FAR.into());
+        for source in self.sources_of_far() {
+            self.server.disconnect(&source);
+        }
+        if self.up {
+            self.engine.remove_cluster(self.now, &FAR.into(), "it was taken away");
+        }
+        self.later(until, Event::FarReturns);
+    }
+
+    /// The other cluster takes part again, if it did not.
+    pub fn far_returns(&mut self) {
+        if !std::mem::take(&mut self.away) {
+            return;
+        }
+        self.say(|| "the other cluster comes back".into());
+        self.server.cut.remove(FAR);
+        if self.up {
+            self.engine.add_cluster(self.now, &FAR.into(), ClusterFacts::of(FAR));
+        }
+        for source in self.sources_of_far() {
+            self.heal(&source);
         }
     }
 
@@ -550,6 +600,7 @@ impl World {
             }
             Event::Boot if !self.up => self.boot(),
             Event::Heal(source) => self.heal(&source),
+            Event::FarReturns => self.far_returns(),
             Event::Mend(digest) => drop(self.broken.remove(&digest)),
             Event::Meddle(key) if self.meddler => self.meddle(&key),
             Event::Native { host, key, what } if host == self.host => self.native(&key, what),

@@ -64,6 +64,8 @@ pub(super) enum Event {
     },
     Boot,
     Heal(Source),
+    /// The other cluster takes part again.
+    FarReturns,
     /// A component no longer traps.
     Mend(String),
     Meddle(Key),

@@ -123,6 +123,22 @@ impl Switch {
         self.own(Some(Own::Initialize), "initialize", Some(&params));
     }
 
+    /// Asks the server once more for what it did not tell: who it is, or its tools.
+    pub(crate) fn ask_again(&mut self, now: Time) {
+        match &mut self.state {
+            HubState::Failed(_) => self.initialize(),
+            HubState::Ready(session) if matches!(session.tools, Some(Err(_))) => {
+                Arc::make_mut(session).tools = None;
+                self.effects.push(Effect::Changed);
+                // One may be under way, because the tools have changed.
+                if self.listing.current.is_none() {
+                    self.list(now);
+                }
+            }
+            HubState::Ready(_) | HubState::Starting | HubState::Ended => {}
+        }
+    }
+
     /// Asks the server for a sign of life. [`Effect::Pong`] has the same number.
     pub(crate) fn ping(&mut self) -> u64 {
         self.own(Some(Own::Ping), "ping", None)
