@@ -73,6 +73,9 @@ impl Engine {
         // For the objects of the cluster this is the first pass after an upgrade, though for those of others it
         // may be over (rule B3).
         for plugin in changed {
+            if self.extend_pass(plugin) {
+                continue;
+            }
             let (none, trial) = (FxHashSet::default(), Trial::default());
             self.begin_pass(now, plugin, none, Cause::Upgraded, &trial, Start::Restored);
         }

@@ -25,7 +25,7 @@ pub enum FirstPass {
 }
 
 /// Whether the host cannot do its job without a cluster: those of a fleet come and go.
-fn is_required(cluster: &str) -> bool {
+pub(super) fn is_required(cluster: &str) -> bool {
     [LOCAL, HUB].contains(&cluster)
 }
 

@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Engine;
 use super::attempt::Attempt;
 use super::finish::Ending;
+use super::first::is_required;
 use super::schedule::Touch;
 use super::state::{Class, Phase};
 use crate::Time;
@@ -199,6 +200,18 @@ impl Engine {
             self.touch(now, id, Touch { class: Class::Hard, lane: Lane::User, because, debounce: false, read: true });
         }
         self.pass_maybe_over(now, plugin);
+    }
+
+    /// More objects are to come that are part of the first pass. One that is under way goes on with them, as does
+    /// one that is over but for some keys. False: there is none.
+    pub(super) fn extend_pass(&mut self, plugin: PluginId) -> bool {
+        let Some(pass) = self.pass_mut(plugin) else { return false };
+        if pass.start == Start::Known {
+            pass.start = Start::Restored;
+        }
+        pass.over = false;
+        self.passes += 1;
+        true
     }
 
     /// Goes on with a pass that was over before the last stop but for these keys. `gone`: see [`Pass::gone`].
@@ -406,18 +419,23 @@ impl Engine {
     }
 
     /// Whether all objects of the plugin's kinds are known: of each kind somewhere, and wherever it is
-    /// known to be served.
+    /// known to be served. A cluster of a fleet that cannot say is not waited for: there may always be one.
     fn owned_sources_are_known(&self, plugin: PluginId) -> bool {
         let Some(info) = self.plugins.get(plugin.0 as usize).and_then(|p| p.info.as_ref()) else { return false };
         info.description.kinds.iter().all(|owned| {
-            let heard_of: Vec<SourceState> = self
+            let heard_of: Vec<(bool, SourceState)> = self
                 .clusters
                 .keys()
                 .map(|cluster| Source { cluster: cluster.clone(), kind: owned.kind.group_kind() })
                 .filter(|source| self.cache.has_heard_of(source))
-                .map(|source| self.cache.state(&source))
+                .map(|source| (is_required(&source.cluster), self.cache.state(&source)))
                 .collect();
-            !heard_of.is_empty() && heard_of.iter().all(|state| *state == SourceState::Synced)
+            let known = |(required, state): &(bool, SourceState)| match state {
+                SourceState::Synced => true,
+                SourceState::Syncing => false,
+                SourceState::Unknown(_) => !required,
+            };
+            heard_of.iter().any(|(_, state)| *state == SourceState::Synced) && heard_of.iter().all(known)
         })
     }
 

@@ -362,6 +362,13 @@ impl World {
         self.server.cut.remove(FAR);
         if self.up {
             self.engine.add_cluster(self.now, &FAR.into(), ClusterFacts::of(FAR));
+            let served = self.sources_of_far();
+            for want in self.engine.wants(&FAR.into()) {
+                let source = Source { cluster: FAR.into(), kind: want.kind.group_kind() };
+                if !served.contains(&source) {
+                    self.engine.source_unknown(self.now, &source, "it is not served");
+                }
+            }
         }
         for source in self.sources_of_far() {
             self.heal(&source);
