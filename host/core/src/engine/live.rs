@@ -43,9 +43,10 @@ impl Engine {
                 }
                 None => false,
             };
-            let (before, after): (Vec<_>, Vec<_>) = shown.into_iter().partition(older);
-            shown = after;
-            for (scope, seen) in before {
+            // What came before an older version is older still, such as the end of an object that was called so.
+            let after = shown.iter().rposition(older).map_or(0, |at| at + 1);
+            let rest = shown.split_off(after);
+            for (scope, seen) in std::mem::replace(&mut shown, rest) {
                 self.replay(now, &scope, &target, seen);
             }
         }
