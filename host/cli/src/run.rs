@@ -46,6 +46,7 @@ fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
         leader_elect: args.leader_elect,
         install_crds: args.install_crds,
         keeper: keeper(),
+        ..HostOptions::default()
     }
 }
 
@@ -88,7 +89,11 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
         Some(server) => format!("the cluster at {server}"),
         None => "files".to_owned(),
     };
-    let line = format!("setpoint {} runs on {on}; its API is at {}\n", env!("CARGO_PKG_VERSION"), host.server());
+    let line = format!(
+        "setpoint {} runs on {on}; its API is at {}\n",
+        env!("CARGO_PKG_VERSION"),
+        host.server().unwrap_or_default()
+    );
     // That nobody reads stdout is no reason to stop.
     let _ = print(&line);
     signals.next().await;

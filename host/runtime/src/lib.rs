@@ -3,7 +3,9 @@
 //! | question | module |
 //! |---|---|
 //! | how is it started and stopped | [`host`], with what is there early in `late` |
+//! | how is it part of another program | [`embed`], with what is called for an object in `code` |
 //! | what can be asked of it | [`handle`], `objects`, `runs`, [`views`], [`http`] |
+//! | what do the objects of a kind amount to, live | [`registry`] |
 //! | which objects are asked for | `filter` |
 //! | what did plugins log | `logs` |
 //! | what would a reconcile change now | [`plan`] |
@@ -27,8 +29,10 @@
 #![deny(missing_docs)]
 
 pub mod clock;
+mod code;
 pub mod config;
 pub mod driver;
+pub mod embed;
 pub mod file_rows;
 pub mod files;
 mod filter;
@@ -51,6 +55,7 @@ pub mod plugins;
 pub mod reads;
 mod recent;
 pub mod record;
+pub mod registry;
 pub mod release;
 pub mod ring;
 mod runs;
@@ -58,9 +63,11 @@ mod shadow;
 mod versions;
 pub mod views;
 
+pub use code::Code;
 pub use handle::Handle;
 pub use host::{Host, HostOptions, StartError};
 pub use hub::{InstallCrds, LeaseConfig};
 pub use mode::Mode;
 pub use native::KeeperProgram;
+pub use registry::{RegistryError, RegistryView};
 pub use versions::COMPONENTS;

@@ -25,6 +25,7 @@ mod preview;
 mod quarantine;
 mod read;
 mod reflect;
+mod registries;
 mod release;
 mod rows;
 mod schedule;
@@ -60,6 +61,7 @@ use crate::effects::{Identity, Inventory, Settled, Shapes};
 use crate::key::{GroupKind, Key, KeyId, Name, Source};
 use crate::object::Object;
 use crate::queue::{ClusterId, PluginId, Queue};
+use crate::registry::Registries;
 
 use plugins::PluginState;
 use state::KeyState;
@@ -193,6 +195,8 @@ pub struct Engine {
     /// Counts what may have changed what is wanted of clusters.
     wanted: u64,
     disabled: FxHashSet<GroupKind>,
+    /// What somebody looks at who reconciles nothing.
+    registries: Registries,
     calls: u32,
     effects: u32,
     attempts: u64,
@@ -237,6 +241,7 @@ impl Engine {
             early: FxHashMap::default(),
             wanted: 0,
             disabled: FxHashSet::default(),
+            registries: Registries::default(),
             calls: 0,
             effects: 0,
             attempts: 0,
