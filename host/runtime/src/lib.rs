@@ -4,6 +4,7 @@
 //! |---|---|
 //! | how is it started and stopped | [`host`], with what is there early in `late` |
 //! | how is it part of another program | [`embed`], with what is called for an object in `code` |
+//! | which MCP servers has a group of ToolHive, in one call | [`backends`] |
 //! | what can be asked of it | [`handle`], `objects`, `runs`, [`views`], [`http`] |
 //! | what do the objects of a kind amount to, live | [`registry`] |
 //! | which objects are asked for | `filter` |
@@ -28,6 +29,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod backends;
 pub mod clock;
 mod code;
 pub mod config;
@@ -63,6 +65,7 @@ mod shadow;
 mod versions;
 pub mod views;
 
+pub use backends::backend_registry;
 pub use code::Code;
 pub use handle::Handle;
 pub use host::{Host, HostOptions, StartError};

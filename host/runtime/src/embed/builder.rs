@@ -1,5 +1,6 @@
 //! A host that is made of what a program gives it.
 
+use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,9 @@ use crate::host::{Host, HostOptions, StartError};
 use crate::hub::InstallCrds;
 use crate::mode::Mode;
 
+/// What goes when the host has stopped.
+type Kept = Option<Box<dyn Any + Send>>;
+
 /// Collects what a host is made of. Nothing is looked at before [`HostBuilder::start`], which tells all mistakes.
 #[must_use]
 #[derive(Debug, Default)]
@@ -23,6 +27,7 @@ pub struct HostBuilder {
     shutdown: Option<Shutdown>,
     /// The first of them is told.
     problems: Vec<String>,
+    kept: Kept,
 }
 
 impl Host {
@@ -145,6 +150,12 @@ impl HostBuilder {
         self
     }
 
+    /// Drops something when the host has stopped, or was not started.
+    pub(crate) fn keeping(mut self, kept: impl Any + Send) -> Self {
+        self.kept = Some(Box::new(kept));
+        self
+    }
+
     /// The host stops when this is asked to. Without it the host stops by itself only when its [`EmbeddedHost`] is
     /// dropped.
     pub fn shutdown(mut self, shutdown: &Shutdown) -> Self {
@@ -159,7 +170,7 @@ impl HostBuilder {
     /// What is wrong and what to do: the first mistake of what was given, a plugin given by its bytes or its type that
     /// is refused, or what cannot be opened or reached.
     pub async fn start(self) -> Result<EmbeddedHost, StartError> {
-        let Self { mut options, cluster, shutdown, problems } = self;
+        let Self { mut options, cluster, shutdown, problems, kept } = self;
         if let Some(problem) = problems.into_iter().next() {
             return Err(StartError::Refused(problem));
         }
@@ -179,6 +190,7 @@ impl HostBuilder {
                 () = given_token.requested() => {}
             }
             host.shutdown().await;
+            drop(kept);
             ended.send_replace(true);
         });
         let host = EmbeddedHost { handle, address, shutdown: own, stopped };
