@@ -47,6 +47,7 @@ fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
         install_crds: args.install_crds,
         clusters: args.clusters,
         keeper: keeper(),
+        ..HostOptions::default()
     }
 }
 
@@ -89,7 +90,11 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
         Some(server) => format!("the cluster at {server}"),
         None => "files".to_owned(),
     };
-    let line = format!("setpoint {} runs on {on}; its API is at {}\n", env!("CARGO_PKG_VERSION"), host.server());
+    let line = format!(
+        "setpoint {} runs on {on}; its API is at {}\n",
+        env!("CARGO_PKG_VERSION"),
+        host.server().unwrap_or_default()
+    );
     // That nobody reads stdout is no reason to stop.
     let _ = print(&line);
     signals.next().await;

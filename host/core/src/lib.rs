@@ -19,6 +19,7 @@
 //! | is a file really gone | [`file_proof`] |
 //! | when is an endpoint looked at, and how is it | [`probe`] |
 //! | when is a kind of a cluster listed and watched | [`reflector`] |
+//! | what do the objects of a kind amount to, for who only looks | [`registry`] |
 //! | who acts, of several hosts | [`lease`] |
 //! | which clusters take part | [`fleet`] |
 //! | what may a plugin do | [`grants`] |
@@ -52,6 +53,7 @@ pub mod process;
 pub mod queue;
 pub mod recording;
 pub mod reflector;
+pub mod registry;
 pub mod sanitize;
 pub mod selector;
 pub mod status;

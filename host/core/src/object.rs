@@ -200,6 +200,11 @@ impl Object {
         find(&self.marks, key)
     }
 
+    /// Whether there are annotations of the host's own.
+    pub fn has_marks(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
     /// Owner references.
     pub fn owners(&self) -> &[OwnerReference] {
         &self.owners

@@ -111,7 +111,7 @@ impl LimitKind {
     }
 
     /// What went beyond which limit, in a sentence.
-    pub(crate) fn sentence(self, limits: &Limits) -> String {
+    pub fn sentence(self, limits: &Limits) -> String {
         match self {
             LimitKind::Wall => format!("timeout: the call took longer than {:?}", limits.wall),
             LimitKind::Cpu => {

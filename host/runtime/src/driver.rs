@@ -13,15 +13,17 @@ use setpoint_core::engine::{Attempt, CallResult, ClusterFacts, Engine, Passed, S
 use setpoint_core::key::{Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
-use setpoint_plugin::{Call, CallFailure, CallStats, Limits, Plugin, Recorder};
+use setpoint_plugin::{Call, CallFailure, CallStats, Limits, Recorder};
 use tokio::sync::{Notify, broadcast, watch};
 use tracing::Instrument;
 
 use crate::clock::{Clock, rfc3339};
+use crate::code::Code;
 use crate::logs::LogBook;
 use crate::metrics::Metrics;
 use crate::reads::EngineReads;
 use crate::recent::Recent;
+use crate::registry::Waiting;
 use crate::ring::{Recorded, Ring};
 use crate::views::{EventRow, StreamItem};
 
@@ -38,11 +40,11 @@ pub(crate) type OnPassed = Box<dyn Fn(Vec<(Name, Passed)>) + Send + Sync>;
 /// Whether this host may act now, looked at immediately before it does (rule D8).
 pub(crate) type MayAct = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// A loaded component with the limits of its calls.
+/// A loaded reconciler with the limits of its calls.
 #[derive(Clone)]
 pub struct Component {
-    /// The component.
-    pub plugin: Arc<Plugin>,
+    /// What is called.
+    pub code: Code,
     /// Limits of its calls.
     pub limits: Limits,
 }
@@ -115,6 +117,8 @@ pub struct Driver {
     pub(crate) ring: Ring,
     /// The last events of objects of clusters that keep them elsewhere.
     pub(crate) recent: Recent,
+    /// Who looks at what the objects of kinds amount to.
+    pub(crate) registries: Waiting,
 }
 
 impl Driver {
@@ -143,6 +147,7 @@ impl Driver {
             logs: Arc::default(),
             ring: Ring::default(),
             recent: Recent::default(),
+            registries: Waiting::default(),
         })
     }
 
@@ -159,12 +164,14 @@ impl Driver {
 
     /// Works with what is locked; the loop is not woken up.
     fn locked<T>(&self, work: impl FnOnce(&mut Inner, Time) -> T) -> T {
-        let (result, moved) = {
+        let (result, moved, registries) = {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             let result = work(&mut inner, self.clock.now());
             let wanted = inner.engine.wanted();
-            (result, std::mem::replace(&mut inner.wanted, wanted) != wanted)
+            let registries = inner.engine.moved_registries();
+            (result, std::mem::replace(&mut inner.wanted, wanted) != wanted, registries)
         };
+        self.registries.tell(&registries);
         if moved {
             self.wanted.notify_one();
         }
@@ -215,6 +222,14 @@ impl Driver {
         self.has_wanted.load(Ordering::Acquire)
     }
 
+    /// The names of the clusters, in order.
+    pub(crate) fn cluster_names(&self) -> Vec<Name> {
+        let mut names: Vec<Name> =
+            self.clusters.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     fn clusters(&self) -> Vec<Arc<dyn Cluster>> {
         self.engaged().values().cloned().collect()
     }
@@ -258,7 +273,7 @@ impl Driver {
 
     /// A component is called for its digest from now on.
     pub fn add_component(&self, component: Component) {
-        let digest: Name = component.plugin.digest().to_string().into();
+        let digest: Name = component.code.digest().to_string().into();
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).components.insert(digest, component);
     }
 
@@ -432,7 +447,7 @@ impl Driver {
         let reads = EngineReads { driver: Arc::downgrade(self), reader: attempt.id() };
         let reads = Arc::new(Recorder::new(Arc::new(reads)));
         let logs = self.logs.of(attempt.plugin(), attempt.key());
-        let call = component.plugin.reconcile(request, reads.clone(), &component.limits, logs).await;
+        let call = component.code.reconcile(request, reads.clone(), &component.limits, logs).await;
         self.ring.record(attempt.plugin(), attempt.digest(), request, &reads, &call);
         let Call { result, impure, stats } = call;
         let (result, trapped) = match result {
@@ -507,7 +522,9 @@ impl Driver {
                 let _ = tokio::time::timeout(Duration::from_millis(20), idle).await;
             }
         };
-        tokio::time::timeout(at_most, all_ended).await.is_ok()
+        let ended = tokio::time::timeout(at_most, all_ended).await.is_ok();
+        self.registries.close();
+        ended
     }
 }
 

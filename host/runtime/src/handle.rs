@@ -197,6 +197,17 @@ impl Handle {
         !self.inner.kinds.named(word).is_empty()
     }
 
+    /// Whether a kind is served in `local`, or is one that a plugin speaks.
+    pub(crate) fn knows(&self, kind: &GroupKind) -> bool {
+        self.inner.kinds.get(kind).is_some()
+            || self.inner.driver.look(|engine| {
+                let heard = |cluster: &Name| {
+                    engine.cache().has_heard_of(&Source { cluster: cluster.clone(), kind: kind.clone() })
+                };
+                heard(&self.inner.home)
+            })
+    }
+
     /// The plugins directory.
     pub fn plugins(&self) -> Vec<PluginRow> {
         self.inner.plugins.rows()

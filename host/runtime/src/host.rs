@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::clusters::{self, Clusters, InstallCrds, LeaseConfig, fleet, lease};
 use crate::config::{Config, ConfigError};
 use crate::driver::{Driver, EngineSink};
+use crate::embed::Embedded;
 use crate::files::Files;
 use crate::handle::{DISABLED, Handle, Inner};
 use crate::http::{HttpOptions, TlsFiles, TlsListener, check_listen};
@@ -72,6 +73,8 @@ pub struct HostOptions {
     pub clusters: Vec<PathBuf>,
     /// How the keeper of processes is started. Default: none, and no processes can be run.
     pub keeper: Option<KeeperProgram>,
+    /// What the program brings that the host is part of; see [`Host::builder`]. Default: nothing.
+    pub embedded: Embedded,
 }
 
 /// Why a host cannot start. Each text says what to do.
@@ -144,8 +147,8 @@ pub struct Host {
     local: Arc<Local>,
     source: SharedSource,
     tasks: Vec<JoinHandle<()>>,
-    server: String,
-    address: SocketAddr,
+    server: Option<String>,
+    address: Option<SocketAddr>,
     host_file: PathBuf,
 }
 
@@ -156,6 +159,22 @@ enum Listening {
 }
 
 impl Listening {
+    /// Answers where it listens as well.
+    async fn bind(
+        listen: SocketAddr,
+        with_token: bool,
+        tls: Option<TlsFiles>,
+    ) -> Result<(Self, SocketAddr), StartError> {
+        check_listen(listen, with_token, tls.is_some()).map_err(StartError::Refused)?;
+        let listener = bind(listen, "--listen").await?;
+        let address = listener.local_addr().unwrap_or(listen);
+        let listening = match tls {
+            Some(files) => Self::Tls(TlsListener::new(listener, files).map_err(StartError::Refused)?),
+            None => Self::Plain(listener),
+        };
+        Ok((listening, address))
+    }
+
     fn serve(self, handle: Handle, options: HttpOptions) -> JoinHandle<()> {
         match self {
             Listening::Plain(listener) => tokio::spawn(crate::http::serve(listener, handle, options)),
@@ -199,26 +218,28 @@ impl Host {
         let home: Name = decided.home().into();
         tracing::info!("reconciling {}: {}", if decided.hub.is_some() { "a cluster" } else { "files" }, decided.why);
         let plugins_dir = or(&options.plugins, &config.plugins_dir, "plugins");
+        let only_named = options.embedded.only_named;
+        let plugins_named = options.plugins.is_some() || config.plugins_dir.is_some();
+        let plugins_dir = (plugins_named || !only_named).then_some(plugins_dir);
         // Beside a cluster files are read only if that is asked for.
         let asked_for = options.resources.is_some() || config.resources_dir.is_some();
-        let with_files = decided.hub.is_none() || asked_for;
+        let with_files = (decided.hub.is_none() && !only_named) || asked_for;
         let resources = or(&options.resources, &config.resources_dir, "resources");
         let state_dir = or(&options.state, &config.state_dir, ".setpoint");
-        let listen = options.listen.or(config.listen).unwrap_or(DEFAULT_LISTEN);
+        let listen = options.listen.or(config.listen).or((!only_named).then_some(DEFAULT_LISTEN));
         let token = match options.token_file.as_ref().or(config.token_file.as_ref()) {
             Some(path) => Some(read_token(path)?),
             None => None,
         };
         let tls = options.tls.clone().or_else(|| config.tls.clone());
-        check_listen(listen, token.is_some(), tls.is_some()).map_err(StartError::Refused)?;
-        let listener = bind(listen, "--listen").await?;
-        let address = listener.local_addr().unwrap_or(listen);
         let secure = tls.is_some();
-        let listener = match tls {
-            Some(files) => Listening::Tls(TlsListener::new(listener, files).map_err(StartError::Refused)?),
-            None => Listening::Plain(listener),
+        let listening = match listen {
+            Some(listen) => Some(Listening::bind(listen, token.is_some(), tls).await?),
+            None => None,
         };
-        let http = HttpOptions { loopback_only: address.ip().to_canonical().is_loopback(), token };
+        let address = listening.as_ref().map(|(_, address)| *address);
+        let loopback_only = address.is_some_and(|address| address.ip().to_canonical().is_loopback());
+        let http = HttpOptions { loopback_only, token };
         let health = match options.health_listen.or(config.health_listen) {
             Some(address) => Some(bind(address, "--health-listen").await?),
             None => None,
@@ -344,8 +365,10 @@ impl Host {
                 .await
                 .unwrap_or_else(|error| Err(PluginError::Engine(error.to_string())))?
         };
-        if let Err(source) = std::fs::create_dir_all(&plugins_dir) {
-            return Err(StartError::Io { path: plugins_dir, source });
+        if let Some(Err((path, source))) =
+            plugins_dir.as_ref().map(|dir| std::fs::create_dir_all(dir).map_err(|error| (dir.clone(), error)))
+        {
+            return Err(StartError::Io { path, source });
         }
         let config_path = options.config.clone();
         let gateway = || Gateway::new(McpServers(native.clone()), GatewayOptions::default());
@@ -353,6 +376,7 @@ impl Host {
         let config = Arc::new(RwLock::new(config));
         let plugins = Plugins::new(Parts {
             dir: plugins_dir,
+            embedded: options.embedded.clone(),
             state_dir: state_dir.clone(),
             host: plugin_host,
             driver: driver.clone(),
@@ -414,8 +438,8 @@ impl Host {
             tokio::spawn(driver.clone().tell_wants()),
             tokio::spawn(driver.clone().run()),
             tokio::spawn(plugins.clone().watch()),
-            listener.serve(handle.clone(), http),
         ];
+        tasks.extend(listening.map(|(listening, _)| listening.serve(handle.clone(), http)));
         tasks.push(tokio::spawn(clusters.clone().run()));
         tasks.push(tokio::spawn(clusters.clone().show(manager)));
         tasks.push(tokio::spawn(fleet.run()));
@@ -429,14 +453,11 @@ impl Host {
             tasks.push(tokio::spawn(end_rebuilt(driver.clone(), local.clone(), files)));
         }
         let host_file = state_dir.join("host.json");
-        // Of all addresses this machine's own name is one, and the one that a certificate may be good for.
-        let reached = match address.ip().is_unspecified() {
-            true => format!("localhost:{}", address.port()),
-            false => address.to_string(),
-        };
-        let server = format!("{}://{reached}", if secure { "https" } else { "http" });
-        let text = serde_json::json!({"server": server, "pid": std::process::id()}).to_string();
-        write_atomically(&host_file, &text).map_err(|source| StartError::Io { path: host_file.clone(), source })?;
+        let server = address.map(|address| reached(address, secure));
+        if let Some(server) = &server {
+            let text = serde_json::json!({"server": server, "pid": std::process::id()}).to_string();
+            write_atomically(&host_file, &text).map_err(|source| StartError::Io { path: host_file.clone(), source })?;
+        }
         Ok(Self { handle, native, mcp, clusters, driver, local, source, tasks, server, address, host_file })
     }
 
@@ -445,13 +466,13 @@ impl Host {
         self.handle.clone()
     }
 
-    /// How its HTTP API is reached, such as `http://127.0.0.1:8474`.
-    pub fn server(&self) -> &str {
-        &self.server
+    /// How its HTTP API is reached, such as `http://127.0.0.1:8474`; none if it has none.
+    pub fn server(&self) -> Option<&str> {
+        self.server.as_deref()
     }
 
-    /// The address of its HTTP API.
-    pub fn address(&self) -> SocketAddr {
+    /// The address of its HTTP API; none if it has none.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -481,6 +502,16 @@ impl Host {
         let _ = tokio::task::spawn_blocking(closing).await;
         let _ = std::fs::remove_file(&self.host_file);
     }
+}
+
+/// How an address is reached by others.
+fn reached(address: SocketAddr, secure: bool) -> String {
+    // Of all addresses this machine's own name is one, and the one that a certificate may be good for.
+    let reached = match address.ip().is_unspecified() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    };
+    format!("{}://{reached}", if secure { "https" } else { "http" })
 }
 
 async fn bind(address: SocketAddr, flag: &'static str) -> Result<tokio::net::TcpListener, StartError> {

@@ -3,7 +3,10 @@
 //! | question | module |
 //! |---|---|
 //! | how is it started and stopped | [`host`], with what is there early in `late` |
+//! | how is it part of another program | [`embed`], with what is called for an object in `code` |
+//! | which MCP servers has a group of ToolHive, in one call | [`backends`] |
 //! | what can be asked of it | [`handle`], `objects`, `runs`, [`views`], [`http`] |
+//! | what do the objects of a kind amount to, live | [`registry`] |
 //! | which objects are asked for | `filter` |
 //! | what did plugins log | `logs` |
 //! | what would a reconcile change now | [`plan`] |
@@ -27,10 +30,13 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod backends;
 pub mod clock;
 mod clusters;
+mod code;
 pub mod config;
 pub mod driver;
+pub mod embed;
 pub mod file_rows;
 pub mod files;
 mod filter;
@@ -52,6 +58,7 @@ pub mod plugins;
 pub mod reads;
 mod recent;
 pub mod record;
+pub mod registry;
 pub mod release;
 pub mod ring;
 mod runs;
@@ -59,10 +66,13 @@ mod shadow;
 mod versions;
 pub mod views;
 
+pub use backends::backend_registry;
 pub use clusters::rows::{ClusterView, FleetView, ProviderTrouble};
 pub use clusters::{ClustersConfig, ForgetError, InstallCrds, LeaseConfig, ProviderConfig};
+pub use code::Code;
 pub use handle::Handle;
 pub use host::{Host, HostOptions, StartError};
 pub use mode::Mode;
 pub use native::KeeperProgram;
+pub use registry::{RegistryError, RegistryView};
 pub use versions::COMPONENTS;

@@ -101,7 +101,7 @@ impl Handle {
             // Never closed; a plan waits for its turn behind others.
             let _turn = self.plans.acquire().await.ok();
             driver.metrics.record_plan(&info.name);
-            component.plugin.reconcile(&request, reads.clone(), &component.limits, Arc::new(Silent)).await
+            component.code.reconcile(&request, reads.clone(), &component.limits, Arc::new(Silent)).await
         };
         match timeout_at(until, call).await {
             Err(_) => late(),

@@ -12,7 +12,7 @@
 //! | what do people see | `rows` |
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -21,12 +21,14 @@ use setpoint_cluster::local::Local;
 use setpoint_core::engine::Trial;
 use setpoint_core::grants::Grant;
 use setpoint_core::key::{GroupKind, LOCAL, Name, Source};
-use setpoint_plugin::{Plugin, PluginHost};
+use setpoint_plugin::PluginHost;
 use tokio::sync::Notify;
 
 use crate::clusters::Clusters;
+use crate::code::Code;
 use crate::config::Config;
 use crate::driver::{Component, Driver};
+use crate::embed::{Embedded, Given};
 use crate::files::Files;
 use crate::kinds::Kinds;
 use crate::shadow::Tried;
@@ -71,14 +73,14 @@ struct Slot {
 
 #[derive(Clone)]
 struct Running {
-    plugin: Arc<Plugin>,
+    code: Code,
     grants: Vec<String>,
     missing: Vec<String>,
 }
 
 impl Running {
     fn name(&self) -> &str {
-        &self.plugin.description().name
+        &self.code.description().name
     }
 }
 
@@ -95,7 +97,9 @@ pub type Reclassify = Box<dyn Fn(u64) + Send + Sync>;
 
 /// The plugins of a directory.
 pub struct Plugins {
-    dir: PathBuf,
+    dir: Option<PathBuf>,
+    /// What the program brings that the host is part of, by the name in the place of a file.
+    given: BTreeMap<String, Given>,
     host: PluginHost,
     driver: Arc<Driver>,
     kinds: Arc<Kinds>,
@@ -120,8 +124,10 @@ pub struct Plugins {
 
 /// What [`Plugins::new`] joins.
 pub struct Parts {
-    /// The directory.
-    pub dir: PathBuf,
+    /// The directory; none: there is none.
+    pub dir: Option<PathBuf>,
+    /// What the program brings that the host is part of.
+    pub embedded: Embedded,
     /// Where components that ran are kept.
     pub state_dir: PathBuf,
     /// Runs components.
@@ -149,11 +155,25 @@ pub struct Parts {
 impl Plugins {
     /// No plugin is loaded yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { dir, state_dir, host, driver, kinds, local, files, config, beside, home, namespace, clusters } =
-            parts;
+        let Parts {
+            dir,
+            embedded,
+            state_dir,
+            host,
+            driver,
+            kinds,
+            local,
+            files,
+            config,
+            beside,
+            home,
+            namespace,
+            clusters,
+        } = parts;
         Arc::new(Self {
             versions: Versions::open(&state_dir, local.clone()),
             dir,
+            given: embedded.given,
             host,
             driver,
             kinds,
@@ -203,8 +223,10 @@ impl Plugins {
     /// Looks once. Components are verified and compiled beside each other, off the async threads. It
     /// returns when all of them run or are refused, but for new versions that are tried in the shadow.
     pub async fn scan(self: &Arc<Self>) {
-        let found = match directory::look(&self.dir) {
-            Ok(found) => found,
+        let looked = self.dir.as_deref().map_or_else(|| Ok(BTreeMap::new()), directory::look);
+        let found = match looked {
+            // Nothing of the program has the name of a file.
+            Ok(found) => found.into_iter().chain(self.given.keys().map(|name| (name.clone(), Seen::given()))).collect(),
             Err(error) => {
                 // Nothing is known of the files: what runs keeps running.
                 for slot in self.lock().values_mut() {
@@ -224,10 +246,10 @@ impl Plugins {
             self.stop(&name);
         }
         let begun = loads.into_iter().map(|load| {
-            let (this, path) = (self.clone(), self.dir.join(&load.file));
+            let (this, file) = (self.clone(), load.file.clone());
             let reading = match load.seen.refusal() {
                 Some(refusal) => Err(refusal),
-                None => Ok(tokio::task::spawn_blocking(move || this.read(&path))),
+                None => Ok(tokio::task::spawn_blocking(move || this.read(&file))),
             };
             (load, reading)
         });
@@ -270,15 +292,23 @@ impl Plugins {
 
     /// Reads a file and loads what is to run for it: what it has, or, while that is rolled back, the
     /// component before. Blocks.
-    fn read(&self, path: &Path) -> Result<Loaded, String> {
-        let bytes = file::read(path)?;
+    fn read(&self, file: &str) -> Result<Loaded, String> {
+        let bytes = match (self.given.get(file), &self.dir) {
+            (Some(Given::Native(native)), _) => {
+                let in_file = native.digest().to_string();
+                return Ok(Loaded { code: native.clone().into(), bytes: Vec::new(), in_file });
+            }
+            (Some(Given::Component(bytes)), _) => bytes.to_vec(),
+            (None, Some(dir)) => file::read(&dir.join(file))?,
+            (None, None) => return Err("there is no plugins directory".into()),
+        };
         let plugin = self.host.load(&bytes).map_err(|error| error.to_string())?;
         let in_file = plugin.digest().to_string();
         match self.versions.of(&plugin.description().name) {
             Some(version) if version.avoided.as_ref() == Some(&in_file) => {
                 self.read_kept(&version.running, in_file).map_err(|error| format!("it was rolled back, and {error}"))
             }
-            _ => Ok(Loaded { plugin, bytes, in_file }),
+            _ => Ok(Loaded { code: plugin.into(), bytes, in_file }),
         }
     }
 
@@ -286,7 +316,7 @@ impl Plugins {
     fn read_kept(&self, digest: &str, in_file: String) -> Result<Loaded, String> {
         let bytes = self.versions.read(digest)?;
         let plugin = self.host.load(&bytes).map_err(|error| error.to_string())?;
-        Ok(Loaded { plugin, bytes, in_file })
+        Ok(Loaded { code: plugin.into(), bytes, in_file })
     }
 
     fn prepare(&self, loaded: Loaded) -> Result<Prepared, String> {
@@ -358,7 +388,7 @@ impl Plugins {
             .iter()
             .filter_map(|(file, slot)| {
                 let running = slot.running.as_ref()?;
-                let kinds = claims::kinds(running.plugin.description());
+                let kinds = claims::kinds(running.code.description());
                 Some(Claim { file, name: running.name(), kinds, gone: slot.gone_since.is_some() })
             })
             .collect();
@@ -390,7 +420,7 @@ impl Plugins {
             self.forget(other);
         }
         let (deletions, shadow) = tried.map(|tried| (tried.deletions, Some(tried.row))).unwrap_or_default();
-        self.driver.add_component(Component { plugin: prepared.loaded.plugin.clone(), limits: prepared.limits });
+        self.driver.add_component(Component { code: prepared.loaded.code.clone(), limits: prepared.limits });
         for crd in &prepared.crds {
             self.kinds.insert(crd.clone());
         }
@@ -412,8 +442,8 @@ impl Plugins {
             ticket = self.files.kind_served(&GroupKind::new(&crd.group, &crd.kind));
             drop(self.local.install_kind((**crd).clone()));
         }
-        for before in before.iter().filter(|before| before.plugin.digest().as_str() != digest) {
-            self.driver.remove_component(before.plugin.digest().as_str());
+        for before in before.iter().filter(|before| before.code.digest().as_str() != digest) {
+            self.driver.remove_component(before.code.digest().as_str());
         }
         if prepared.loaded.is_from_file() {
             self.versions.runs(&name, &digest, std::mem::take(&mut prepared.loaded.bytes));
@@ -429,10 +459,10 @@ impl Plugins {
         }
         if let Some(slot) = slots.get_mut(file) {
             let grants = prepared.grants.iter().map(ToString::to_string).collect();
-            slot.running = Some(Running { plugin: prepared.loaded.plugin, grants, missing: prepared.missing });
+            slot.running = Some(Running { code: prepared.loaded.code, grants, missing: prepared.missing });
             slot.shadow = shadow.or(slot.shadow.take());
         }
-        let had: Vec<GroupKind> = before.iter().flat_map(|before| claims::kinds(before.plugin.description())).collect();
+        let had: Vec<GroupKind> = before.iter().flat_map(|before| claims::kinds(before.code.description())).collect();
         if claims::frees(&had, &claims::kinds(&description)) {
             retry_refused(&mut slots, Some(file));
             self.changed.notify_one();
@@ -448,7 +478,7 @@ impl Plugins {
     fn forget(&self, running: &Running) {
         self.driver.with(|engine, _| engine.plugin_stopped(running.name()));
         self.driver.plugins_changed();
-        self.driver.remove_component(running.plugin.digest().as_str());
+        self.driver.remove_component(running.code.digest().as_str());
         self.driver.ring.forget(running.name());
     }
 
@@ -466,8 +496,8 @@ impl Plugins {
     /// Watches the directory until the task is dropped.
     pub async fn watch(self: Arc<Self>) {
         let changed = self.changed.clone();
-        let _watcher = match directory::watcher(&self.dir, changed.clone()) {
-            Ok(watcher) => Some(watcher),
+        let _watcher = match self.dir.as_deref().map(|dir| directory::watcher(dir, changed.clone())).transpose() {
+            Ok(watcher) => watcher,
             Err(error) => {
                 tracing::warn!(%error, "changes of the plugins directory are not reported by the system; polling");
                 None
@@ -499,7 +529,7 @@ mod tests {
     #[test]
     fn what_was_refused_is_looked_at_anew_when_something_is_given_up() {
         let slot = |problem: Option<&str>| {
-            let seen = Seen::look(Path::new("."));
+            let seen = Some(Seen::given());
             Slot { seen, problem: problem.map(str::to_owned), ..Slot::default() }
         };
         let mut slots = BTreeMap::from([

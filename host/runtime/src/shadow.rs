@@ -11,10 +11,11 @@ use setpoint_core::engine::PluginInfo;
 use setpoint_core::key::{GroupKind, Key};
 use setpoint_core::recording::{Question, RecordedResult};
 use setpoint_core::sanitize::sanitize;
-use setpoint_plugin::{Call, Limits, Plugin, Reads, Replayed, recorded_result};
+use setpoint_plugin::{Call, Limits, Reads, Replayed, recorded_result};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::code::Code;
 use crate::driver::Driver;
 use crate::logs::Silent;
 use crate::reads::PeekReads;
@@ -31,7 +32,7 @@ const NAMED: usize = 20;
 /// A version that shall take over.
 #[derive(Clone)]
 pub(crate) struct Candidate {
-    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) code: Code,
     pub(crate) limits: Limits,
     /// As the engine will know it.
     pub(crate) info: Arc<PluginInfo>,
@@ -136,7 +137,7 @@ async fn answer(
     let fallback: Arc<dyn Reads> = peek.clone();
     let reads = Arc::new(Replayed::new(&recorded, Some(fallback)));
     let request = Request { config: candidate.info.config.clone(), ..before.request().clone() };
-    let after = candidate.plugin.reconcile(&request, reads, &candidate.limits, Arc::new(Silent)).await;
+    let after = candidate.code.reconcile(&request, reads, &candidate.limits, Arc::new(Silent)).await;
     (!peek.unanswered()).then_some(Pair { before, after })
 }
 

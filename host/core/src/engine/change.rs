@@ -85,7 +85,9 @@ impl Engine {
 
     /// A source is being read for the first time.
     pub fn source_syncing(&mut self, source: &Source) {
-        self.cache.set_state(source, SourceState::Syncing);
+        if self.cache.set_state(source, SourceState::Syncing) {
+            self.registries.source_changed(source);
+        }
     }
 
     /// Nothing is known of a source any more. Nothing is deleted because of it (rules A4, D7).
@@ -96,6 +98,7 @@ impl Engine {
     }
 
     pub(super) fn source_changed(&mut self, now: Time, source: &Source) {
+        self.registries.source_changed(source);
         self.first_list_came(now, source);
         for id in self.deps.waiting_for(source).to_vec() {
             // A read of a running attempt that still waits for the source is answered by what it is now.
@@ -140,6 +143,9 @@ impl Engine {
         let change =
             Change { key: keys.key(id).clone(), by: by.map(|(author, number)| (keys.key(author).clone(), number)) };
         self.moves[id.index()] = (self.counts.changes, change.by.clone());
+        if !self.registries.is_empty() {
+            self.registries.changed(&change.key, new.as_deref());
+        }
         let source = change.key.source();
         self.own_key_changed(now, id, &change, old.as_ref(), new.as_ref(), origin);
         let content = content_of(new.as_deref());

@@ -26,6 +26,7 @@ mod preview;
 mod quarantine;
 mod read;
 mod reflect;
+mod registries;
 mod release;
 mod rows;
 mod schedule;
@@ -62,6 +63,7 @@ use crate::effects::{Inventory, Settled, Shapes};
 use crate::key::{GroupKind, Key, KeyId, Name, Source};
 use crate::object::Object;
 use crate::queue::{ClusterId, PluginId, Queue};
+use crate::registry::Registries;
 
 use plugins::PluginState;
 use state::KeyState;
@@ -194,6 +196,8 @@ pub struct Engine {
     /// Counts what may have changed what is wanted of clusters.
     wanted: u64,
     disabled: FxHashSet<GroupKind>,
+    /// What somebody looks at who reconciles nothing.
+    registries: Registries,
     calls: u32,
     effects: u32,
     attempts: u64,
@@ -241,6 +245,7 @@ impl Engine {
             early: FxHashMap::default(),
             wanted: 0,
             disabled: FxHashSet::default(),
+            registries: Registries::default(),
             calls: 0,
             effects: 0,
             attempts: 0,

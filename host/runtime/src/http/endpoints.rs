@@ -50,6 +50,13 @@ const ENDPOINTS: &[Endpoint] = &[
         "what the MCP server answers that the Process of this name is, over streamable HTTP; GET and DELETE likewise",
     ),
     endpoint("DELETE", "/v1/objects/{key}", "", "deletes what no file defines"),
+    endpoint(
+        "GET",
+        "/v1/registry/{cluster}/{group}/{kind}",
+        "query: namespace, watch",
+        "what the objects of the kind amount to: version, state, and items in order, each with its generation; with \
+         `watch=true` or `Accept: text/event-stream` the same as server-sent events, now and whenever it changes",
+    ),
     endpoint("GET", "/v1/kinds", "", "the kinds that are served, with their columns"),
     endpoint("POST", "/v1/kinds/{group}/{kind}/enable", "", "reconciles a kind again"),
     endpoint("POST", "/v1/kinds/{group}/{kind}/disable", "", "stops reconciling a kind; answered when that is on disk"),

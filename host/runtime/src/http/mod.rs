@@ -13,6 +13,7 @@
 //! | `GET`, `DELETE /v1/objects/{key}` | [`ObjectView`](crate::views::ObjectView), [`Done`] |
 //! | `GET /v1/objects/{key}/logs` | of a process: [`LogRow`](crate::views::LogRow)s of what it wrote, as those of a plugin |
 //! | `GET`, `POST`, `DELETE /v1/mcp/{namespace}/{name}` | the MCP server that a process is, over streamable HTTP |
+//! | `GET /v1/registry/{cluster}/{group}/{kind}` | what a kind's objects amount to, once or as server-sent events |
 //! | `GET /v1/kinds`, `/v1/plugins`, `/v1/files` | rows |
 //! | `GET /v1/clusters` | [`FleetView`](crate::FleetView) |
 //! | `POST /v1/clusters/{name}/forget` | [`Done`] |
@@ -39,6 +40,7 @@ mod error;
 mod guard;
 mod params;
 mod read;
+mod registry;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -146,6 +148,7 @@ fn api(app: App, options: HttpOptions) -> Router {
         .route("/v1/objects", get(read::objects))
         .route("/v1/objects/{cluster}/{group}/{kind}/{namespace}/{name}", get(read::object).delete(act::delete))
         .route("/v1/objects/{cluster}/{group}/{kind}/{namespace}/{name}/logs", get(stream::output))
+        .route("/v1/registry/{cluster}/{group}/{kind}", get(registry::registry))
         .route("/v1/kinds", get(read::kinds))
         .route("/v1/kinds/{group}/{kind}/enable", post(act::enable))
         .route("/v1/kinds/{group}/{kind}/disable", post(act::disable))

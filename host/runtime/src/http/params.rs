@@ -21,6 +21,19 @@ pub(super) struct KeyPath(pub(super) Key);
 /// `{group}/{kind}`
 pub(super) struct KindPath(pub(super) GroupKind);
 
+/// `{cluster}/{group}/{kind}`
+pub(super) struct RegistryPath {
+    pub(super) cluster: String,
+    pub(super) kind: GroupKind,
+}
+
+/// Which part of a registry is wanted, and whether it is followed.
+#[derive(PartialEq, Eq, Debug, Default)]
+pub(super) struct RegistryQuery {
+    pub(super) namespace: Option<String>,
+    pub(super) watch: bool,
+}
+
 /// `{name}`, of a plugin.
 pub(super) struct NamePath(pub(super) String);
 
@@ -36,6 +49,7 @@ pub(super) struct RecordQuery {
 /// The parameters of a filter.
 pub(super) const FILTERS: [&str; 8] = ["cluster", "group", "kind", "namespace", "name", "state", "plugin", "labels"];
 const WITH_SECRETS: &str = "with_secrets";
+const WATCH: &str = "watch";
 
 fn group(text: &str) -> &str {
     if text == CORE { "" } else { text }
@@ -65,6 +79,17 @@ impl<S: Send + Sync> FromRequestParts<S> for KindPath {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for RegistryPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path((cluster, kind_group, kind)) = Path::<(String, String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+        Ok(Self { cluster, kind: GroupKind::new(group(&kind_group), &kind) })
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for NamePath {
     type Rejection = ApiError;
 
@@ -91,6 +116,14 @@ impl<S: Send + Sync> FromRequestParts<S> for FilterQuery {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for RegistryQuery {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        registry(query(parts, state).await?)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for RecordQuery {
     type Rejection = ApiError;
 
@@ -99,18 +132,38 @@ impl<S: Send + Sync> FromRequestParts<S> for RecordQuery {
     }
 }
 
+fn registry(pairs: Vec<(String, String)>) -> Result<RegistryQuery, ApiError> {
+    let (watch, rest) = switch(pairs, WATCH)?;
+    let mut namespace = None;
+    for (name, value) in rest {
+        if name != "namespace" {
+            return Err(unknown_of(&name, &["namespace", WATCH]));
+        }
+        if namespace.replace(value).is_some() {
+            return Err(twice(&name));
+        }
+    }
+    Ok(RegistryQuery { namespace, watch })
+}
+
 fn record(pairs: Vec<(String, String)>) -> Result<RecordQuery, ApiError> {
-    let (switches, rest): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == WITH_SECRETS);
-    let with_secrets = match switches.as_slice() {
+    let (with_secrets, rest) = switch(pairs, WITH_SECRETS)?;
+    Ok(RecordQuery { filter: filter(rest, &[WITH_SECRETS])?, with_secrets })
+}
+
+/// Whether a switch is on, and the other parameters.
+fn switch(pairs: Vec<(String, String)>, switch: &str) -> Result<(bool, Vec<(String, String)>), ApiError> {
+    let (switches, rest): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == switch);
+    let on = match switches.as_slice() {
         [] => false,
         [(_, word)] if word == "true" => true,
         [(_, word)] if word == "false" => false,
         [(_, word)] => {
-            return Err(ApiError::bad_request(format!("{WITH_SECRETS} is {word:?}, and true or false is expected")));
+            return Err(ApiError::bad_request(format!("{switch} is {word:?}, and true or false is expected")));
         }
-        _ => return Err(twice(WITH_SECRETS)),
+        _ => return Err(twice(switch)),
     };
-    Ok(RecordQuery { filter: filter(rest, &[WITH_SECRETS])?, with_secrets })
+    Ok((on, rest))
 }
 
 /// `beside`: what else the endpoint takes, for the hint.
@@ -136,8 +189,11 @@ fn filter(pairs: Vec<(String, String)>, beside: &[&str]) -> Result<Filter, ApiEr
 }
 
 fn unknown(name: &str, beside: &[&str]) -> ApiError {
-    let known = [&FILTERS[..], beside].concat();
-    let hint = match nearest(name, &known) {
+    unknown_of(name, &[&FILTERS[..], beside].concat())
+}
+
+fn unknown_of(name: &str, known: &[&str]) -> ApiError {
+    let hint = match nearest(name, known) {
         Some(word) => format!("did you mean {word:?}?"),
         None => format!("known are {}", known.join(", ")),
     };
@@ -236,5 +292,15 @@ mod tests {
         assert!(record(Vec::new()).is_ok_and(|query| !query.with_secrets));
         assert!(record(pairs(&[("with_secrets", "true"), ("with_secrets", "false")])).is_err());
         assert!(record(pairs(&[("with_secret", "true")])).is_err());
+    }
+
+    #[test]
+    fn a_registry_is_of_one_namespace_or_of_all_and_is_followed_only_if_that_is_said() {
+        let all = registry(pairs(&[("namespace", "a"), ("watch", "true")]));
+        assert_eq!(all, Ok(RegistryQuery { namespace: Some("a".into()), watch: true }));
+        assert_eq!(registry(Vec::new()), Ok(RegistryQuery::default()));
+        for wrong in [&[("watch", "yes")][..], &[("namespaces", "a")], &[("namespace", "a"), ("namespace", "b")]] {
+            assert!(registry(pairs(wrong)).is_err(), "{wrong:?}");
+        }
     }
 }

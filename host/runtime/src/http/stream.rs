@@ -86,12 +86,12 @@ fn wants_list(headers: &HeaderMap) -> bool {
 }
 
 /// Ends when the host stops.
-fn sent(items: impl Stream<Item = Event> + Send + 'static, mut stop: Stop) -> Response {
+pub(super) fn sent(items: impl Stream<Item = Event> + Send + 'static, mut stop: Stop) -> Response {
     let items = items.map(Ok::<_, Infallible>).take_until(async move { stop.requested().await });
     Sse::new(items).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-fn event(item: &impl Serialize) -> Event {
+pub(super) fn event(item: &impl Serialize) -> Event {
     match Event::default().json_data(item) {
         Ok(event) => event,
         Err(error) => Event::default().comment(error.to_string()),

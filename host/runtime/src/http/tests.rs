@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 
 use crate::{Host, HostOptions};
 
+mod registry;
+
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: '1'}\n";
@@ -51,7 +53,7 @@ impl Running {
     }
 
     async fn send(&self, method: &str, path: &str, headers: &str) -> Result<TcpStream> {
-        let mut stream = TcpStream::connect(self.host.address()).await?;
+        let mut stream = TcpStream::connect(self.host.address().ok_or("no address")?).await?;
         let host = if headers.contains("Host:") { "" } else { "Host: localhost\r\n" };
         stream.write_all(format!("{method} {path} HTTP/1.1\r\n{host}{headers}\r\n").as_bytes()).await?;
         Ok(stream)
@@ -112,6 +114,7 @@ async fn every_endpoint_that_is_explained_is_there() -> Result<()> {
         let path = endpoint
             .path
             .replace("{key}", "local/core/ConfigMap/default/nobody")
+            .replace("{cluster}", "local")
             .replace("{group}", "core")
             .replace("{kind}", "Nothing")
             .replace("{name}", "nobody")
@@ -137,6 +140,10 @@ async fn every_answer_that_is_no_success_is_json_with_a_code_and_a_message() -> 
         ("POST", "/v1/overview", 405, "method_not_allowed"),
         ("GET", "/v1/reconciles?kid=a", 400, "bad_request"),
         ("GET", "/v1/objects?state=Synced", 400, "bad_request"),
+        ("GET", "/v1/registry/local/core/ConfigMop", 404, "kind_unknown"),
+        ("GET", "/v1/registry/nowhere/core/ConfigMap", 404, "not_found"),
+        ("GET", "/v1/registry/local/core/Secret", 400, "bad_request"),
+        ("GET", "/v1/registry/local/core/ConfigMap?name=a", 400, "bad_request"),
         ("GET", "/v1/objects/local/core/ConfigMap/default/b", 404, "not_found"),
         ("GET", "/v1/objects/local/core/ConfigMop/default/a", 404, "kind_unknown"),
         ("GET", "/v1/reconciles/local/core/ConfigMap/default/a", 409, "not_reconciled"),
@@ -224,7 +231,7 @@ async fn a_request_with_a_foreign_host_header_is_misdirected() -> Result<()> {
         let value: Value = serde_json::from_str(&body)?;
         assert_eq!((status, code(&value)), (421, "wrong_host"), "{path}");
     }
-    let host = format!("Host: {}\r\n", running.host.address());
+    let host = format!("Host: {}\r\n", running.host.address().ok_or("no address")?);
     assert_eq!(running.ask("GET", "/v1/overview", &host).await?.0, 200);
     running.host.shutdown().await;
     Ok(())

@@ -19,6 +19,8 @@ enum What {
     Device,
     /// A link that leads to nothing, or in a circle.
     Nowhere,
+    /// No file: the program brings it that the host is part of.
+    Given,
 }
 
 /// What a file looks like from outside. When this differs, its content may.
@@ -48,6 +50,11 @@ impl Seen {
         }
     }
 
+    /// What is no file, and never changes.
+    pub(super) fn given() -> Self {
+        Self { what: What::Given, len: 0, modified: None, inode: 0, changed: (0, 0) }
+    }
+
     fn of(metadata: &Metadata) -> Self {
         Self {
             what: what(metadata),
@@ -62,7 +69,7 @@ impl Seen {
     pub(super) fn refusal(&self) -> Option<String> {
         let what = match self.what {
             What::File if self.len > MAX_COMPONENT => return Some(too_large(self.len)),
-            What::File => return None,
+            What::File | What::Given => return None,
             What::Nowhere => return Some("it is a link that leads to no file; mend the link or remove it".into()),
             What::Directory => "a directory",
             What::Pipe => "a pipe",

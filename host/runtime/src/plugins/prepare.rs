@@ -6,25 +6,26 @@ use setpoint_core::contract::Description;
 use setpoint_core::engine::PluginInfo;
 use setpoint_core::grants::{Grant, Grants};
 use setpoint_core::sanitize::sanitize;
-use setpoint_plugin::{Limits, Plugin};
+use setpoint_plugin::Limits;
 use setpoint_schema::{Crd, Part};
 
+use crate::code::Code;
 use crate::config::{Config, PluginConfig};
 use crate::shadow::Candidate;
 
-/// A component that was read and compiled.
+/// A component that was read and compiled, or a reconciler of the program.
 pub(super) struct Loaded {
-    pub(super) plugin: Arc<Plugin>,
-    /// Its bytes.
+    pub(super) code: Code,
+    /// The bytes of a component; none of a reconciler of the program.
     pub(super) bytes: Vec<u8>,
     /// Digest of what the file has: another one while it is rolled back.
     pub(super) in_file: String,
 }
 
 impl Loaded {
-    /// It is what the file has.
+    /// It is a component, and what the file has.
     pub(super) fn is_from_file(&self) -> bool {
-        self.plugin.digest().as_str() == self.in_file
+        self.code.is_component() && self.code.digest().as_str() == self.in_file
     }
 }
 
@@ -52,10 +53,10 @@ impl Prepared {
         beside: &[(String, Grant)],
         home: (&str, Option<&str>),
     ) -> Result<Self, String> {
-        let description = loaded.plugin.description().clone();
+        let description = loaded.code.description().clone();
         let said = config.plugin(&description.name);
         if let Some(wanted) = &said.digest {
-            let digest = loaded.plugin.digest();
+            let digest = loaded.code.digest();
             if wanted.trim_start_matches("sha256:") != digest.as_str() {
                 return Err(format!("its digest is {digest}, the configuration pins {wanted}"));
             }
@@ -88,11 +89,11 @@ impl Prepared {
     }
 
     pub(super) fn digest(&self) -> &str {
-        self.loaded.plugin.digest().as_str()
+        self.loaded.code.digest().as_str()
     }
 
     pub(super) fn description(&self) -> &Arc<Description> {
-        self.loaded.plugin.description()
+        self.loaded.code.description()
     }
 
     /// As the engine knows it.
@@ -115,7 +116,7 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::info`].
     pub(super) fn candidate(&self) -> Result<Candidate, String> {
-        Ok(Candidate { plugin: self.loaded.plugin.clone(), limits: self.limits, info: Arc::new(self.info()?) })
+        Ok(Candidate { code: self.loaded.code.clone(), limits: self.limits, info: Arc::new(self.info()?) })
     }
 }
 

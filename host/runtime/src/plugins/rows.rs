@@ -30,9 +30,9 @@ impl Plugins {
     }
 
     fn row(&self, file: &str, slot: &Slot, known: &Known) -> PluginRow {
-        let description = slot.running.as_ref().map(|running| running.plugin.description());
+        let description = slot.running.as_ref().map(|running| running.code.description());
         let name = description.map_or_else(|| stem(file), |description| description.name.to_string());
-        let digest = slot.running.as_ref().map(|running| running.plugin.digest().to_string());
+        let digest = slot.running.as_ref().map(|running| running.code.digest().to_string());
         let state = match (&slot.running, &slot.problem) {
             (_, Some(_)) if slot.growing => "Loading",
             (_, Some(_)) => "Refused",

@@ -116,7 +116,7 @@ fn start() -> Served {
         ..HostOptions::default()
     };
     let host = runtime.block_on(Host::start(options)).unwrap_or_else(|error| failed(&error));
-    let address = host.address();
+    let address = host.address().unwrap_or_else(|| failed(&"it does not listen"));
     Served { runtime, host, address, _dir: dir }
 }
 
