@@ -1,7 +1,7 @@
 //! Who a cluster is: its authority, its keys, its users. Several API servers of one cluster share it.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use uuid::Uuid;
