@@ -251,8 +251,13 @@ impl Host {
         identities.extend(cluster.iter().map(|hub| (Name::from(HUB), hub.identity().to_owned())));
         let first_namespace = only.as_ref().and_then(|only| only.first().cloned());
         let usual = Options::default();
+        let effects_at_a_time = match &cluster {
+            Some(_) => hub::effects_at_a_time(&config.kubernetes.limits()).min(usual.effects_at_a_time),
+            None => usual.effects_at_a_time,
+        };
         let engine = Engine::new(
             Options {
+                effects_at_a_time,
                 installation: installation.clone(),
                 cluster_identities: identities,
                 namespaces: only.map(|only| (Name::from(HUB), only)).into_iter().collect(),

@@ -142,6 +142,14 @@ pub(crate) async fn connect(
     KubernetesCluster::connect(options, sink).await
 }
 
+/// Attempts that perform effects at a time where they go to an API server: as many as half of the requests that it is sent
+/// at a time, since each makes one after the other. What would wait for its turn uses up the time in which it has to be
+/// answered: a thousand attempts at a server that is slow have operations that are given up before they are sent, and
+/// are tried again. The other half is for reads, events and lists.
+pub(crate) fn effects_at_a_time(limits: &Limits) -> u32 {
+    u32::try_from(limits.in_flight / 2).unwrap_or(u32::MAX).max(1)
+}
+
 /// The hub of a running host.
 pub(crate) struct Hub {
     name: Name,
@@ -393,5 +401,17 @@ impl Hub {
             }
         }
         self.cluster.shutdown();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_effects_are_under_way_than_requests_may_be() {
+        let limits = |in_flight| Limits { in_flight, ..Limits::default() };
+        assert_eq!(effects_at_a_time(&Limits::default()), 32);
+        assert_eq!([0, 1, 2, 7].map(|in_flight| effects_at_a_time(&limits(in_flight))), [1, 1, 1, 3]);
     }
 }

@@ -38,7 +38,11 @@ fn measure(kube: &Kube, place: &Place<'_>, who: Contender, table: &mut Table) {
     let converging = place.converging();
     let began = Instant::now();
     let running = prepared.start();
-    converging.wait(|| running.log());
+    if let Err(why) = converging.wait(|| running.log()) {
+        eprintln!("{}: not counted: {why}", who.name());
+        drop(running);
+        return place.clear();
+    }
     let took = began.elapsed().as_secs_f64();
     drop(converging);
     thread::sleep(SETTLE);

@@ -38,7 +38,7 @@ pub(crate) fn run(kube: &Kube, table: &mut Table) {
     let converging = place.converging();
     let began = Instant::now();
     let host = host.start_again_without_waiting();
-    converging.wait(|| host.log_tail());
+    converging.wait(|| host.log_tail()).unwrap_or_else(|why| panic!("{why}"));
     add("first pass, from the start of the process", seconds, began.elapsed().as_secs_f64());
     drop(converging);
     thread::sleep(SETTLE);

@@ -16,8 +16,8 @@ use crate::start::variant;
 const AT_A_TIME: usize = 8;
 /// Bytes of each of the three values of a source.
 const VALUE: usize = 300;
-/// All is as it shall be within this, or the measurement breaks off.
-const CONVERGED: Duration = Duration::from_secs(600);
+/// All is as it shall be within this, or it will not be.
+const CONVERGED: Duration = Duration::from_secs(180);
 
 /// A place for the objects of one contender.
 pub(crate) struct Place<'k> {
@@ -168,14 +168,15 @@ pub(crate) struct Converging {
 }
 
 impl Converging {
-    /// Waits until each is ready, in the generation that it has.
-    pub(crate) fn wait(&self, log: impl Fn() -> String) {
+    /// Waits until each is ready, in the generation that it has. Otherwise: how many are not, and what was said last.
+    pub(crate) fn wait(&self, log: impl Fn() -> String) -> Result<(), String> {
         let deadline = Instant::now() + CONVERGED;
         for watch in &self.watches {
             let mut ready = HashSet::new();
             while ready.len() < self.each {
                 let Some(event) = watch.next(deadline.saturating_duration_since(Instant::now())) else {
-                    panic!("{} of {} bundles are ready after {CONVERGED:?}\n{}", ready.len(), self.each, log());
+                    let ready = ready.len();
+                    return Err(format!("{ready} of {} bundles are ready after {CONVERGED:?}\n{}", self.each, log()));
                 };
                 let object = &event["object"];
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -186,6 +187,7 @@ impl Converging {
                 };
             }
         }
+        Ok(())
     }
 }
 

@@ -73,7 +73,12 @@ async fn run(concurrency: u16) -> Result<(), String> {
         .watches_stream(map_stream, move |map| reconcile::concerned(&selecting, &map))
         .shutdown_on_signal()
         .run(reconcile::reconcile, reconcile::again, context)
-        .for_each(|_| std::future::ready(()))
+        .for_each(|result| {
+            if let Err(error) = result {
+                eprintln!("{error}: {error:?}");
+            }
+            std::future::ready(())
+        })
         .await;
     Ok(())
 }
