@@ -17,6 +17,7 @@ mod machine;
 mod mcp;
 mod page;
 mod paths;
+mod peers;
 mod soak;
 mod step;
 
@@ -32,7 +33,8 @@ usage: cargo xtask COMMAND
 
   bench [--write] [PART]...
                 measure the budgets of the design in a release build; with --write into docs/benchmarks.md;
-                parts: core, plugin, host, start, neighbours, idle
+                parts: core, plugin, host, start, neighbours, idle; kube, beside kube-rs and controller-runtime
+                on a real API server, which takes Go; or of it kube.job, kube.controllers, kube.large
   fuzz [TARGET] [SECONDS]
                 one fuzz target, or each, guided by coverage: 60 s unless told; needs cargo-fuzz and nightly
   soak [SEEDS] [--minutes N]

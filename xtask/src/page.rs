@@ -5,23 +5,29 @@ use std::path::Path;
 
 use crate::step::Failure;
 
-const BEGIN: &str = "<!-- figures: begin -->";
-const END: &str = "<!-- figures: end -->";
+/// The usual name of a part.
+pub(crate) const FIGURES: &str = "figures";
 
-/// Puts a text in the place of what stands between the marks of a page.
-pub(crate) fn write(page: &Path, text: &str) -> Result<(), Failure> {
+/// Puts a text in the place of what stands between the marks of a part of a page.
+pub(crate) fn write(page: &Path, part: &str, text: &str) -> Result<(), Failure> {
     let shown = page.display();
     let old = fs::read_to_string(page).map_err(|error| format!("{shown}: {error}"))?;
-    let new = replaced(&old, text).ok_or_else(|| format!("{shown}: the marks {BEGIN} and {END} are missing"))?;
+    let (begin, end) = marks(part);
+    let new = replaced(&old, part, text).ok_or_else(|| format!("{shown}: the marks {begin} and {end} are missing"))?;
     fs::write(page, new).map_err(|error| format!("{shown}: {error}"))?;
     println!("== written to {shown}");
     Ok(())
 }
 
-fn replaced(page: &str, text: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{}\n{END}{after}", text.trim_end()))
+fn marks(part: &str) -> (String, String) {
+    (format!("<!-- {part}: begin -->"), format!("<!-- {part}: end -->"))
+}
+
+fn replaced(page: &str, part: &str, text: &str) -> Option<String> {
+    let (begin, end) = marks(part);
+    let (before, rest) = page.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{}\n{end}{after}", text.trim_end()))
 }
 
 #[cfg(test)]
@@ -30,10 +36,12 @@ mod tests {
 
     #[test]
     fn only_what_stands_between_the_marks_is_replaced() {
-        let page = format!("# a\n\n{BEGIN}\nold\n{END}\n\nkept\n");
-        let once = replaced(&page, "new\n").expect("both marks");
-        assert_eq!(once, format!("# a\n\n{BEGIN}\nnew\n{END}\n\nkept\n"));
-        assert_eq!(replaced(&once, "new"), Some(once));
-        assert_eq!(replaced("no marks", "new"), None);
+        let (begin, end) = marks("a");
+        let page = format!("# a\n\n{begin}\nold\n{end}\n\nkept\n");
+        let once = replaced(&page, "a", "new\n").expect("both marks");
+        assert_eq!(once, format!("# a\n\n{begin}\nnew\n{end}\n\nkept\n"));
+        assert_eq!(replaced(&once, "a", "new"), Some(once.clone()));
+        assert_eq!(replaced(&once, "b", "new"), None);
+        assert_eq!(replaced("no marks", "a", "new"), None);
     }
 }

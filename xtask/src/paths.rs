@@ -25,6 +25,11 @@ pub(crate) fn plugins() -> PathBuf {
     root().join("plugins")
 }
 
+/// The programs that Setpoint is measured against.
+pub(crate) fn peers() -> PathBuf {
+    root().join("tests/peers")
+}
+
 /// A binary of the workspace, by the directory of its profile.
 pub(crate) fn binary(profile: &str, name: &str) -> PathBuf {
     target().join(profile).join(name)

@@ -75,7 +75,7 @@ pub(crate) fn soak(seeds: u64, minutes: Option<u64>) -> Result<(), Failure> {
     });
     let text = format!("{conditions}\n\n{}\n{idle}", table(&rows));
     println!("{text}");
-    page::write(&paths::root().join("docs/soak.md"), &text)?;
+    page::write(&paths::root().join("docs/soak.md"), page::FIGURES, &text)?;
     let broken: Vec<&str> = rows.iter().filter(|row| !row.held).map(|row| row.what).collect();
     if broken.is_empty() { Ok(()) } else { Err(format!("not all is well: {}", broken.join(", "))) }
 }

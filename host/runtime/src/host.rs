@@ -309,6 +309,7 @@ impl Host {
             kinds: kinds.clone(),
             hub: cluster.map(|cluster| (cluster, only.clone())),
             lease: lease_config,
+            limits: config.kubernetes.limits(),
             install: options.install_crds.or(config.kubernetes.install_crds).unwrap_or(InstallCrds::Off),
             install_elsewhere,
         });

@@ -1,40 +1,22 @@
 //! A host that has nothing to do (design §9.6): no calls, no disk writes, no growing memory.
 //! `SETPOINT_IDLE_SECONDS` says for how long (180; the soak takes an hour).
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use setpoint_test_support::Host;
 
-use crate::report::{Report, resident};
+use crate::process::{cpu, resident, written};
+use crate::report::Report;
 
 const WORKFLOWS: usize = 1_000;
 const USUAL: u64 = 180;
 /// What was needed to start is given back before this.
 const SETTLED: Duration = Duration::from_secs(60);
 const SAMPLE: Duration = Duration::from_secs(5);
-/// Ticks per second of `/proc/PID/stat`: the same on every Linux.
-const TICKS: f64 = 100.0;
 
 fn seconds() -> u64 {
     std::env::var("SETPOINT_IDLE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(USUAL)
-}
-
-/// CPU time of a process, seconds.
-fn cpu(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|error| panic!("stat: {error}"));
-    // The name in parentheses may hold blanks; user and system time are the 12th and 13th after it.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
-    (ticks(11) + ticks(12)) / TICKS
-}
-
-/// Bytes that a process had written to disk.
-fn written(pid: u32) -> u64 {
-    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_else(|error| panic!("io: {error}"));
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-    line.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or_else(|| panic!("no write_bytes in {io}"))
 }
 
 /// The slope of a line through points, by least squares.
@@ -63,7 +45,7 @@ pub(crate) fn run(report: &mut Report) {
     let calls_before = calls(&host);
     thread::sleep(SETTLED);
     let pid = host.pid();
-    let memory = || resident(&pid.to_string()) as f64 / 1024.0 / 1024.0;
+    let memory = || resident(pid) as f64 / 1024.0 / 1024.0;
     let (cpu_before, written_before, memory_before, began) = (cpu(pid), written(pid), memory(), Instant::now());
     let length = Duration::from_secs(seconds());
     let mut points = vec![(0.0, memory_before)];

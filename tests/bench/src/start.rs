@@ -14,7 +14,7 @@ const COMPILED: Duration = Duration::from_secs(300);
 
 /// The plugin `config-bundle` under another name and with a kind in another group: all texts of it are
 /// replaced by others of the same length.
-fn variant(bytes: &[u8], number: usize) -> Vec<u8> {
+pub(crate) fn variant(bytes: &[u8], number: usize) -> Vec<u8> {
     let mut variant = bytes.to_vec();
     for (text, other) in [
         ("examples.setpoint.dev", format!("exampl{number:02}.setpoint.dev")),

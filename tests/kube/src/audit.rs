@@ -1,5 +1,7 @@
 //! The audit log: what was asked, by whom, what came of it, and in which order.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use serde_json::Value;
@@ -148,4 +150,14 @@ pub(crate) fn read(file: &Path) -> Vec<Audited> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     lines.filter_map(|line| serde_json::from_str(line).ok()).map(Audited).collect()
+}
+
+/// What one user has asked, of a log that may be too large to be read as a whole.
+pub(crate) fn read_of(file: &Path, user: &str) -> Vec<Audited> {
+    let Ok(file) = File::open(file) else { return Vec::new() };
+    // Most lines are of others, and need not be understood for that.
+    let name = format!("\"username\":{}", Value::from(user));
+    let lines = BufReader::new(file).lines().map_while(Result::ok).filter(|line| line.contains(&name));
+    let read = lines.filter_map(|line| serde_json::from_str(&line).ok()).map(Audited);
+    read.filter(|audited| audited.user() == user).collect()
 }

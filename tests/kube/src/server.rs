@@ -210,6 +210,11 @@ impl Kube {
         audit::read(&self.0.files.audit)
     }
 
+    /// The same, of one user only.
+    pub fn audited_of(&self, user: &str) -> Vec<Audited> {
+        audit::read_of(&self.0.files.audit, user)
+    }
+
     /// A new namespace with a name of its own, so that tests on one server do not meet.
     ///
     /// # Panics

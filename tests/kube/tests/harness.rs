@@ -151,6 +151,8 @@ fn the_audit_log_has_every_write_with_what_came_of_it() {
     );
     assert!(audited[0].received() <= audited[0].answered());
     assert!(audited[0].answered() <= audited[1].answered());
+    let of_bob: Vec<_> = kube.audited_of("bob").into_iter().filter(|one| one.namespace() == namespace).collect();
+    assert_eq!(of_bob.iter().map(|one| (one.verb(), one.code())).collect::<Vec<_>>(), [("delete", 403)]);
 }
 
 #[test]

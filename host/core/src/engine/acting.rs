@@ -10,12 +10,10 @@ impl Engine {
     /// Whether this host acts on the objects of a cluster. While it does not, their keys wait with what they wait
     /// for, and what is seen of them is kept up to date. Attempts that run are the driver's to give up.
     pub fn set_acting(&mut self, cluster: &Name, acting: bool) {
-        if !self.clusters.contains_key(cluster) {
-            return;
-        }
+        let Some(facts) = self.clusters.get(cluster) else { return };
         let limit = if acting {
             self.standing_by.remove(cluster);
-            None
+            facts.at_a_time
         } else {
             self.standing_by.insert(cluster.clone());
             Some(0)

@@ -24,12 +24,15 @@ pub struct ClusterFacts {
     pub identity: String,
     /// Only these namespaces are looked at: what is in others is not reconciled, nor read. None: all.
     pub namespaces: Option<Vec<Name>>,
+    /// Attempts on its objects at a time, calls and effects; none: no limit. One cluster that is slow does not take the
+    /// turns of all others.
+    pub at_a_time: Option<u32>,
 }
 
 impl ClusterFacts {
-    /// A cluster that is looked at as a whole.
+    /// A cluster that is looked at as a whole, without a limit.
     pub fn of(identity: impl Into<String>) -> Self {
-        Self { identity: identity.into(), namespaces: None }
+        Self { identity: identity.into(), namespaces: None, at_a_time: None }
     }
 }
 
@@ -45,10 +48,11 @@ impl Engine {
         if self.clusters.contains_key(name) {
             return;
         }
+        let at_a_time = facts.at_a_time;
         self.clusters.insert(name.clone(), facts);
         let next = ClusterId(self.cluster_ids.len() as u32);
         let id = *self.cluster_ids.entry(name.clone()).or_insert(next);
-        self.queue.limit_cluster(id, None);
+        self.queue.limit_cluster(id, at_a_time);
         self.wanted += 1;
         self.cache.cluster_is_there(name);
         let mut taken = Vec::new();

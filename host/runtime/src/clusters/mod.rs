@@ -72,6 +72,14 @@ pub(crate) async fn connect(
     KubernetesCluster::connect(options, sink).await
 }
 
+/// Attempts on the objects of a cluster at a time: as many as half of the requests that its server is sent at a time,
+/// since each makes one after the other. What would wait for its turn uses up the time in which it has to be answered: a
+/// thousand attempts at a server that is slow have operations that are given up before they are sent, and are tried
+/// again. The other half is for reads, events and lists.
+fn attempts_at_a_time(limits: &Limits) -> u32 {
+    u32::try_from(limits.in_flight / 2).unwrap_or(u32::MAX).max(1)
+}
+
 /// What is needed of the host.
 pub(crate) struct Parts {
     pub(crate) driver: Arc<Driver>,
@@ -80,6 +88,8 @@ pub(crate) struct Parts {
     /// The hub, with the namespaces that are looked at.
     pub(crate) hub: Option<(Arc<KubernetesCluster>, Option<Vec<Name>>)>,
     pub(crate) lease: LeaseConfig,
+    /// What each API server is asked at most.
+    pub(crate) limits: Limits,
     /// Whether definitions are brought to the hub …
     pub(crate) install: InstallCrds,
     /// … and to those of which provider.
@@ -94,6 +104,7 @@ pub(crate) struct Clusters {
     hub: Option<Arc<Member>>,
     /// The lease of the hub, for all clusters; none: this host acts always.
     lease: Option<(Arc<Leadership>, LeaseOptions)>,
+    limits: Limits,
     install_elsewhere: BTreeMap<Name, InstallCrds>,
     members: Mutex<Members>,
     fleet: OnceLock<Arc<Fleet>>,
@@ -115,7 +126,7 @@ impl Clusters {
     /// # Errors
     /// The terms of the lease make no sense.
     pub(crate) fn new(parts: Parts) -> Result<Arc<Self>, String> {
-        let Parts { driver, local, kinds, hub, lease, install, install_elsewhere } = parts;
+        let Parts { driver, local, kinds, hub, lease, limits, install, install_elsewhere } = parts;
         let terms = lease.terms()?;
         let leadership = hub.as_ref().filter(|_| lease.is_enabled()).map(|(cluster, _)| {
             let options = LeaseOptions {
@@ -132,12 +143,13 @@ impl Clusters {
             kinds,
             hub: None,
             lease: leadership,
+            limits,
             install_elsewhere,
             members: Mutex::default(),
             fleet: OnceLock::new(),
         };
         if let Some((cluster, namespaces)) = hub {
-            let facts = ClusterFacts { identity: cluster.identity().to_owned(), namespaces };
+            let facts = ClusterFacts { namespaces, ..ClusterFacts::of(cluster.identity()) };
             this.hub = Some(this.take_in(cluster, facts, install));
         }
         Ok(Arc::new(this))
@@ -155,6 +167,7 @@ impl Clusters {
     /// A cluster takes part from now on.
     fn take_in(&self, cluster: Arc<KubernetesCluster>, facts: ClusterFacts, install: InstallCrds) -> Arc<Member> {
         let name = setpoint_cluster::Cluster::name(&*cluster).clone();
+        let facts = ClusterFacts { at_a_time: Some(attempts_at_a_time(&self.limits)), ..facts };
         self.kinds.engage(&name, cluster.clone());
         self.remember(&name);
         let may_act: Option<MayAct> = self.lease.as_ref().map(|(leadership, _)| {
@@ -252,7 +265,7 @@ impl Aware for Clusters {
             return;
         }
         let namespaces = Some(engaged.namespaces.clone()).filter(|namespaces| !namespaces.is_empty());
-        let facts = ClusterFacts { identity: engaged.identity.clone(), namespaces };
+        let facts = ClusterFacts { namespaces, ..ClusterFacts::of(&engaged.identity) };
         let install = self.install_elsewhere.get(&engaged.provider).copied().unwrap_or(InstallCrds::Off);
         self.take_in(engaged.cluster.clone(), facts, install);
     }
@@ -264,5 +277,17 @@ impl Aware for Clusters {
         }
         self.driver.remove_cluster(name, reason);
         self.kinds.disengage(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_attempts_are_under_way_than_requests_may_be() {
+        let limits = |in_flight| Limits { in_flight, ..Limits::default() };
+        assert_eq!(attempts_at_a_time(&Limits::default()), 32);
+        assert_eq!([0, 1, 2, 7].map(|in_flight| attempts_at_a_time(&limits(in_flight))), [1, 1, 1, 3]);
     }
 }

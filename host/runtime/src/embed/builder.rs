@@ -10,9 +10,9 @@ use setpoint_core::grants::Grant;
 use tokio::sync::watch;
 
 use super::{Given, Native, Reconciler, Shutdown};
+use crate::clusters::InstallCrds;
 use crate::handle::Handle;
 use crate::host::{Host, HostOptions, StartError};
-use crate::hub::InstallCrds;
 use crate::mode::Mode;
 
 /// What goes when the host has stopped.
