@@ -55,7 +55,7 @@ mod tests {
 
     fn engine() -> Engine {
         let mut engine = Engine::new(Options::default(), Arc::new(NoShapes));
-        engine.add_cluster(&"local".into());
+        engine.add_cluster(0, &"local".into(), ClusterFacts::of("local"));
         engine
     }
 

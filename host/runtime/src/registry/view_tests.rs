@@ -31,7 +31,7 @@ fn source() -> Source {
 
 fn driver() -> Arc<Driver> {
     let mut engine = Engine::new(Options::default(), Arc::new(NoShapes));
-    engine.add_cluster(&"local".into());
+    engine.add_cluster(0, &"local".into(), ClusterFacts::of("local"));
     Driver::new(engine, Clock::default())
 }
 
