@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use crate::cache::SourceState;
     use crate::effects::Shapes;
-    use crate::engine::{Options, Told};
+    use crate::engine::{ClusterFacts, Options, Told};
     use crate::key::{GroupKind, Key};
     use crate::object::Object;
 

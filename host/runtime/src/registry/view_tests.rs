@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 use setpoint_core::effects::Shapes;
-use setpoint_core::engine::{Engine, Options};
+use setpoint_core::engine::{ClusterFacts, Engine, Options};
 use setpoint_core::key::GroupKind;
 use setpoint_core::object::Object;
 
