@@ -10,6 +10,7 @@ use setpoint_core::effects::PAUSED;
 use setpoint_core::engine::{Engine, FIRST_PASS, FirstPass, Held, NotHeld, Phase};
 use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::op::Answer;
+use setpoint_fleet::Fleet;
 use setpoint_mcp::gateway::Gateway;
 use setpoint_schema::Crd;
 use tokio::sync::{Mutex, Semaphore, broadcast};
@@ -216,6 +217,11 @@ impl Handle {
     /// The clusters that take part, and those that are to.
     pub fn clusters(&self) -> FleetView {
         self.inner.clusters.view()
+    }
+
+    /// The fleet itself, for who wants connections of their own to its clusters, or to hear of changes.
+    pub fn fleet(&self) -> Option<&Arc<Fleet>> {
+        self.inner.clusters.fleet()
     }
 
     /// Gives a cluster up that will never come back; durable when it returns (rule B13). Answers how many objects may

@@ -297,7 +297,8 @@ impl Host {
             found_in.insert("command-line".into(), fleet::named_on_the_command_line(options.clusters.clone()));
         }
         let hub_access = decided.hub.clone().map(|access| Hub { access, limits: config.kubernetes.limits() });
-        let providers = fleet::providers(&found_in, hub_access.as_ref()).map_err(StartError::Mode)?;
+        let mut providers = fleet::providers(&found_in, hub_access.as_ref()).map_err(StartError::Mode)?;
+        providers.extend(options.embedded.providers.iter().cloned());
         let install_elsewhere = found_in
             .iter()
             .filter_map(|(name, provider)| Some((name.as_str().into(), provider.install_crds?)))

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use setpoint_runtime::embed::{Describe, EmbeddedHost, Failure, Outcome, Reconciler, Request, Shutdown, TrackedReads};
+use setpoint_runtime::embed::{
+    Access, BoxFuture, Describe, EmbeddedHost, Failure, Offers, Outcome, Provider, Reach, Reconciler, Request,
+    Shutdown, TrackedReads,
+};
 use setpoint_runtime::views::{Filter, ReconcileRow};
 use setpoint_runtime::{Host, StartError};
 
@@ -156,5 +159,55 @@ async fn what_is_not_right_is_told_at_the_start() {
     assert!(matches!(missing, Err(StartError::Kubernetes(_))), "{missing:?}");
     // Nothing of it is left over.
     let host = builder().start().await.expect("it starts");
+    host.stop().await;
+}
+
+/// Offers one cluster where nobody listens, and takes it back when it is told to.
+struct Nowhere(tokio::sync::watch::Receiver<bool>);
+
+impl Provider for Nowhere {
+    fn name(&self) -> &str {
+        "nowhere"
+    }
+
+    fn prefix(&self) -> Option<&str> {
+        Some("test")
+    }
+
+    fn run(self: Arc<Self>, offers: Offers) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let path = Some("/nowhere/kubeconfig".into());
+            let offered = offers.engage("west", Reach::of(Access::Kubeconfig { path, context: None }));
+            assert!(offered.is_ok(), "{offered:?}");
+            assert!(offers.engage("Not a name", Reach::unusable("it is none")).is_err());
+            let _ = self.0.clone().wait_for(|gone| *gone).await;
+            offers.all([], "it was taken back");
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clusters_come_from_providers_of_the_program() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (gone, told) = tokio::sync::watch::channel(false);
+    let host = Host::builder().state(dir.path()).provider(Nowhere(told)).start().await.expect("it starts");
+    let fleet = host.handle().fleet().expect("there is one").clone();
+    let mut changes = fleet.subscribe();
+    let shown = async |changes: &mut tokio::sync::watch::Receiver<u64>, wanted: &[&str]| loop {
+        let clusters = host.handle().clusters().clusters;
+        let names: Vec<String> = clusters.iter().map(|cluster| format!("{} {}", cluster.name, cluster.state)).collect();
+        if names == wanted {
+            return clusters;
+        }
+        let _ = tokio::time::timeout(PATIENCE, changes.changed()).await.expect("it is told in time");
+    };
+    let clusters = shown(&mut changes, &["local Engaged", "test.west Unreachable"]).await;
+    assert!(clusters[1].reason.as_ref().is_some_and(|reason| reason.contains("no such file")), "{clusters:?}");
+    assert_eq!(
+        fleet.get("test.west").err().map(|error| error.to_string()),
+        Some("cluster not found: test.west".into())
+    );
+    gone.send_replace(true);
+    shown(&mut changes, &["local Engaged"]).await;
     host.stop().await;
 }

@@ -164,6 +164,11 @@ impl Clusters {
         let _ = self.fleet.set(fleet);
     }
 
+    /// The fleet; none before it is set.
+    pub(crate) fn fleet(&self) -> Option<&Arc<Fleet>> {
+        self.fleet.get()
+    }
+
     /// A cluster takes part from now on.
     fn take_in(&self, cluster: Arc<KubernetesCluster>, facts: ClusterFacts, install: InstallCrds) -> Arc<Member> {
         let name = setpoint_cluster::Cluster::name(&*cluster).clone();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use setpoint_core::grants::Grant;
+use setpoint_fleet::Provider;
 use tokio::sync::watch;
 
 use super::{Given, Native, Reconciler, Shutdown};
@@ -76,6 +77,23 @@ impl HostBuilder {
     /// Of the Kubernetes cluster, only this namespace is looked at; said again, this one as well.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.options.watch_namespaces.push(namespace.into());
+        self
+    }
+
+    /// Kubeconfig files, directories of them or patterns, whose contexts are clusters of the fleet, as
+    /// `setpoint run --clusters` takes them.
+    pub fn clusters(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.clusters.push(path.into());
+        self
+    }
+
+    /// A provider of clusters, of the program or of `setpoint_fleet::providers`: what it offers takes part, and comes and
+    /// goes as it says.
+    pub fn provider(mut self, provider: impl Provider + 'static) -> Self {
+        if self.options.embedded.providers.iter().any(|known| known.name() == provider.name()) {
+            self.problems.push(format!("the provider {} is given twice", provider.name()));
+        }
+        self.options.embedded.providers.push(Arc::new(provider));
         self
     }
 

@@ -52,6 +52,8 @@ pub use setpoint_core::contract::{
     Readiness, Reason, Request, Tuning, Update,
 };
 pub use setpoint_core::key::{GroupKind, Key};
+pub use setpoint_fleet::{BoxFuture, Offers, Provider, Reach};
+pub use setpoint_kubernetes::Access;
 pub use shutdown::Shutdown;
 
 /// A reconciler that is handed over, beside the files of a plugins directory.
@@ -68,6 +70,8 @@ pub(crate) enum Given {
 pub struct Embedded {
     /// By the name that is shown in the place of a file. None is the name of a file.
     pub(crate) given: BTreeMap<String, Given>,
+    /// Providers of clusters.
+    pub(crate) providers: Vec<Arc<dyn Provider>>,
     /// Nothing is looked at that was not named.
     pub(crate) only_named: bool,
 }
@@ -75,6 +79,8 @@ pub struct Embedded {
 impl fmt::Debug for Embedded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let given = self.given.keys().collect::<Vec<_>>();
-        f.debug_struct("Embedded").field("given", &given).field("only_named", &self.only_named).finish()
+        let providers = self.providers.iter().map(|provider| provider.name()).collect::<Vec<_>>();
+        let mut shown = f.debug_struct("Embedded");
+        shown.field("given", &given).field("providers", &providers).field("only_named", &self.only_named).finish()
     }
 }
