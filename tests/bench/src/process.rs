@@ -59,8 +59,10 @@ mod tests {
     #[test]
     fn this_process_has_memory_and_never_had_less_at_its_peak() {
         let pid = std::process::id();
-        assert!(resident(pid) > 0 && proportional(pid) > 0);
-        assert!(peak(pid) >= resident(pid));
+        // Other tests of this process make it grow meanwhile.
+        let before = resident(pid);
+        assert!(before > 0 && proportional(pid) > 0);
+        assert!(peak(pid) >= before);
         assert!(cpu(pid) >= 0.0);
     }
 }
