@@ -94,6 +94,8 @@ struct File {
 #[derive(Default)]
 struct Files {
     files: BTreeMap<PathBuf, File>,
+    /// Paths that were directories when they were looked at.
+    dirs: BTreeSet<PathBuf>,
 }
 
 /// What a look has found.
@@ -125,14 +127,17 @@ impl Files {
         let mut unread = Vec::new();
         let mut there = BTreeSet::new();
         for path in &options.paths {
-            match expand(path) {
-                Ok(files) => {
+            match expand(path, self.dirs.contains(path)) {
+                Ok((files, is_dir)) => {
+                    if is_dir {
+                        self.dirs.insert(path.clone());
+                    }
                     found.troubles.insert(path.display().to_string(), None);
                     there.extend(files);
                 }
                 Err(problem) => {
                     found.troubles.insert(path.display().to_string(), Some(problem));
-                    unread.push(path.clone());
+                    unread.push(if is_pattern(path) { parent(path).to_owned() } else { path.clone() });
                 }
             }
         }
@@ -230,17 +235,30 @@ fn stem(path: &Path) -> String {
     cluster_name(ending.map_or(&*name, |ending| &name[..name.len() - ending.len()]))
 }
 
-/// The files that a path stands for.
-fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let last = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if last.contains('*') {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        return list(dir, |name| glob(&last, name));
+fn last(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn is_pattern(path: &Path) -> bool {
+    last(path).contains('*')
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The files that a path stands for, and whether it is a directory. `was_dir`: it was one before, and what was in it is
+/// not gone because it is not there.
+fn expand(path: &Path, was_dir: bool) -> Result<(Vec<PathBuf>, bool), String> {
+    if is_pattern(path) {
+        let pattern = last(path);
+        return list(parent(path), |name| glob(&pattern, name)).map(|files| (files, false));
     }
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => list(path, is_kubeconfig),
+        Ok(metadata) if metadata.is_dir() => list(path, is_kubeconfig).map(|files| (files, true)),
+        Err(error) if was_dir => Err(format!("it cannot be read: {error}")),
         // One that is named and not there shows that when it is read.
-        _ => Ok(vec![path.to_owned()]),
+        _ => Ok((vec![path.to_owned()], false)),
     }
 }
 
