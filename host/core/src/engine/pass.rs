@@ -423,12 +423,20 @@ impl Engine {
     fn owned_sources_are_known(&self, plugin: PluginId) -> bool {
         let Some(info) = self.plugins.get(plugin.0 as usize).and_then(|p| p.info.as_ref()) else { return false };
         info.description.kinds.iter().all(|owned| {
+            let state = |source: Source| {
+                let required = is_required(&source.cluster);
+                match self.cache.has_heard_of(&source) {
+                    true => Some((required, self.cache.state(&source))),
+                    // What is wanted of it has not been told to it yet.
+                    false => required.then_some((true, SourceState::Syncing)),
+                }
+            };
             let heard_of: Vec<(bool, SourceState)> = self
                 .clusters
                 .keys()
                 .map(|cluster| Source { cluster: cluster.clone(), kind: owned.kind.group_kind() })
-                .filter(|source| self.cache.has_heard_of(source))
-                .map(|source| (is_required(&source.cluster), self.cache.state(&source)))
+                .filter(|source| self.kinds.get(source) == Some(&plugin))
+                .filter_map(state)
                 .collect();
             let known = |(required, state): &(bool, SourceState)| match state {
                 SourceState::Synced => true,

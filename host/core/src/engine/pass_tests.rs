@@ -10,7 +10,7 @@ use crate::contract::{Description, Failure, Outcome, OwnedKind, Tuning};
 use crate::effects::{OWNER_KEY, OWNER_LABEL, OWNER_UID, PAUSED, Shapes};
 use crate::engine::{CallResult, ClusterFacts, FIRST_PASS, FirstPass, Options, Passed, PluginInfo, Step};
 use crate::grants::{Grant, Grants, Scope};
-use crate::key::{GroupKind, GroupVersionKind, LOCAL, Name};
+use crate::key::{GroupKind, GroupVersionKind, HUB, LOCAL, Name, Source};
 use crate::object::Object;
 use crate::op::{Answer, Op, Refusal};
 
@@ -410,4 +410,18 @@ fn first_attempts_hold_readiness_up_for_five_minutes_at_most() {
     world.owners += 1;
     world.show(3, None);
     assert_eq!(world.engine.first_pass(world.now), FirstPass::Over, "it is asked once per process");
+}
+
+#[test]
+fn the_first_pass_waits_for_a_cluster_of_which_nothing_was_told_yet() {
+    let mut world = World::usual(1);
+    world.restart();
+    world.engine.add_cluster(0, &HUB.into(), ClusterFacts::of(HUB));
+    world.engine.plugin_started(world.now, plugin("p", "2"));
+    world.show_all();
+    world.play(&|_| empties());
+    assert_eq!(world.children(), 5, "there may be objects in the other cluster as well");
+    world.engine.source_synced(world.now, &Source::new(HUB, "a.io", "Box"));
+    world.play(&|_| empties());
+    assert_eq!(world.children(), 0);
 }
