@@ -417,12 +417,25 @@ mod tests {
             "tls.keyFile" => return format!("{}  certFile: x\n", only("tls.keyFile", value)),
             _ => {}
         }
-        only(path, value)
+        let Some(of_provider) = path.strip_prefix("clusters.<name>.") else { return only(path, value) };
+        // A provider finds clusters in one way, and some ways need to know where.
+        let beside = match of_provider {
+            "prefix" | "installCrds" | "contexts" => "    kubeconfigs: [x]\n",
+            "secrets" => return with("clusters.<name>.secrets.namespace", if value == "{}" { "x" } else { "[1]" }),
+            "secrets.label" | "secrets.key" => "      namespace: x\n",
+            "inventory" => return with("clusters.<name>.inventory.access", value),
+            "inventory.namespace" => "      access: {}\n",
+            access if access.starts_with("inventory.access.<provider>.") && !access.ends_with("command") => {
+                "          command: x\n"
+            }
+            _ => "",
+        };
+        only(path, value) + beside
     }
 
     fn only(path: &str, value: &str) -> String {
         let mut text = String::from("apiVersion: config.setpoint.dev/v1alpha1\n");
-        let steps: Vec<&str> = path.split('.').map(|step| if step == "<name>" { "a" } else { step }).collect();
+        let steps: Vec<&str> = path.split('.').map(|step| if step.starts_with('<') { "a" } else { step }).collect();
         for (depth, step) in steps.iter().enumerate() {
             let end = if depth + 1 == steps.len() { format!(" {value}\n") } else { "\n".into() };
             text.push_str(&format!("{}{step}:{end}", "  ".repeat(depth)));
@@ -437,7 +450,10 @@ mod tests {
                 "string" => ("x", "[1]"),
                 "path" => ("dir", "[1]"),
                 "address" => ("127.0.0.1:9000", "[1]"),
-                "list of names" => ("[a]", "7"),
+                "list of names" | "list of paths" | "list of strings" => ("[a]", "7"),
+                "object of strings" => ("{a: b}", "7"),
+                "KEY=VALUE" => ("a=b", "ab"),
+                "all or current" => ("current", "both"),
                 "auto, files or kubernetes" => ("files", "both"),
                 "off, safe or force" => ("safe", "both"),
                 "number" => ("7", "many"),
