@@ -337,3 +337,31 @@ fn only_a_person_ends_the_wait_for_a_cluster_that_never_comes_back() {
     host.wait_for("it goes", |host| row(host).is_none().then_some(()));
     assert!(west.get(MAPS, "banner").is_some(), "what is there stays there");
 }
+
+#[test]
+fn namespaces_of_the_hub_are_clusters_of_their_own() {
+    let Some(hub) = Hub::new() else { return };
+    let team = namespace_of(hub.kube);
+    let label = format!("fleet-{}", hub.namespace);
+    let config = format!(
+        "apiVersion: config.setpoint.dev/v1alpha1\nclusters:\n  teams:\n    prefix: team\n    namespaces: {{label: {label}=yes}}\n"
+    );
+    let host = hub.host().config(&config).arg("--grant").arg("*=described@team.*").plugin("config-bundle").start();
+    let name = format!("team.{}", team.namespace);
+    let path = format!("/api/v1/namespaces/{}", team.namespace);
+    assert!(cluster(&host, &name).is_none());
+    team.kube.api().merge(&path, &json!({"metadata": {"labels": {&label: "yes"}}})).ok();
+    let engaged = in_state(&host, &name, "Engaged");
+    assert_eq!(engaged["namespaces"], json!([team.namespace]));
+    team.serves(BUNDLES);
+    make_bundle(&team, "shop", "1");
+    ready(&team, "shop");
+    assert!(host.rows("ConfigBundle").iter().any(|row| row["cluster"] == *name), "in its cluster, not in the hub");
+    // The hub itself, looked at as a namespace of its own, is there already.
+    let own = format!("/api/v1/namespaces/{}", hub.namespace);
+    hub.kube.api().merge(&own, &json!({"metadata": {"labels": {&label: "yes"}}})).ok();
+    in_state(&host, &format!("team.{}", hub.namespace), "Refused");
+    team.kube.api().merge(&path, &json!({"metadata": {"labels": {&label: null}}})).ok();
+    host.wait_for("it goes with its label", |host| cluster(host, &name).is_none().then_some(()));
+    assert!(team.get(MAPS, "shop").is_some(), "and nothing in it does");
+}
