@@ -365,3 +365,72 @@ fn namespaces_of_the_hub_are_clusters_of_their_own() {
     host.wait_for("it goes with its label", |host| cluster(host, &name).is_none().then_some(()));
     assert!(team.get(MAPS, "shop").is_some(), "and nothing in it does");
 }
+
+/// A definition that takes everything.
+fn anything(group: &str, version: &str, kind: &str) -> Value {
+    let plural = format!("{}s", kind.to_lowercase());
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+            "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": open}}]}})
+}
+
+#[test]
+fn clusters_of_cluster_api_and_of_the_inventory_are_found() {
+    let (Some(hub), Some((_, east))) = (Hub::new(), pair()) else { return };
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    for (group, version, kind) in
+        [("cluster.x-k8s.io", "v1beta2", "Cluster"), ("multicluster.x-k8s.io", "v1alpha1", "ClusterProfile")]
+    {
+        hub.kube.api().post(definitions, &anything(group, version, kind)).with(201);
+        hub.serves(&format!("{group}/{version}/{}s", kind.to_lowercase()));
+    }
+    let token = east.kube.service_account(&east.namespace, "fleet");
+    let user = format!("system:serviceaccount:{}:fleet", east.namespace);
+    let _allowed = east.kube.allow(&user, None, &json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}));
+    let credential = json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"token": token}});
+    let setup = hub.host();
+    std::fs::write(setup.directory().join("credential.json"), credential.to_string()).expect("it is written");
+    let config = format!(
+        "apiVersion: config.setpoint.dev/v1alpha1\nclusters:\n  capi:\n    clusterApi: {{namespace: {ns}}}\n  inventory:\n    \
+         inventory: {{namespace: {ns}, access: {{ours: {{command: cat, args: [{file}]}}}}}}\n",
+        ns = hub.namespace,
+        file = setup.directory().join("credential.json").display(),
+    );
+    let host = setup.config(&config).start();
+
+    // One that is there before its Secret, and before it is initialized.
+    let capi = format!("{}.west", hub.namespace);
+    let clusters = "cluster.x-k8s.io/v1beta2/clusters";
+    hub.make(
+        clusters,
+        &json!({"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": {"name": "west"}}),
+    );
+    host.never("it is no cluster yet", Duration::from_secs(1), |host| cluster(host, &capi).is_some());
+    hub.change(clusters, "west", &json!({"status": {"initialization": {"controlPlaneInitialized": true}}}));
+    let found = in_state(&host, &capi, "Unreachable");
+    assert!(found["reason"].as_str().is_some_and(|reason| reason.contains("not there yet")), "{found}");
+    let text = kubeconfig_with(east.kube, &token);
+    hub.make(
+        "v1/secrets",
+        &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "west-kubeconfig"},
+        "stringData": {"value": text}}),
+    );
+    in_state(&host, &capi, "Engaged");
+    hub.delete(clusters, "west");
+    host.wait_for("it goes with its object", |host| cluster(host, &capi).is_none().then_some(()));
+
+    let profile = format!("{}.east", hub.namespace);
+    let healthy = json!([{"type": "ControlPlaneHealthy", "status": "True"}]);
+    let access = json!([{"name": "ours", "cluster": {"server": east.kube.server(), "insecure-skip-tls-verify": true}}]);
+    hub.make(
+        "multicluster.x-k8s.io/v1alpha1/clusterprofiles",
+        &json!({
+        "apiVersion": "multicluster.x-k8s.io/v1alpha1", "kind": "ClusterProfile", "metadata": {"name": "east"},
+        "status": {"conditions": healthy, "accessProviders": access}}),
+    );
+    in_state(&host, &profile, "Engaged");
+}
