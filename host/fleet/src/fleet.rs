@@ -364,6 +364,12 @@ impl Offers {
         Ok(())
     }
 
+    /// The same for a cluster that may be in trouble: that, or why the offer is not taken, is shown to people.
+    pub fn show(&self, name: &str, reach: Reach, trouble: Option<String>) {
+        let refused = self.engage(name, reach).err().map(|refused| refused.to_string());
+        self.trouble(name, trouble.or(refused).as_deref());
+    }
+
     /// A cluster is not there any more.
     pub fn disengage(&self, name: &str, reason: &str) {
         self.withdraw(&self.full_name(name), reason);

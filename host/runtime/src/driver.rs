@@ -28,7 +28,7 @@ use crate::ring::{Recorded, Ring};
 use crate::views::{EventRow, StreamItem};
 
 /// An effect has so long (rule C7).
-pub(crate) const OP_TIMEOUT: Duration = Duration::from_secs(10);
+const OP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The effects of one attempt have so long together.
 const EFFECTS_TIMEOUT: Duration = Duration::from_secs(60);
 /// A subscriber that is so many items behind is told to read everything anew.
@@ -224,10 +224,7 @@ impl Driver {
 
     /// The names of the clusters, in order.
     pub(crate) fn cluster_names(&self) -> Vec<Name> {
-        let mut names: Vec<Name> =
-            self.clusters.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
-        names.sort();
-        names
+        self.look(|engine| engine.clusters().cloned().collect())
     }
 
     fn clusters(&self) -> Vec<Arc<dyn Cluster>> {
@@ -418,8 +415,7 @@ impl Driver {
     /// Reads an object live that the watch has not caught up with (rule A10). Without an answer it
     /// is asked for again.
     async fn read_back(self: Arc<Self>, key: Arc<Key>) {
-        let until = tokio::time::Instant::now() + OP_TIMEOUT;
-        let object = match self.perform(Op::Get((*key).clone()), until).await {
+        let object = match self.perform_alone(Op::Get((*key).clone())).await {
             Answer::Found(object) => Some(object),
             Answer::Absent => None,
             _ => return,
@@ -457,6 +453,11 @@ impl Driver {
         };
         self.metrics.record_call(attempt.plugin(), stats.wall, trapped, is_warm(&component.limits, &stats));
         CallResult { result, trapped, impure }
+    }
+
+    /// Performs an operation that is no part of an attempt: it has the time of an effect.
+    pub(crate) async fn perform_alone(&self, op: Op) -> Answer {
+        self.perform(op, tokio::time::Instant::now() + OP_TIMEOUT).await
     }
 
     pub(crate) async fn perform(&self, op: Op, until: tokio::time::Instant) -> Answer {

@@ -44,6 +44,15 @@ pub trait Shapes: Send + Sync {
     fn prune(&self, cluster: &str, kind: &GroupKind, object: &mut Value);
 }
 
+/// Nothing is known of any kind.
+impl Shapes for () {
+    fn namespaced(&self, _: &str, _: &GroupKind) -> Option<bool> {
+        None
+    }
+
+    fn prune(&self, _: &str, _: &GroupKind, _: &mut Value) {}
+}
+
 /// What a run sees of the world when it decides its next step.
 pub struct World<'a> {
     /// The views of all objects.

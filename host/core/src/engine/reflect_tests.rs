@@ -1,25 +1,14 @@
 //! Reflectors of parts of a kind, told to an engine without plugins: what is seen, and what is not.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 use crate::cache::Seen;
-use crate::effects::{OWNER_LABEL, Shapes};
+use crate::effects::OWNER_LABEL;
 use crate::engine::{ClusterFacts, Options};
-use crate::key::GroupKind;
-
-struct NoShapes;
-
-impl Shapes for NoShapes {
-    fn namespaced(&self, _: &str, _: &GroupKind) -> Option<bool> {
-        None
-    }
-
-    fn prune(&self, _: &str, _: &GroupKind, _: &mut Value) {}
-}
 
 fn engine() -> Engine {
-    let mut engine = Engine::new(Options::default(), Arc::new(NoShapes));
+    let mut engine = Engine::new(Options::default(), Arc::new(()));
     engine.add_cluster(0, &"hub".into(), ClusterFacts::of("hub"));
     engine
 }

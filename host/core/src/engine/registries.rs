@@ -34,27 +34,16 @@ impl Engine {
 mod tests {
     use std::sync::Arc;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::cache::SourceState;
-    use crate::effects::Shapes;
     use crate::engine::{ClusterFacts, Options, Told};
-    use crate::key::{GroupKind, Key};
+    use crate::key::Key;
     use crate::object::Object;
 
-    struct NoShapes;
-
-    impl Shapes for NoShapes {
-        fn namespaced(&self, _: &str, _: &GroupKind) -> Option<bool> {
-            None
-        }
-
-        fn prune(&self, _: &str, _: &GroupKind, _: &mut Value) {}
-    }
-
     fn engine() -> Engine {
-        let mut engine = Engine::new(Options::default(), Arc::new(NoShapes));
+        let mut engine = Engine::new(Options::default(), Arc::new(()));
         engine.add_cluster(0, &"local".into(), ClusterFacts::of("local"));
         engine
     }

@@ -8,7 +8,7 @@ use setpoint_core::object::Object;
 
 use super::secrets::{Kept, data_of};
 use super::watched::{Hub, Watched, labels, want, want_object};
-use crate::{BoxFuture, Offers, Provider, Reach, cluster_name};
+use crate::{BoxFuture, Offers, Provider, cluster_name};
 
 /// Group of Cluster API.
 const GROUP: &str = "cluster.x-k8s.io";
@@ -66,8 +66,7 @@ impl Provider for ClusterApi {
                     watching = wanted;
                 }
                 let texts = watched.objects(&secrets.group_kind());
-                let mut there = Vec::new();
-                for (key, object) in ready {
+                let found = ready.into_iter().map(|(key, object)| {
                     let namespace = namespace_of(key);
                     let name = cluster_name(&format!("{namespace}.{}", key.name));
                     let secret = format!("{}{SECRET}", key.name);
@@ -77,16 +76,10 @@ impl Provider for ClusterApi {
                         Some((_, secret)) => data_of(secret, KEY),
                         None => Err("it is not there yet".into()),
                     };
-                    let reach = Reach { labels: labels(object), ..kept.reach(&name, &place, text) };
-                    let refused = offers.engage(&name, reach).err().map(|refused| refused.to_string());
-                    offers.trouble(&name, kept.trouble(&name).or(refused).as_deref());
-                    there.push(name);
-                }
-                let known = watched.known(&clusters.group_kind());
-                offers.trouble("its Clusters", known.as_ref().err().map(String::as_str));
-                if known.is_ok() {
-                    let reason = "its Cluster is gone, is being deleted, or is not initialized";
-                    offers.all(there.iter().map(String::as_str), reason);
+                    kept.found(name, &place, text, labels(object))
+                });
+                let (found, gone) = (found.collect(), "its Cluster is gone, is being deleted, or is not initialized");
+                if let Some(there) = watched.offer(&offers, &clusters, "its Clusters", found, gone) {
                     kept.retain(&there, &offers);
                 }
                 watched.changed().await;

@@ -26,8 +26,7 @@ impl Provider for Fixed {
     fn run(self: Arc<Self>, offers: Offers) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             for (name, reach) in &self.clusters {
-                let refused = offers.engage(name, reach.clone()).err();
-                offers.trouble(name, refused.map(|refused| refused.to_string()).as_deref());
+                offers.show(name, reach.clone(), None);
             }
             offers.all(self.clusters.iter().map(|(name, _)| name.as_str()), "it is not listed any more");
         })

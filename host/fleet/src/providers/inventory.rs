@@ -9,7 +9,7 @@ use setpoint_core::key::{GroupVersionKind, Name};
 use setpoint_core::object::Object;
 use setpoint_kubernetes::{Access, SharedKubeconfig};
 
-use super::watched::{Hub, Watched, labels, want};
+use super::watched::{Found, Hub, Watched, labels, want};
 use crate::{BoxFuture, Offers, Provider, Reach, cluster_name};
 
 /// Group and version of the API.
@@ -66,7 +66,7 @@ impl Provider for Inventory {
             watched.want(vec![want(&kind, self.namespace.as_ref(), &fields)]);
             let mut made: BTreeMap<String, (String, SharedKubeconfig)> = BTreeMap::new();
             loop {
-                let mut there = Vec::new();
+                let mut found = Vec::new();
                 for (key, object) in watched.objects(&kind.group_kind()) {
                     if object.terminating() {
                         continue;
@@ -90,14 +90,10 @@ impl Provider for Inventory {
                         },
                     };
                     let reach = Reach { labels: labels(&object), ..reach };
-                    let refused = offers.engage(&name, reach).err().map(|refused| refused.to_string());
-                    offers.trouble(&name, refused.as_deref());
-                    there.push(name);
+                    found.push(Found { name, reach, trouble: None });
                 }
-                let known = watched.known(&kind.group_kind());
-                offers.trouble("its ClusterProfiles", known.as_ref().err().map(String::as_str));
-                if known.is_ok() {
-                    offers.all(there.iter().map(String::as_str), "its ClusterProfile is gone");
+                let gone = "its ClusterProfile is gone";
+                if let Some(there) = watched.offer(&offers, &kind, "its ClusterProfiles", found, gone) {
                     made.retain(|name, _| there.contains(name));
                 }
                 watched.changed().await;

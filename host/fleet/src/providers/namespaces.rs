@@ -5,7 +5,7 @@ use std::sync::Arc;
 use setpoint_core::key::GroupVersionKind;
 use setpoint_core::object::Object;
 
-use super::watched::{Hub, Watched, labels, want};
+use super::watched::{Found, Hub, Watched, labels, want};
 use crate::{BoxFuture, Offers, Provider, Reach, cluster_name};
 
 /// Namespaces that carry a label, each as a cluster that is called as the namespace is.
@@ -45,30 +45,21 @@ impl Provider for Namespaces {
             let watched = Watched::connect(&self.hub, &offers).await;
             watched.want(vec![want(&kind, None, &["metadata.labels", "metadata.deletionTimestamp"])]);
             loop {
-                let mut there = Vec::new();
-                for (key, object) in watched.objects(&kind.group_kind()) {
-                    if !self.takes(&object, &key.name) {
-                        continue;
-                    }
-                    let name = cluster_name(&key.name);
+                let namespaces = watched.objects(&kind.group_kind());
+                let taken = namespaces.iter().filter(|(key, object)| self.takes(object, &key.name));
+                let found = taken.map(|(key, object)| {
                     let reach = Reach {
                         // A namespace that was made anew is another one.
                         instance: object.uid().to_owned(),
                         namespaces: vec![key.name.clone()],
                         scoped: true,
-                        labels: labels(&object),
+                        labels: labels(object),
                         ..Reach::of(self.hub.access.clone())
                     };
-                    let refused = offers.engage(&name, reach).err().map(|refused| refused.to_string());
-                    offers.trouble(&name, refused.as_deref());
-                    there.push(name);
-                }
-                let known = watched.known(&kind.group_kind());
-                offers.trouble("its namespaces", known.as_ref().err().map(String::as_str));
-                if known.is_ok() {
-                    let reason = "the namespace is gone, or does not carry the label any more";
-                    offers.all(there.iter().map(String::as_str), reason);
-                }
+                    Found { name: cluster_name(&key.name), reach, trouble: None }
+                });
+                let gone = "the namespace is gone, or does not carry the label any more";
+                watched.offer(&offers, &kind, "its namespaces", found.collect(), gone);
                 watched.changed().await;
             }
         })

@@ -10,13 +10,13 @@ use setpoint_core::key::{GroupVersionKind, Name};
 use setpoint_core::object::Object;
 use setpoint_kubernetes::{Access, SharedKubeconfig};
 
-use super::watched::{Hub, Watched, labels, want};
+use super::watched::{Found, Hub, Watched, labels, want};
 use crate::{BoxFuture, Offers, Provider, Reach, cluster_name};
 
 /// Label of such Secrets unless another one is given; multicluster-runtime's, so that what is there works.
-pub(crate) const LABEL: (&str, &str) = ("sigs.k8s.io/multicluster-runtime-kubeconfig", "true");
+const LABEL: (&str, &str) = ("sigs.k8s.io/multicluster-runtime-kubeconfig", "true");
 /// Key of the kubeconfig in them unless another one is given.
-pub(crate) const KEY: &str = "kubeconfig";
+const KEY: &str = "kubeconfig";
 
 /// Secrets of one namespace that carry a label, each with a kubeconfig. A cluster is called as its Secret is.
 pub struct Secrets {
@@ -62,24 +62,13 @@ impl Provider for Secrets {
             loop {
                 let secrets = watched.objects(&kind.group_kind());
                 let wanted = |object: &Object| object.label(label) == Some(value) && !object.terminating();
-                let mut there = Vec::new();
-                for (secret, object) in secrets.iter().filter(|(_, object)| wanted(object)) {
+                let found = secrets.iter().filter(|(_, object)| wanted(object)).map(|(secret, object)| {
                     let name = cluster_name(&secret.name);
                     let place = format!("the Secret {}/{}, key {key}", self.namespace, secret.name);
-                    let text = data_of(object, key);
-                    let reach = Reach { labels: labels(object), ..kept.reach(&name, &place, text) };
-                    let trouble = reach.access.as_ref().err().cloned();
-                    let refused = offers.engage(&name, reach).err().map(|refused| refused.to_string());
-                    offers.trouble(&name, kept.trouble(&name).or(trouble).or(refused).as_deref());
-                    there.push(name);
-                }
-                let known = watched.known(&kind.group_kind());
-                offers.trouble("its Secrets", known.as_ref().err().map(String::as_str));
-                if known.is_ok() {
-                    offers.all(
-                        there.iter().map(String::as_str),
-                        "its Secret is gone, or does not carry the label any more",
-                    );
+                    kept.found(name, &place, data_of(object, key), labels(object))
+                });
+                let (found, gone) = (found.collect(), "its Secret is gone, or does not carry the label any more");
+                if let Some(there) = watched.offer(&offers, &kind, "its Secrets", found, gone) {
                     kept.retain(&there, &offers);
                 }
                 watched.changed().await;
@@ -106,7 +95,7 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// How a cluster is reached, whose kubeconfig is this now. One that is no good keeps the last good one.
-    pub(crate) fn reach(&mut self, name: &str, place: &str, text: Result<String, String>) -> Reach {
+    fn reach(&mut self, name: &str, place: &str, text: Result<String, String>) -> Reach {
         let text = text.map_err(|problem| format!("{place}: {problem}"));
         let renewed = text.and_then(|text| match self.known.get(name) {
             Some(known) => known.replace(&text).map(|_| ()),
@@ -122,9 +111,16 @@ impl Kept {
         }
     }
 
-    /// What is wrong with the kubeconfig that is there now.
-    pub(crate) fn trouble(&self, name: &str) -> Option<String> {
-        self.troubles.get(name).cloned()
+    /// The same as it is offered, with what is wrong with the kubeconfig that is there now.
+    pub(crate) fn found(
+        &mut self,
+        name: String,
+        place: &str,
+        text: Result<String, String>,
+        labels: BTreeMap<String, String>,
+    ) -> Found {
+        let reach = Reach { labels, ..self.reach(&name, place, text) };
+        Found { trouble: self.troubles.get(&name).cloned(), name, reach }
     }
 
     /// Forgets all but these.
@@ -165,10 +161,10 @@ mod tests {
         let bad = kept.reach("a", "the Secret", Err("it is empty".into()));
         assert_eq!(bad.access, Err("the Secret: it is empty".into()));
         let good = kept.reach("a", "the Secret", Ok(kubeconfig("https://a", "1")));
-        assert!(good.access.is_ok() && kept.trouble("a").is_none());
+        assert!(good.access.is_ok() && !kept.troubles.contains_key("a"));
         let again = kept.reach("a", "the Secret", Ok("clusters: [".into()));
         assert_eq!(again, good);
-        assert!(kept.trouble("a").is_some_and(|trouble| trouble.contains("no kubeconfig")));
+        assert!(kept.troubles["a"].contains("no kubeconfig"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use setpoint_core::object::Object;
 use setpoint_kubernetes::{Access, ConnectOptions, KubernetesCluster, Limits};
 use tokio::sync::Notify;
 
-use crate::Offers;
+use crate::{Offers, Reach};
 
 /// Between two tries to reach the cluster.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -106,6 +106,14 @@ impl Sink for Shown {
     }
 }
 
+/// A cluster that was found.
+pub(crate) struct Found {
+    pub(crate) name: String,
+    pub(crate) reach: Reach,
+    /// What is in its way, though it may take part.
+    pub(crate) trouble: Option<String>,
+}
+
 /// A connection of one provider.
 pub(crate) struct Watched {
     cluster: Arc<KubernetesCluster>,
@@ -150,13 +158,35 @@ impl Watched {
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn known(&self, kind: &GroupKind) -> Result<(), String> {
+    fn known(&self, kind: &GroupKind) -> Result<(), String> {
         let state = self.shown.state();
         let mut its = state.known.iter().filter(|((source, _), _)| source.kind == *kind).peekable();
         if its.peek().is_none() {
             return Err("it is not looked at yet".into());
         }
         its.try_for_each(|(_, known)| known.clone())
+    }
+
+    /// Offers the clusters that were found, and, if all objects of the kind are known, nothing else: then answers their
+    /// names. `what`: these objects, for people; `gone`: why a cluster is none any more.
+    pub(crate) fn offer(
+        &self,
+        offers: &Offers,
+        kind: &GroupVersionKind,
+        what: &str,
+        found: Vec<Found>,
+        gone: &str,
+    ) -> Option<Vec<String>> {
+        let mut there = Vec::new();
+        for Found { name, reach, trouble } in found {
+            offers.show(&name, reach, trouble);
+            there.push(name);
+        }
+        let known = self.known(&kind.group_kind());
+        offers.trouble(what, known.as_ref().err().map(String::as_str));
+        known.ok()?;
+        offers.all(there.iter().map(String::as_str), gone);
+        Some(there)
     }
 
     /// Something has changed since the last time.

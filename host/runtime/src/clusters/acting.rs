@@ -14,7 +14,6 @@ use setpoint_kubernetes::health::Check;
 
 use super::Clusters;
 use super::member::Member;
-use crate::driver::OP_TIMEOUT;
 
 /// Live reads of a cluster at a time after a take-over.
 const READS: usize = 16;
@@ -103,7 +102,7 @@ impl Clusters {
 
     async fn read_live(&self, key: Key) {
         loop {
-            let answer = self.driver.perform(Op::Get(key.clone()), tokio::time::Instant::now() + OP_TIMEOUT).await;
+            let answer = self.driver.perform_alone(Op::Get(key.clone())).await;
             let object = match answer {
                 Answer::Found(object) => Some(object),
                 Answer::Absent => None,

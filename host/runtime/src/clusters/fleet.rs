@@ -82,13 +82,6 @@ pub struct ListedCluster {
     pub labels: BTreeMap<String, String>,
 }
 
-impl ProviderConfig {
-    /// Whether it looks at objects of the hub.
-    fn needs_hub(&self) -> bool {
-        !matches!(self.kind, ProviderKind::Kubeconfigs { .. } | ProviderKind::List(_))
-    }
-}
-
 /// What stands for the kubeconfigs that are named on the command line.
 pub(crate) fn named_on_the_command_line(paths: Vec<PathBuf>) -> ProviderConfig {
     let kind = ProviderKind::Kubeconfigs { paths, contexts: Contexts::All };
@@ -101,28 +94,26 @@ pub(crate) fn named_on_the_command_line(paths: Vec<PathBuf>) -> ProviderConfig {
 /// One looks at objects of the hub, and there is none.
 pub(crate) fn providers(config: &ClustersConfig, hub: Option<&Hub>) -> Result<Vec<Arc<dyn Provider>>, String> {
     let made = |(name, config): (&String, &ProviderConfig)| -> Result<Arc<dyn Provider>, String> {
-        let hub = match (hub, config.needs_hub()) {
-            (Some(hub), _) => hub.clone(),
-            (None, false) => Hub { access: Access::InCluster, limits: setpoint_kubernetes::Limits::default() },
-            (None, true) => {
-                return Err(format!(
+        let hub = || {
+            hub.cloned().ok_or_else(|| {
+                format!(
                     "clusters.{name} is found in objects of a Kubernetes cluster, and files are reconciled here; name \
                      that cluster with --kubeconfig, --context or --mode kubernetes"
-                ));
-            }
+                )
+            })
         };
-        let (name, prefix) = (name.clone(), config.prefix.clone());
+        let (prefix, name) = (config.prefix.clone(), name.clone());
         Ok(match config.kind.clone() {
             ProviderKind::Kubeconfigs { paths, contexts } => Arc::new(Kubeconfigs { name, prefix, paths, contexts }),
             ProviderKind::Secrets { namespace, label, key } => {
-                Arc::new(Secrets { name, prefix, hub, namespace, label, key })
+                Arc::new(Secrets { hub: hub()?, name, prefix, namespace, label, key })
             }
-            ProviderKind::Namespaces { label } => Arc::new(Namespaces { name, prefix, hub, label }),
+            ProviderKind::Namespaces { label } => Arc::new(Namespaces { hub: hub()?, name, prefix, label }),
             ProviderKind::ClusterApi { namespace, version } => {
-                Arc::new(ClusterApi { name, prefix, hub, namespace, version })
+                Arc::new(ClusterApi { hub: hub()?, name, prefix, namespace, version })
             }
             ProviderKind::Inventory { namespace, access } => {
-                Arc::new(Inventory { name, prefix, hub, namespace, access })
+                Arc::new(Inventory { hub: hub()?, name, prefix, namespace, access })
             }
             ProviderKind::List(clusters) => {
                 Arc::new(Fixed { name, prefix, clusters: clusters.into_iter().map(reach_of).collect() })

@@ -8,7 +8,6 @@ use setpoint_core::key::Name;
 use setpoint_core::op::Op;
 
 use super::Clusters;
-use crate::driver::OP_TIMEOUT;
 
 /// Bookkeeping: the names of these clusters.
 const FORGOTTEN: &str = "forgotten-clusters";
@@ -76,7 +75,7 @@ impl Clusters {
             let events = vec![Event { kind: EventType::Warning, reason, regarding: None }];
             let op = Op::RecordEvents { about: owner.clone(), events };
             // Best effort, as all events are (rule B16).
-            self.driver.perform(op, tokio::time::Instant::now() + OP_TIMEOUT).await;
+            self.driver.perform_alone(op).await;
         }
         Ok(owners.len())
     }

@@ -16,7 +16,7 @@ use setpoint_fleet::ClusterRow;
 
 use super::Clusters;
 use crate::clock::rfc3339;
-use crate::driver::{OP_TIMEOUT, unix_now};
+use crate::driver::unix_now;
 
 /// What changes at once is written together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -111,7 +111,7 @@ impl Clusters {
                     force: true,
                     precondition: before.as_deref().map(Precondition::version_of),
                 };
-                match self.driver.perform(op, tokio::time::Instant::now() + OP_TIMEOUT).await {
+                match self.driver.perform_alone(op).await {
                     Answer::Applied { object, .. } => object,
                     answer => {
                         tracing::warn!(%key, ?answer, "the cluster cannot be shown");
@@ -129,7 +129,7 @@ impl Clusters {
         }
         let precondition = Precondition { uid: object.uid().into(), resource_version: None };
         let op = Op::ApplyStatus { key: key.clone(), status: Arc::new(status), manager: manager.into(), precondition };
-        match self.driver.perform(op, tokio::time::Instant::now() + OP_TIMEOUT).await {
+        match self.driver.perform_alone(op).await {
             Answer::Applied { .. } => true,
             answer => {
                 tracing::warn!(%key, ?answer, "the state of the cluster cannot be shown");

@@ -10,7 +10,6 @@ use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Precondition, Refusal};
 
 use super::Native;
-use crate::driver::OP_TIMEOUT;
 
 /// Until a write that was not done is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -30,7 +29,7 @@ impl Native {
     }
 
     async fn perform(&self, op: Op) -> Answer {
-        self.driver.perform(op, tokio::time::Instant::now() + OP_TIMEOUT).await
+        self.driver.perform_alone(op).await
     }
 
     /// Writes a status if it differs from what is there.

@@ -2,9 +2,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use setpoint_core::effects::Shapes;
 use setpoint_core::engine::{ClusterFacts, Engine, Options};
-use setpoint_core::key::GroupKind;
 use setpoint_core::object::Object;
 
 use super::*;
@@ -15,22 +13,12 @@ struct Thing {
     size: u32,
 }
 
-struct NoShapes;
-
-impl Shapes for NoShapes {
-    fn namespaced(&self, _: &str, _: &GroupKind) -> Option<bool> {
-        None
-    }
-
-    fn prune(&self, _: &str, _: &GroupKind, _: &mut serde_json::Value) {}
-}
-
 fn source() -> Source {
     Source::new("local", "g", "Thing")
 }
 
 fn driver() -> Arc<Driver> {
-    let mut engine = Engine::new(Options::default(), Arc::new(NoShapes));
+    let mut engine = Engine::new(Options::default(), Arc::new(()));
     engine.add_cluster(0, &"local".into(), ClusterFacts::of("local"));
     Driver::new(engine, Clock::default())
 }

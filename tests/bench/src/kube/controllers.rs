@@ -1,14 +1,14 @@
 //! Many controllers: in one host, or each in a process of its own.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use setpoint_test_kube::Kube;
 
 use super::contender::{Contender, groups};
-use super::number;
 use super::objects::{Place, define};
 use super::table::{Budget, Table, mebibytes, milliseconds, seconds};
+use super::{converge, number};
 use crate::process::{cpu, peak, proportional, resident};
 
 /// From three controllers on the host is to need less than both (design §10); twenty are what an installation has.
@@ -35,16 +35,7 @@ fn measure(kube: &Kube, place: &Place<'_>, who: Contender, table: &mut Table) {
     let kubeconfig = kube.kubeconfig_with_certificate(&format!("{}-of-{controllers}", who.name()), &["system:masters"]);
     let prepared = who.prepare(&place.groups, &kubeconfig, "");
     place.fill();
-    let converging = place.converging();
-    let began = Instant::now();
-    let running = prepared.start();
-    if let Err(why) = converging.wait(|| running.log()) {
-        eprintln!("{}: not counted: {why}", who.name());
-        drop(running);
-        return place.clear();
-    }
-    let took = began.elapsed().as_secs_f64();
-    drop(converging);
+    let Some((running, took)) = converge(place, who, prepared) else { return place.clear() };
     thread::sleep(SETTLE);
     let mut add = |what: &str, budget, write, value| {
         table.add(

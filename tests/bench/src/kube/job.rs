@@ -1,14 +1,14 @@
 //! One controller: time to converge, requests, memory, edits, idle CPU.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use setpoint_test_kube::Kube;
 
 use super::contender::{Contender, groups};
-use super::number;
 use super::objects::{Place, define};
 use super::table::{Budget, Table, count, mebibytes, milliseconds, seconds};
+use super::{converge, number};
 use crate::process::{cpu, peak, resident};
 use crate::report::quantile;
 
@@ -49,17 +49,7 @@ fn measure(kube: &Kube, place: &Place<'_>, who: Contender, round: usize, table: 
         (audited.len() - watches - writes, writes)
     };
     let (reads_before, writes_before) = requests();
-    let converging = place.converging();
-    let began = Instant::now();
-    let running = prepared.start();
-    if let Err(why) = converging.wait(|| running.log()) {
-        // The others are measured all the same; a round less of this one.
-        eprintln!("{}: not counted: {why}", who.name());
-        drop(running);
-        return place.clear();
-    }
-    let took = began.elapsed().as_secs_f64();
-    drop(converging);
+    let Some((running, took)) = converge(place, who, prepared) else { return place.clear() };
     thread::sleep(SETTLE);
     let (reads, writes) = requests();
     assert_eq!(place.children(), place.each, "each bundle has its child");

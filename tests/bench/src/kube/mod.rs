@@ -20,7 +20,10 @@ mod objects;
 mod table;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
+use contender::{Contender, Prepared, Running};
+use objects::Place;
 use setpoint_test_kube::audit::Level;
 use setpoint_test_kube::{Kube, available};
 use table::Table;
@@ -60,4 +63,19 @@ pub(crate) fn run(parts: &[&str]) -> Result<(), Broken> {
 /// A number that the environment may make smaller.
 fn number(variable: &str, usual: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Starts a contender, and waits until all is as it shall be: how many seconds that took. None if it never was, which is
+/// said: the others are measured all the same, and this one a round less.
+fn converge(place: &Place<'_>, who: Contender, prepared: Prepared) -> Option<(Running, f64)> {
+    let converging = place.converging();
+    let began = Instant::now();
+    let running = prepared.start();
+    match converging.wait(|| running.log()) {
+        Ok(_) => Some((running, began.elapsed().as_secs_f64())),
+        Err(why) => {
+            eprintln!("{}: not counted: {why}", who.name());
+            None
+        }
+    }
 }
