@@ -266,8 +266,9 @@ impl Host {
             }
             None => None,
         };
+        let sharding = config.kubernetes.sharding.clone();
         let lease_config = LeaseConfig {
-            enabled: options.leader_elect.or(config.kubernetes.lease.enabled),
+            enabled: options.leader_elect.or(config.kubernetes.lease.enabled).or(sharding.enabled.then_some(true)),
             ..config.kubernetes.lease.clone()
         };
         // Hosts with a lease in common are one installation (rule D9).
@@ -284,6 +285,7 @@ impl Host {
                 hold_above: config.hold_above.unwrap_or(usual.hold_above),
                 hold_percent: config.hold_percent.unwrap_or(usual.hold_percent),
                 rebuilt: local.rebuilt(),
+                shared: sharding.enabled && cluster.is_some(),
                 started: clock.now(),
                 ..usual
             },
@@ -310,6 +312,7 @@ impl Host {
             kinds: kinds.clone(),
             hub: cluster.map(|cluster| (cluster, only.clone())),
             lease: lease_config,
+            sharding,
             limits: config.kubernetes.limits(),
             install: options.install_crds.or(config.kubernetes.install_crds).unwrap_or(InstallCrds::Off),
             install_elsewhere,
@@ -443,6 +446,7 @@ impl Host {
         ];
         tasks.extend(listening.map(|(listening, _)| listening.serve(handle.clone(), http)));
         tasks.push(tokio::spawn(clusters.clone().run()));
+        tasks.push(tokio::spawn(clusters.clone().share()));
         tasks.push(tokio::spawn(clusters.clone().show(manager)));
         tasks.push(tokio::spawn(fleet.run()));
         if let Some(listener) = health {
@@ -482,6 +486,7 @@ impl Host {
     /// queued. What was cut off is done anew after the next start.
     pub async fn shutdown(self) {
         self.handle.stopping();
+        self.clusters.leave().await;
         if let Some(mcp) = &self.mcp {
             mcp.close();
         }
