@@ -27,7 +27,7 @@ pub struct OwnerReference {
 }
 
 /// Field sets by manager: which fields each of this host's own managers applied (rule B1).
-pub type Applied = BTreeMap<Box<str>, FieldSet>;
+pub type Applied = BTreeMap<Box<str>, Arc<FieldSet>>;
 
 /// One version of one object. Two versions differ only if their [`Object::json`] differs.
 #[derive(Debug)]
@@ -232,7 +232,7 @@ impl Object {
 
     /// The fields that one manager applied.
     pub fn applied_by(&self, manager: &str) -> Option<&FieldSet> {
-        self.applied.as_ref()?.get(manager)
+        self.applied.as_ref()?.get(manager).map(|set| &**set)
     }
 }
 

@@ -32,7 +32,7 @@ impl Place {
 /// The field sets of hosts' managers; none if there are none. Lists are leaves, as the rules see them, but for
 /// conditions, which are named by their type.
 pub(crate) fn applied(managed: Option<&Value>) -> Option<Arc<Applied>> {
-    let mut applied = Applied::new();
+    let mut applied: BTreeMap<Box<str>, FieldSet> = BTreeMap::new();
     for entry in managed?.as_array()? {
         let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
         let manager = text("manager");
@@ -44,7 +44,8 @@ pub(crate) fn applied(managed: Option<&Value>) -> Option<Arc<Applied>> {
         let known = applied.entry(manager.into()).or_default();
         *known = known.union(&set);
     }
-    (!applied.is_empty()).then(|| Arc::new(applied))
+    let shared: Applied = applied.into_iter().map(|(manager, set)| (manager, set.shared())).collect();
+    (!shared.is_empty()).then(|| Arc::new(shared))
 }
 
 fn set_of(fields: &Map<String, Value>, place: Place) -> FieldSet {

@@ -203,6 +203,41 @@ fn of_two_hosts_one_acts_and_the_other_takes_over() {
     assert_eq!(lease["spec"]["leaseDurationSeconds"], 4);
 }
 
+#[test]
+fn what_a_person_disables_stays_disabled_whoever_acts() {
+    let Some(hub) = Hub::new() else { return };
+    let first = electing(&hub).plugin("config-bundle").start();
+    hub.serves(BUNDLES);
+    first.wait_for("the first one holds the lease", |host| holds(host).then_some(()));
+    first.cli(&["disable", "configbundles"]).ok();
+    let state = hub.get(MAPS, "setpoint-state").unwrap_or_default();
+    assert_eq!(state["data"]["disabled-kinds"], r#"["examples.setpoint.dev/ConfigBundle"]"#, "{state}");
+    // Its store knows nothing of it.
+    let second = electing(&hub).plugin("config-bundle").start();
+    hub.make(MAPS, &part("a", "shop", &json!({"x": "1"})));
+    hub.make(BUNDLES, &bundle("shop"));
+    first.kill();
+    second.wait_within("the second one acts", Duration::from_secs(60), |host| holds(host).then_some(()));
+    let disabled = |host: &Host| host.json("/v1/overview")["disabled_resource_types"].to_string();
+    second.wait_for("it has heard of it", |host| disabled(host).contains("ConfigBundle").then_some(()));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(second.metric("setpoint_calls_total", &[]), 0.0);
+    assert!(hub.get(MAPS, "shop").is_none());
+
+    // Whoever is told, all hear of it.
+    let first = first.start_again();
+    assert!(disabled(&first).contains("ConfigBundle"));
+    first.cli(&["enable", "configbundles"]).ok();
+    ready_bundle(&hub, "shop");
+    assert!(holds(&second) && !disabled(&second).contains("ConfigBundle"));
+
+    // Which children bundles may have is recorded once, and not at each of them.
+    let state = hub.get(MAPS, "setpoint-state").unwrap_or_default();
+    assert_eq!(state["data"]["child-places"], r#"{"examples.setpoint.dev/ConfigBundle":["core/ConfigMap"]}"#);
+    let shop = hub.get(BUNDLES, "shop").unwrap_or_default();
+    assert!(shop["metadata"]["annotations"]["setpoint.dev/child-places"].is_null(), "{shop}");
+}
+
 fn signal(host: &Host, name: &str) {
     let mut kill = std::process::Command::new("sh");
     run(kill.args(["-c", "kill -$0 $1", name]).arg(host.pid().to_string()), COMMAND).ok();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cache::Seen;
-use crate::contract::{Child, Description, Outcome, OwnedKind, ReadError, ReadKind, ReadScope, Tuning};
+use crate::contract::{Child, Description, Outcome, OwnedKind, ReadError, ReadKind, ReadScope, Tuning, Update};
 use crate::coverage::Scope;
 use crate::effects::{OWNER_KEY, OWNER_LABEL, Shapes};
 use crate::engine::{Answered, Attempt, CallResult, Options, PluginInfo, Step};
@@ -314,4 +314,33 @@ fn a_noisy_cluster_does_not_hold_up_a_thousand_quiet_ones() {
         engine.remove_cluster(4, &name, "gone");
     }
     assert_eq!((engine.queue_length(), engine.cache().len(), engine.rows().len()), (0, 0, 0));
+}
+
+#[test]
+fn what_is_recorded_for_a_kind_is_not_recorded_at_each_owner() {
+    let child = |cluster: &str, namespace: &str| Child {
+        cluster: Some(cluster.into()),
+        object: json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": namespace}})
+            .to_string(),
+        update: Update::InPlace,
+    };
+    let saves = |cluster: &str, namespace: &str| {
+        let mut engine = engine();
+        engine.kind_places(&GroupKind::new("g.x", "Thing"), vec![GroupKind::new("", "ConfigMap")]);
+        let mut attempt = std::iter::from_fn(|| engine.next(10))
+            .find(|attempt| **attempt.key() == thing("hub", "a"))
+            .expect("it is due");
+        while !matches!(engine.step(10, WALL, &mut attempt), Step::Call(_)) {}
+        engine.called(10, &mut attempt, outcome(Some(vec![child(cluster, namespace)])));
+        let asked = carry(&mut engine, 10, &mut attempt);
+        assert!(asked.iter().any(|op| matches!(op, Op::Get(_) | Op::SavePlaces { .. })), "{asked:?}");
+        asked.into_iter().find_map(|op| match op {
+            Op::SavePlaces { places, .. } => Some(places),
+            _ => None,
+        })
+    };
+    assert_eq!(saves("hub", "d"), None, "Kubernetes would collect it as well");
+    let config_map = |cluster: &str| Some(vec![(Name::from(cluster), GroupKind::new("", "ConfigMap"))]);
+    assert_eq!(saves("hub", "other"), config_map("hub"));
+    assert_eq!(saves("west", "d"), config_map("west"));
 }

@@ -60,7 +60,7 @@ use crate::coverage::Scope;
 use crate::delay::{Rng, Timers};
 use crate::deps::{Deps, MaskId, Readers};
 use crate::effects::{Inventory, Settled, Shapes};
-use crate::key::{GroupKind, Key, KeyId, Name, Source};
+use crate::key::{GroupKind, Key, KeyId, LOCAL, Name, Source};
 use crate::object::Object;
 use crate::queue::{ClusterId, PluginId, Queue};
 use crate::registry::Registries;
@@ -156,6 +156,8 @@ pub struct Engine {
     documents: FxHashMap<KeyId, (KeyId, Arc<Value>)>,
     settled: FxHashMap<KeyId, Settled>,
     places: FxHashMap<Key, Vec<(Name, GroupKind)>>,
+    /// Which children any owner of a kind may have, in its own cluster.
+    kind_places: FxHashMap<GroupKind, Vec<GroupKind>>,
     /// Objects that want a live read, until the driver takes them.
     unconfirmed: Vec<Arc<Key>>,
     /// What writes without an answer may have changed, of keys that nobody reconciles at present.
@@ -222,6 +224,7 @@ impl Engine {
             documents: FxHashMap::default(),
             settled: FxHashMap::default(),
             places: FxHashMap::default(),
+            kind_places: FxHashMap::default(),
             unconfirmed: Vec::new(),
             doubts: FxHashMap::default(),
             unsaved: FxHashSet::default(),
@@ -271,6 +274,20 @@ impl Engine {
     /// are proven gone are cleaned up after.
     pub fn restore_places(&mut self, places: impl IntoIterator<Item = (Key, Vec<(Name, GroupKind)>)>) {
         self.places.extend(places);
+    }
+
+    /// Which children owners of a kind may have beside them, each in its own cluster, as it is recorded for certain: such
+    /// a child needs no record at its owner (rule B2). What `local` has is recorded in its store.
+    pub fn kind_places(&mut self, kind: &GroupKind, children: Vec<GroupKind>) {
+        self.kind_places.insert(kind.clone(), children);
+    }
+
+    fn places_of_kind(&self, owner: &Key) -> Vec<(Name, GroupKind)> {
+        if &*owner.cluster == LOCAL {
+            return Vec::new();
+        }
+        let children = self.kind_places.get(&owner.group_kind()).into_iter().flatten();
+        children.map(|child| (owner.cluster.clone(), child.clone())).collect()
     }
 
     /// Kinds for which no attempts are started (rule C9), as recorded before the last stop.

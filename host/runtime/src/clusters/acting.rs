@@ -61,6 +61,7 @@ impl Clusters {
 
     /// This host acts on each cluster as soon as it is checked: one that does not answer holds up no other.
     async fn take_over(&self) {
+        self.installation.learn().await;
         let members: Vec<Arc<Member>> = {
             let mut members = self.members();
             members.leading = true;

@@ -26,6 +26,7 @@ use setpoint_kubernetes::{
 use setpoint_schema::Crd;
 
 use crate::driver::{Driver, MayAct};
+use crate::installation::Installation;
 use crate::kinds::Kinds;
 use crate::metrics::ClusterMetrics;
 use crate::views::LeaseRow;
@@ -88,6 +89,8 @@ pub(crate) struct Parts {
     /// The hub, with the namespaces that are looked at.
     pub(crate) hub: Option<(Arc<KubernetesCluster>, Option<Vec<Name>>)>,
     pub(crate) lease: LeaseConfig,
+    /// What has to be known before this host acts.
+    pub(crate) installation: Arc<Installation>,
     /// What each API server is asked at most.
     pub(crate) limits: Limits,
     /// Whether definitions are brought to the hub …
@@ -104,6 +107,7 @@ pub(crate) struct Clusters {
     hub: Option<Arc<Member>>,
     /// The lease of the hub, for all clusters; none: this host acts always.
     lease: Option<(Arc<Leadership>, LeaseOptions)>,
+    installation: Arc<Installation>,
     limits: Limits,
     install_elsewhere: BTreeMap<Name, InstallCrds>,
     members: Mutex<Members>,
@@ -126,7 +130,7 @@ impl Clusters {
     /// # Errors
     /// The terms of the lease make no sense.
     pub(crate) fn new(parts: Parts) -> Result<Arc<Self>, String> {
-        let Parts { driver, local, kinds, hub, lease, limits, install, install_elsewhere } = parts;
+        let Parts { driver, local, kinds, hub, lease, installation, limits, install, install_elsewhere } = parts;
         let terms = lease.terms()?;
         let leadership = hub.as_ref().filter(|_| lease.is_enabled()).map(|(cluster, _)| {
             let options = LeaseOptions {
@@ -143,6 +147,7 @@ impl Clusters {
             kinds,
             hub: None,
             lease: leadership,
+            installation,
             limits,
             install_elsewhere,
             members: Mutex::default(),
