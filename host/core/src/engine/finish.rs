@@ -229,7 +229,7 @@ impl Engine {
             match result {
                 ChildResult::Applied { .. } | ChildResult::Unchanged if lost => {}
                 ChildResult::Applied { settled, .. } => {
-                    self.documents.insert(child, (id, document.clone()));
+                    self.documents.insert(child, (id, document.to_string().into()));
                     now_owned.push(child);
                     match settled {
                         Some(settled) => self.settled.insert(child, *settled),
@@ -237,7 +237,7 @@ impl Engine {
                     };
                 }
                 ChildResult::Unchanged => {
-                    self.documents.insert(child, (id, document.clone()));
+                    self.documents.insert(child, (id, document.to_string().into()));
                     now_owned.push(child);
                 }
                 ChildResult::Waiting(_) | ChildResult::Failed(_) => {

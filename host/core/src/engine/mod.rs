@@ -153,7 +153,7 @@ pub struct Engine {
     states: Vec<Option<Box<KeyState>>>,
     inventory: Inventory,
     /// Documents that were applied to children, to tell drift (rule A1), and who applied them.
-    documents: FxHashMap<KeyId, (KeyId, Arc<Value>)>,
+    documents: FxHashMap<KeyId, (KeyId, Box<str>)>,
     settled: FxHashMap<KeyId, Settled>,
     places: FxHashMap<Key, Vec<(Name, GroupKind)>>,
     /// Which children any owner of a kind may have, in its own cluster.
