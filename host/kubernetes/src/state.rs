@@ -161,6 +161,6 @@ impl SharedState {
         } else {
             failure.to_string()
         };
-        SharedStateError { namespace: self.namespace.clone(), what, reason }
+        SharedStateError { namespace: self.namespace.clone(), what, reason, forbidden: missing_right }
     }
 }

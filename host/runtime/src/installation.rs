@@ -116,8 +116,12 @@ impl Installation {
             tracing::warn!(%error, "which kinds are disabled could not be kept in the store");
         }
         self.driver.with(|engine, now| {
-            before.difference(disabled).for_each(|kind| engine.enable(now, kind));
-            disabled.difference(&before).for_each(|kind| engine.disable(kind));
+            for kind in before.difference(disabled) {
+                engine.enable(now, kind);
+            }
+            for kind in disabled.difference(&before) {
+                engine.disable(kind);
+            }
         });
     }
 

@@ -65,7 +65,7 @@ pub(crate) fn apply(
 
 /// Whether a manager gave the field at a path, or something below it.
 pub(crate) fn gives(applied: &Applied, manager: &str, path: &[&str]) -> bool {
-    let start = applied.get(manager);
+    let start = applied.get(manager).map(|set| &**set);
     path.iter().fold(start, |set, name| child(set?, name)).is_some_and(|set| !set.is_empty())
 }
 

@@ -52,7 +52,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde_json::Value;
 
 use crate::Time;
 use crate::cache::Cache;
