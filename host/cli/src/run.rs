@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use setpoint_runtime::http::TlsFiles;
+use setpoint_runtime::mode::Mode;
 use setpoint_runtime::{Host, HostOptions, KeeperProgram, StartError};
 use tracing_subscriber::EnvFilter;
 
@@ -18,11 +19,17 @@ const LEFT_OVER: Duration = Duration::from_secs(1);
 /// Runs a host until SIGINT or SIGTERM. A second signal ends the process at once.
 pub(crate) fn run(args: RunArgs, server: ServerArgs) -> Result<(), Failure> {
     start_logging(args.log_format, &args.log_level)?;
+    let options = options(args, server);
+    // What is allocated before it is known for certain counts as well.
+    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    if options.mode == Some(Mode::Kubernetes) || options.kubeconfig.is_some() || options.context.is_some() || in_pod {
+        small_pages();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("threads cannot be started: {error}")))?;
-    let result = runtime.block_on(until_signal(options(args, server)));
+    let result = runtime.block_on(until_signal(options));
     runtime.shutdown_timeout(LEFT_OVER);
     result
 }

@@ -118,11 +118,9 @@ impl<'a> Scene<'a> {
 
     /// All comes to be as it has to be, and no child is another one than before.
     fn converges(&mut self, after: &str, host: &Host) {
-        let mut last = String::new();
         let until = std::time::Instant::now() + PATIENCE;
         while let Some(amiss) = self.amiss() {
-            last = amiss;
-            assert!(std::time::Instant::now() < until, "{after}: {last}\n{}", host.log());
+            assert!(std::time::Instant::now() < until, "{after}: {amiss}\n{}", host.log());
             sleep(Duration::from_millis(50));
         }
         for name in self.wanted.keys() {
@@ -257,7 +255,7 @@ fn whatever_becomes_of_connections_nothing_is_lost_and_all_comes_right() {
 fn on(kube: &Kube) -> Setup {
     let kubeconfig = kube.kubeconfig().display().to_string();
     Host::setup()
-        .args(["--kubeconfig", &kubeconfig, "--install-crds", "--grant", "*=described"])
+        .args(["--kubeconfig", &kubeconfig, "--install-crds", "--grant", "*=described"].map(str::to_owned))
         .plugin("config-bundle")
 }
 
@@ -333,7 +331,7 @@ fn a_right_that_is_taken_away_is_missed_and_taken_up_again() {
     ];
     let maps = || hub.kube.allow(&user, None, &rule(&[""], &["configmaps"], &["*"]));
     let mut right = maps();
-    let host = hub.host_of(&hub.kube.kubeconfig_of(&user)).plugin("config-bundle").start();
+    let host = hub.host_of(&hub.kube.kubeconfig_with_certificate(&user, &[])).plugin("config-bundle").start();
     let mut scene = Scene::new(hub.kube.api(), &hub.namespace);
     (0..BUNDLES_AT_ALL_TIMES).for_each(|n| scene.make(&format!("b{n}")));
     scene.converges("the start", &host);

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::child::{CHILD_TERMINATING, CHILD_UNKNOWN, ChildResult, ChildStep, ChildTask, TRIES, terminating};
+use super::child::{
+    CHILD_FORBIDDEN, CHILD_TERMINATING, CHILD_UNKNOWN, ChildResult, ChildStep, ChildTask, TRIES, terminating,
+};
 use super::marks::{Identity, holds_owner, is_collectable};
 use super::prune::{Prune, unwanted};
 use super::report::{ChildReport, Report, Work};
@@ -429,6 +431,7 @@ impl EffectRun {
                 }
             }
             ChildResult::Refused(reason) => {
+                self.report.forbidden |= reason.code == CHILD_FORBIDDEN;
                 if self.report.refused.is_none() {
                     self.tell(EventType::Warning, &reason.code, reason.message.clone());
                     self.report.refused = Some(sanitize(&reason.message));

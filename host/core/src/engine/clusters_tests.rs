@@ -104,6 +104,11 @@ fn outcome(children: Option<Vec<Child>>) -> CallResult {
 
 /// Carries an attempt through, whose plugin leaves its children as they are. Answers what was asked of clusters.
 fn carry(engine: &mut Engine, now: Time, attempt: &mut Attempt) -> Vec<Op> {
+    carry_with(engine, now, attempt, |_| None)
+}
+
+/// The same, where some operations have answers of their own.
+fn carry_with(engine: &mut Engine, now: Time, attempt: &mut Attempt, own: impl Fn(&Op) -> Option<Answer>) -> Vec<Op> {
     let mut asked = Vec::new();
     loop {
         match engine.step(now, WALL, attempt) {
@@ -111,7 +116,7 @@ fn carry(engine: &mut Engine, now: Time, attempt: &mut Attempt) -> Vec<Op> {
             Step::Call(_) => engine.called(now, attempt, outcome(None)),
             Step::Perform(op) => {
                 let there = engine.clusters().any(|name| name == op.cluster());
-                let answer = match &op {
+                let usual = |op: &Op| match op {
                     _ if !there => Answer::Refused(Refusal::Unknown("it is not engaged".into())),
                     Op::Get(_) => Answer::Absent,
                     Op::ListOwned { .. } => Answer::Listed(Vec::new()),
@@ -121,6 +126,7 @@ fn carry(engine: &mut Engine, now: Time, attempt: &mut Attempt) -> Vec<Op> {
                     },
                     _ => Answer::Done,
                 };
+                let answer = own(&op).unwrap_or_else(|| usual(&op));
                 asked.push(op);
                 engine.answered(now, attempt, answer);
             }
@@ -343,4 +349,21 @@ fn what_is_recorded_for_a_kind_is_not_recorded_at_each_owner() {
     let config_map = |cluster: &str| Some(vec![(Name::from(cluster), GroupKind::new("", "ConfigMap"))]);
     assert_eq!(saves("hub", "other"), config_map("hub"));
     assert_eq!(saves("west", "d"), config_map("west"));
+}
+
+#[test]
+fn what_a_cluster_forbids_is_tried_again_though_nothing_changes() {
+    let mut engine = engine();
+    run_all(&mut engine, 10);
+    assert!(engine.trigger(20, &thing("hub", "a")));
+    let mut attempt = engine.next(20).expect("somebody asks");
+    while !matches!(engine.step(20, WALL, &mut attempt), Step::Call(_)) {}
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "d"}});
+    let child = Child { cluster: None, object: object.to_string(), update: Update::InPlace };
+    engine.called(20, &mut attempt, outcome(Some(vec![child])));
+    let forbidden = |op: &Op| matches!(op, Op::Apply { .. }).then(|| Answer::Refused(Refusal::Forbidden("no".into())));
+    carry_with(&mut engine, 20, &mut attempt, forbidden);
+    assert!(engine.next(20_000).is_none(), "it is no hurry");
+    let again = engine.next(61_000).expect("the right may have been given meanwhile");
+    assert_eq!(**again.key(), thing("hub", "a"));
 }
