@@ -47,7 +47,7 @@ fn text(fleet: &FleetView, wide: bool, now: Timestamp) -> String {
             cluster.name.clone(),
             cluster.provider.clone(),
             cluster.state.clone(),
-            if cluster.acting { "yes" } else { "no" }.to_owned(),
+            acting(cluster),
             if engaged { cluster.objects.to_string() } else { "-".to_owned() },
             if engaged { watches } else { "-".to_owned() },
             age::since(Some(&cluster.since), now),
@@ -76,6 +76,14 @@ fn text(fleet: &FleetView, wide: bool, now: Timestamp) -> String {
         let _ = write!(text, "\nREMARKS\n{}\n", remarks.join("\n"));
     }
     text
+}
+
+/// Whether this host acts on a cluster; on how many of its shards, if there are several.
+fn acting(cluster: &ClusterView) -> String {
+    match (cluster.shards_held, cluster.shards) {
+        (Some(held), Some(all)) if all > 1 => format!("{held}/{all}"),
+        _ => if cluster.acting { "yes" } else { "no" }.to_owned(),
+    }
 }
 
 /// What is to be said of a cluster that is not as it should be.
@@ -118,6 +126,8 @@ mod tests {
                 },
                 ClusterView {
                     acting: true,
+                    shards_held: Some(21),
+                    shards: Some(64),
                     objects: 7,
                     watches: 3,
                     watches_behind: 1,
@@ -135,7 +145,7 @@ mod tests {
         let expected = "\
 NAME   PROVIDER   STATE         ACTING   OBJECTS   WATCHES   FOR
 east   files      Unreachable   no       -         -         60s
-west   files      Engaged       yes      7         2/3       60s
+west   files      Engaged       21/64    7         2/3       60s
 
 REMARKS
 east: nobody is there; next try in 9s

@@ -171,6 +171,7 @@ mod tests {
             cluster: "local".into(),
             api_server: None,
             lease: None,
+            shards: None,
             version: "0.1.0".into(),
             started: String::new(),
             queue_length: 7,

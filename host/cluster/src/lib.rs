@@ -15,12 +15,34 @@ use setpoint_core::coverage::Scope;
 use setpoint_core::engine::{Told, Want};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
-use setpoint_core::op::{Answer, Op};
+use setpoint_core::op::{Answer, Op, Refusal};
 
 pub mod local;
 pub mod source;
 
 pub use futures_util::future::BoxFuture;
+
+/// Whether this host may do now what it is about to do: where several hosts could, by the leases that it holds.
+#[derive(Clone)]
+pub struct Permit(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Permit {
+    /// A permit that is asked like this, often, and answers at once.
+    pub fn new(holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    /// Whether it holds now.
+    pub fn holds(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Permit({})", self.holds())
+    }
+}
 
 /// One cluster: it performs the operations that the rules ask for.
 pub trait Cluster: Send + Sync {
@@ -30,6 +52,15 @@ pub trait Cluster: Send + Sync {
     /// Performs one operation. A write is answered once it will not be lost; what could not be
     /// done is an [`Answer::Refused`], never a panic.
     fn perform<'a>(&'a self, op: Op) -> BoxFuture<'a, Answer>;
+
+    /// The same for an attempt that may be given up meanwhile: what changes something is done only while it is permitted,
+    /// asked immediately before each request (rule D8).
+    fn perform_while<'a>(&'a self, op: Op, permit: Permit) -> BoxFuture<'a, Answer> {
+        if permit.holds() {
+            return self.perform(op);
+        }
+        Box::pin(std::future::ready(Answer::Refused(Refusal::Transient("this host does not hold its lease".into()))))
+    }
 
     /// What the host needs to hear of from now on, all of it; what is not in it any more is not needed. The sink is
     /// told of it before this returns, so nothing may be locked that it locks. A cluster that tells everything it has

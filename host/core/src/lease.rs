@@ -160,6 +160,14 @@ impl Lease {
         }
     }
 
+    /// It has been seen like this since then, by somebody who lists leases before one is wanted: what is left of it need
+    /// not be waited for once more.
+    #[must_use]
+    pub fn seen_since(mut self, record: Record, since: Time) -> Self {
+        self.seen = Some((record, since));
+        self
+    }
+
     /// The terms.
     pub fn terms(&self) -> Terms {
         self.terms

@@ -83,6 +83,40 @@ fn a_taker_waits_the_whole_lease_after_the_last_renewal_that_it_saw() {
 }
 
 #[test]
+fn what_was_seen_before_the_lease_was_wanted_counts() {
+    let left = |version: &str| {
+        let mut lease = Lease::new("b", Terms::default(), 1).seen_since(record("a", "7"), 1_000);
+        assert_eq!(lease.step(16_000, "t"), Step::Read, "it may have been renewed since");
+        lease.read(16_010, Some(record("a", version)));
+        lease.step(16_010, "t")
+    };
+    assert!(matches!(left("7"), Step::Update(update) if update.version == "7"));
+    assert!(matches!(left("8"), Step::Wait(_)), "it was");
+}
+
+/// Those who act on parts hold the lease of the whole together, under one identity: each renews it, nobody gives it
+/// back, and who wants it for itself waits for all of them.
+#[test]
+fn a_lease_is_held_together_under_one_identity() {
+    let (mut one, mut other) = (held(), Lease::new("a", Terms::default(), 2));
+    assert_eq!(other.step(50, "t"), Step::Read);
+    other.read(60, Some(Record { renewed: "t".into(), ..record("a", "1") }));
+    assert!(matches!(other.step(60, "t"), Step::Update(record) if record.version == "1"));
+    other.wrote(70, Wrote::Done("2".into()));
+    assert!(one.holds(70) && other.holds(70));
+
+    assert!(matches!(one.step(2_010, "t"), Step::Update(record) if record.version == "1"));
+    one.wrote(2_020, Wrote::Conflict);
+    assert!(one.holds(2_020), "the other one has renewed it, which takes nothing away");
+    assert_eq!(one.step(2_020, "t"), Step::Read);
+    one.read(2_030, Some(record("a", "2")));
+    assert!(matches!(one.step(2_030, "t"), Step::Update(record) if record.version == "2"));
+    one.wrote(2_040, Wrote::Done("3".into()));
+    assert_eq!(one.until(), Some(12_030));
+    assert!(!other.holds(10_060), "each acts by its own renewals");
+}
+
+#[test]
 fn a_lease_that_was_given_back_is_taken_at_once() {
     let mut lease = held();
     assert!(matches!(lease.step(2_010, "t"), Step::Update(_)));

@@ -20,7 +20,7 @@
 //! | when is an endpoint looked at, and how is it | [`probe`] |
 //! | when is a kind of a cluster listed and watched | [`reflector`] |
 //! | what do the objects of a kind amount to, for who only looks | [`registry`] |
-//! | who acts, of several hosts | [`lease`] |
+//! | who acts, of several hosts, and on what | [`lease`], [`shards`] |
 //! | which clusters take part | [`fleet`] |
 //! | what may a plugin do | [`grants`] |
 //! | which kinds does the host itself reconcile | [`native`] |
@@ -56,6 +56,7 @@ pub mod reflector;
 pub mod registry;
 pub mod sanitize;
 pub mod selector;
+pub mod shards;
 pub mod status;
 
 pub use key::{GroupKind, GroupVersionKind, Key, Name};

@@ -3,7 +3,7 @@
 use setpoint_core::Time;
 
 /// Milliseconds since some moment before the process began.
-pub(crate) fn boot_time() -> Time {
+pub fn boot_time() -> Time {
     // On Linux the monotonic clock stands still while the machine sleeps, elsewhere it does not.
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::Value;
-use setpoint_cluster::{BoxFuture, Cluster, Sink};
+use setpoint_cluster::{BoxFuture, Cluster, Permit, Sink};
 use setpoint_core::coverage::Scope;
 use setpoint_core::engine::Want;
 use setpoint_core::key::{GroupKind, GroupVersionKind, Key, Name};
@@ -187,7 +187,11 @@ impl Cluster for KubernetesCluster {
     }
 
     fn perform<'a>(&'a self, op: Op) -> BoxFuture<'a, Answer> {
-        Box::pin(self.carry_out(op))
+        Box::pin(self.carry_out(op, None))
+    }
+
+    fn perform_while<'a>(&'a self, op: Op, permit: Permit) -> BoxFuture<'a, Answer> {
+        Box::pin(self.carry_out(op, Some(permit)))
     }
 
     fn want(&self, wants: Vec<Want>) {

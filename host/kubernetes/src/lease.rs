@@ -1,14 +1,16 @@
-//! The lease on a server: the rules are in `setpoint_core::lease`, here it is read, written, and asked for.
+//! Leases on a server: the rules are in `setpoint_core::lease`, here they are read, written, listed, and asked for.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Method;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use setpoint_core::Time;
 use setpoint_core::key::{GroupVersionKind, Key};
 use setpoint_core::lease::{Lease, Record, Step, Terms, Wrote};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::KubernetesCluster;
@@ -16,12 +18,12 @@ use crate::clock::boot_time;
 use crate::events::now as wall;
 use crate::failure::Failure;
 use crate::reflect::random;
-use crate::resource::{Resource, segment};
+use crate::resource::{Query, Resource, segment};
 use crate::rights::Asked;
 use crate::transport::{Call, Fence, JSON, MERGE_PATCH, Transport};
 
 /// Which lease, for whom.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct LeaseOptions {
     /// Its namespace: the pod's, else `setpoint-system`.
     pub namespace: String,
@@ -31,22 +33,27 @@ pub struct LeaseOptions {
     pub identity: String,
     /// How it is held.
     pub terms: Terms,
+    /// What it is found by.
+    pub labels: BTreeMap<String, String>,
+    /// What is written beside it.
+    pub annotations: BTreeMap<String, String>,
 }
 
-/// Whether this host acts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LeaseChange {
-    /// It has got the lease: what it knows is to be checked against the server, then it acts (rule A11).
-    Acquired,
-    /// It does not hold it, or not any more: nothing is written, and outcomes of calls that run are dropped.
-    Lost,
+/// Whether this host holds a lease, as it was told last, and how often it has got it.
+#[derive(Default)]
+struct Told {
+    held: bool,
+    term: u64,
 }
 
 struct Inner {
     transport: Arc<Transport>,
     options: LeaseOptions,
+    annotations: Mutex<BTreeMap<String, String>>,
     lease: Mutex<Lease>,
-    changes: watch::Sender<LeaseChange>,
+    told: Mutex<Told>,
+    /// Told of each change.
+    hear: Arc<Notify>,
     hurry: Notify,
 }
 
@@ -63,17 +70,39 @@ impl Drop for Leadership {
 }
 
 impl Leadership {
-    /// Waits for a lease of a cluster, and holds it from then on.
-    pub fn start(cluster: &KubernetesCluster, options: LeaseOptions) -> Arc<Self> {
+    /// Waits for a lease of a cluster, and holds it from then on. `seen`: what was seen of it before, since when it is
+    /// like that; `hear`: told whenever it is got or lost.
+    pub fn start(
+        cluster: &KubernetesCluster,
+        options: LeaseOptions,
+        seen: Option<(Record, Time)>,
+        hear: Arc<Notify>,
+    ) -> Arc<Self> {
         let lease = Lease::new(options.identity.clone(), options.terms, random());
+        let lease = match seen {
+            Some((record, since)) => lease.seen_since(record, since),
+            None => lease,
+        };
         let inner = Arc::new(Inner {
             transport: cluster.shared.transport.clone(),
             lease: Mutex::new(lease),
+            annotations: Mutex::new(options.annotations.clone()),
             options,
-            changes: watch::Sender::new(LeaseChange::Lost),
+            told: Mutex::default(),
+            hear,
             hurry: Notify::new(),
         });
         Arc::new(Self { task: tokio::spawn(inner.clone().run()), inner })
+    }
+
+    /// What it is called, and who this is in it.
+    pub fn options(&self) -> &LeaseOptions {
+        &self.inner.options
+    }
+
+    /// What is written beside it from its next renewal on.
+    pub fn annotate(&self, annotations: BTreeMap<String, String>) {
+        *lock(&self.inner.annotations) = annotations;
     }
 
     /// Whether this host may act now.
@@ -91,15 +120,22 @@ impl Leadership {
         self.inner.lease().transitions()
     }
 
-    /// Hears of each change; the present state at once.
-    pub fn changes(&self) -> watch::Receiver<LeaseChange> {
-        self.inner.changes.subscribe()
+    /// The term in which this host holds it, none if it does not. When it has got it, what it knows is to be checked
+    /// against the server before it acts (rule A11); another term is a time in between in which another host may have.
+    pub fn term(&self) -> Option<u64> {
+        let told = lock(&self.inner.told);
+        (told.held && self.holds()).then_some(told.term)
     }
 
     /// Gives the lease back, so that another host need not wait for its end. Nothing may be under way any more.
     /// Answers whether it could be given back within the time.
     pub async fn release(&self, within: Duration) -> bool {
         self.inner.lease().release(boot_time());
+        let held = std::mem::take(&mut lock(&self.inner.told).held);
+        if held {
+            let LeaseOptions { namespace, name, .. } = &self.inner.options;
+            tracing::info!("this host gives the lease {namespace}/{name} back");
+        }
         self.inner.hurry.notify_one();
         let released = async {
             while !self.inner.lease().is_released() {
@@ -120,9 +156,14 @@ impl Fence for Leadership {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half-way by a panic here.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Inner {
     fn lease(&self) -> MutexGuard<'_, Lease> {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lease)
     }
 
     async fn run(self: Arc<Self>) {
@@ -151,22 +192,22 @@ impl Inner {
     }
 
     fn publish(&self) {
-        let holds = self.lease().holds(boot_time());
-        let change = if holds { LeaseChange::Acquired } else { LeaseChange::Lost };
-        self.changes.send_if_modified(|known| {
-            let differs = *known != change;
-            if differs {
-                let (namespace, name) = (&self.options.namespace, &self.options.name);
-                match change {
-                    LeaseChange::Acquired => tracing::info!("this host holds the lease {namespace}/{name} now"),
-                    LeaseChange::Lost => {
-                        tracing::warn!("this host does not hold the lease {namespace}/{name} any more")
-                    }
-                }
+        let (held, term) = {
+            let mut told = lock(&self.told);
+            let held = self.lease().holds(boot_time());
+            if told.held == held {
+                return;
             }
-            *known = change;
-            differs
-        });
+            told.held = held;
+            told.term += u64::from(held);
+            (held, told.term)
+        };
+        let LeaseOptions { namespace, name, .. } = &self.options;
+        match held {
+            true => tracing::info!(term, "this host holds the lease {namespace}/{name} now"),
+            false => tracing::warn!(term, "this host does not hold the lease {namespace}/{name} any more"),
+        }
+        self.hear.notify_one();
     }
 
     /// Two tries fit between the last renewal and its deadline.
@@ -175,7 +216,7 @@ impl Inner {
     }
 
     fn collection(&self) -> String {
-        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", segment(&self.options.namespace))
+        collection(&self.options.namespace)
     }
 
     fn object(&self) -> String {
@@ -211,14 +252,23 @@ impl Inner {
             "renewTime": record.renewed,
             "leaseTransitions": record.transitions,
         });
+        let mut metadata = json!({});
+        let beside = lock(&self.annotations).clone();
+        for (name, texts) in [("labels", &self.options.labels), ("annotations", &beside)] {
+            if !texts.is_empty() {
+                metadata[name] = json!(texts);
+            }
+        }
         let call = if create {
+            metadata["namespace"] = json!(self.options.namespace);
+            metadata["name"] = json!(self.options.name);
             let body = json!({
-                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                "metadata": {"namespace": self.options.namespace, "name": self.options.name}, "spec": spec,
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec,
             });
             Call::write(Method::POST, self.collection(), JSON, body.to_string().into_bytes())
         } else {
-            let patch = json!({"metadata": {"resourceVersion": record.version}, "spec": spec});
+            metadata["resourceVersion"] = json!(record.version);
+            let patch = json!({"metadata": metadata, "spec": spec});
             Call::write(Method::PATCH, self.object(), MERGE_PATCH, patch.to_string().into_bytes())
         };
         let answer = self.send(call).await;
@@ -239,34 +289,93 @@ impl Inner {
     }
 
     fn complain(&self, failure: &Failure, what: &str, verbs: &'static [&'static str]) {
-        let missing_right = failure.status().is_some_and(|status| status.is_missing_right());
-        let text = if missing_right {
-            let leases = Resource {
-                kind: GroupVersionKind::new("coordination.k8s.io", "v1", "Lease"),
-                plural: "leases".into(),
-                namespaced: true,
-                status: false,
-            };
-            let key = Key::new("", "coordination.k8s.io", "Lease", Some(&self.options.namespace), &self.options.name);
-            Asked::of(&leases, &key, verbs).forbidden()
-        } else {
-            failure.to_string()
-        };
-        tracing::warn!("could not {what} the lease {}/{}: {text}", self.options.namespace, self.options.name);
+        let LeaseOptions { namespace, name, .. } = &self.options;
+        tracing::warn!("could not {what} the lease {namespace}/{name}: {}", refused(failure, namespace, name, verbs));
+    }
+}
+
+fn collection(namespace: &str) -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", segment(namespace))
+}
+
+/// Why something could not be done with leases, with the rule that would grant it.
+fn refused(failure: &Failure, namespace: &str, name: &str, verbs: &'static [&'static str]) -> String {
+    if !failure.status().is_some_and(|status| status.is_missing_right()) {
+        return failure.to_string();
+    }
+    let leases = Resource {
+        kind: GroupVersionKind::new("coordination.k8s.io", "v1", "Lease"),
+        plural: "leases".into(),
+        namespaced: true,
+        status: false,
+    };
+    let key = Key::new("", "coordination.k8s.io", "Lease", Some(namespace), name);
+    Asked::of(&leases, &key, verbs).forbidden()
+}
+
+/// A lease of a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Who holds it.
+    pub record: Record,
+    /// What is written beside it.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl KubernetesCluster {
+    /// The leases of a namespace that carry a label, and when they were seen.
+    ///
+    /// # Errors
+    /// They cannot be listed, and why.
+    pub async fn leases(&self, namespace: &str, label: (&str, &str)) -> Result<(Time, Vec<Listed>), String> {
+        let selector = format!("{}={}", label.0, label.1);
+        let path = Query::new(collection(namespace)).with("labelSelector", &selector).done();
+        let call = Call { urgent: true, ..Call::get(path) };
+        let reply = self.shared.transport.send(call).await;
+        let reply = reply.map_err(|failure| refused(&failure, namespace, "", &["list"]))?;
+        let list: LeaseList = serde_json::from_slice(&reply.body).map_err(|error| error.to_string())?;
+        Ok((boot_time(), list.items.into_iter().map(LeaseObject::listed).collect()))
+    }
+
+    /// Deletes a lease that nobody holds any more, if it is still at that version.
+    ///
+    /// # Errors
+    /// It was not deleted, and why.
+    pub async fn delete_lease(&self, namespace: &str, name: &str, version: &str) -> Result<(), String> {
+        let options: Value = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"resourceVersion": version},
+        });
+        let path = format!("{}/{}", collection(namespace), segment(name));
+        let call = Call::write(Method::DELETE, path, JSON, options.to_string().into_bytes());
+        match self.shared.transport.send(Call { fenced: false, ..call }).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_code(404) => Ok(()),
+            Err(failure) => Err(refused(&failure, namespace, name, &["delete"])),
+        }
     }
 }
 
 #[derive(Deserialize)]
+struct LeaseList {
+    items: Vec<LeaseObject>,
+}
+
+#[derive(Deserialize)]
 struct LeaseObject {
+    #[serde(default)]
     metadata: LeaseMeta,
     #[serde(default)]
     spec: LeaseSpec,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
 struct LeaseMeta {
+    name: String,
     resource_version: String,
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -279,16 +388,32 @@ struct LeaseSpec {
     lease_transitions: Option<u64>,
 }
 
+impl LeaseObject {
+    fn record(self) -> Record {
+        self.listed().record
+    }
+
+    fn listed(self) -> Listed {
+        let Self { metadata, spec } = self;
+        Listed {
+            name: metadata.name,
+            annotations: metadata.annotations,
+            record: Record {
+                holder: spec.holder_identity.unwrap_or_default(),
+                duration: spec.lease_duration_seconds.unwrap_or_default() * 1_000,
+                acquired: spec.acquire_time.unwrap_or_default(),
+                renewed: spec.renew_time.unwrap_or_default(),
+                transitions: spec.lease_transitions.unwrap_or_default(),
+                version: metadata.resource_version,
+            },
+        }
+    }
+}
+
 fn record(body: &[u8]) -> Option<Record> {
-    let LeaseObject { metadata, spec } = serde_json::from_slice(body).ok()?;
-    Some(Record {
-        holder: spec.holder_identity.unwrap_or_default(),
-        duration: spec.lease_duration_seconds.unwrap_or_default() * 1_000,
-        acquired: spec.acquire_time.unwrap_or_default(),
-        renewed: spec.renew_time.unwrap_or_default(),
-        transitions: spec.lease_transitions.unwrap_or_default(),
-        version: metadata.resource_version,
-    })
+    let object: LeaseObject = serde_json::from_slice(body).ok()?;
+    // Without a version it is none.
+    Some(object.record()).filter(|record| !record.version.is_empty())
 }
 
 #[cfg(test)]

@@ -44,11 +44,12 @@ mod status;
 mod throttle;
 mod transport;
 
+pub use clock::boot_time;
 pub use connect::{ConnectError, KubernetesCluster};
 pub use health::{Check, Health, WatchHealth};
 pub use install::{InstallError, Installed};
 pub use kubeconfig::{KubeContext, SharedKubeconfig, contexts};
-pub use lease::{Leadership, LeaseChange, LeaseOptions};
+pub use lease::{Leadership, LeaseOptions, Listed};
 pub use options::{Access, ConnectOptions, Limits};
 pub use resource::Resource;
 pub use transport::Fence;

@@ -13,6 +13,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGEN
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
+use setpoint_cluster::Permit;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
@@ -61,6 +62,8 @@ pub(crate) struct Call {
     pub(crate) within: Option<Duration>,
     /// It writes by the rules of this host: the lease has to be held (rule D8).
     pub(crate) fenced: bool,
+    /// Asked in the place of the connection's own fence: what it is written for may be another host's meanwhile.
+    pub(crate) permit: Option<Permit>,
     /// It does not wait for its turn.
     pub(crate) urgent: bool,
 }
@@ -75,6 +78,7 @@ impl Call {
             body: None,
             within: None,
             fenced: false,
+            permit: None,
             urgent: false,
         }
     }
@@ -82,7 +86,13 @@ impl Call {
     /// Writes something.
     pub(crate) fn write(method: Method, path: impl Into<String>, kind: &'static str, body: Vec<u8>) -> Self {
         let body = Some((kind, Bytes::from(body)));
-        Self { method, path: path.into(), accept: JSON, body, within: None, fenced: true, urgent: false }
+        Self { method, path: path.into(), accept: JSON, body, within: None, fenced: true, permit: None, urgent: false }
+    }
+
+    /// Written only while this is permitted.
+    pub(crate) fn permitted(mut self, permit: Option<&Permit>) -> Self {
+        self.permit = permit.cloned();
+        self
     }
 
     pub(crate) fn accept(mut self, accept: &'static str) -> Self {
@@ -273,8 +283,12 @@ impl Transport {
     }
 
     fn check_fence(&self, call: &Call) -> Result<(), Failure> {
-        let fence = if call.fenced && call.mutates() { self.fence() } else { None };
-        if fence.is_some_and(|fence| !fence.may_write()) { Err(Failure::NotHolder) } else { Ok(()) }
+        let may_write = match &call.permit {
+            _ if !call.fenced || !call.mutates() => true,
+            Some(permit) => permit.holds(),
+            None => self.fence().is_none_or(|fence| fence.may_write()),
+        };
+        if may_write { Ok(()) } else { Err(Failure::NotHolder) }
     }
 
     /// Begins to read an answer that goes on.

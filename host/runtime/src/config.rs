@@ -12,7 +12,7 @@ use setpoint_core::contract::Tuning;
 use setpoint_core::grants::{Grant, Grants};
 use setpoint_plugin::Limits;
 
-use crate::clusters::{ClustersConfig, InstallCrds, LeaseConfig};
+use crate::clusters::{ClustersConfig, InstallCrds, LeaseConfig, ShardingConfig};
 use crate::http::TlsFiles;
 use crate::mode::Mode;
 
@@ -84,6 +84,8 @@ pub struct KubernetesConfig {
     pub burst: Option<u32>,
     /// The lease of the host that acts.
     pub lease: LeaseConfig,
+    /// How work is shared among hosts.
+    pub sharding: ShardingConfig,
 }
 
 impl KubernetesConfig {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use setpoint_cluster::{Cluster, Sink};
+use setpoint_cluster::{Cluster, Permit, Sink};
 use setpoint_core::Time;
 use setpoint_core::contract::Failure;
 use setpoint_core::coverage::Scope;
@@ -13,6 +13,7 @@ use setpoint_core::engine::{Attempt, CallResult, ClusterFacts, Engine, Passed, S
 use setpoint_core::key::{Key, LOCAL, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
+use setpoint_core::shards::Shard;
 use setpoint_plugin::{Call, CallFailure, CallStats, Limits, Recorder};
 use tokio::sync::{Notify, broadcast, watch};
 use tracing::Instrument;
@@ -37,8 +38,8 @@ const STREAM: usize = 1_024;
 /// Told of versions whose first pass is over.
 pub(crate) type OnPassed = Box<dyn Fn(Vec<(Name, Passed)>) + Send + Sync>;
 
-/// Whether this host may act now, looked at immediately before it does (rule D8).
-pub(crate) type MayAct = Box<dyn Fn() -> bool + Send + Sync>;
+/// Whether this host may act on a shard, looked at immediately before it does (rule D8).
+pub(crate) type Permits<'a> = &'a dyn Fn(&Shard) -> Permit;
 
 /// A loaded reconciler with the limits of its calls.
 #[derive(Clone)]
@@ -56,37 +57,41 @@ struct Inner {
     /// What is wanted of clusters was told up to here.
     wanted: u64,
     components: HashMap<Name, Component>,
-    terms: HashMap<Name, Term>,
+    terms: HashMap<Shard, Term>,
 }
 
-/// Whether this host acts on a cluster's objects, of those that take part and those that did.
+/// Whether this host acts on a shard, of clusters that take part and those that did.
 #[derive(Default)]
 struct Term {
-    /// Counts how often that has changed: an attempt goes on only in the term that it began in.
+    /// Counts how often that has ended: an attempt goes on only in the term that it began in.
     number: u64,
-    /// Asked where one of several hosts acts.
-    may_act: Option<MayAct>,
+    /// Asked where it is one of several hosts that acts.
+    permit: Option<Permit>,
+    /// Attempts that run hold on to it.
+    running: Arc<()>,
+}
+
+/// The term that an attempt began in.
+struct Turn {
+    shard: Shard,
+    number: u64,
+    permit: Option<Permit>,
+    /// For [`Driver::running_in`].
+    _running: Arc<()>,
 }
 
 impl Inner {
     /// The term in which this host acts on a key now.
-    fn term(&self, key: &Key) -> u64 {
-        self.terms.get(&key.cluster).map_or(0, |term| term.number)
+    fn turn(&mut self, key: &Key) -> Turn {
+        let shard = self.engine.shard_of(key);
+        let term = self.terms.entry(shard.clone()).or_default();
+        Turn { number: term.number, permit: term.permit.clone(), _running: term.running.clone(), shard }
     }
 
-    /// Whether an attempt that began in a term may go on.
-    fn may_go_on(&self, key: &Key, term: u64) -> bool {
-        let Some(now) = self.terms.get(&key.cluster) else { return false };
-        now.number == term
-            && self.engine.is_acting(&key.cluster)
-            && now.may_act.as_ref().is_none_or(|may_act| may_act())
-    }
-
-    /// Attempts on a cluster's objects that run are given up.
-    fn next_term(&mut self, cluster: &Name) -> &mut Term {
-        let term = self.terms.entry(cluster.clone()).or_default();
-        term.number += 1;
-        term
+    /// Whether an attempt may go on.
+    fn may_go_on(&self, turn: &Turn) -> bool {
+        let now = self.terms.get(&turn.shard).map(|term| term.number);
+        now == Some(turn.number) && turn.permit.as_ref().is_none_or(Permit::holds)
     }
 }
 
@@ -182,12 +187,12 @@ impl Driver {
     /// and the attempt is given up (rule D8).
     fn act<T>(
         &self,
-        term: u64,
+        turn: &Turn,
         attempt: &mut Attempt,
         work: impl FnOnce(&mut Engine, Time, &mut Attempt) -> T,
     ) -> Option<T> {
         self.work(|inner, now| {
-            if inner.may_go_on(attempt.key(), term) {
+            if inner.may_go_on(turn) {
                 return Some(work(&mut inner.engine, now, attempt));
             }
             tracing::info!("this host does not act on the object any more: the attempt is given up");
@@ -196,12 +201,31 @@ impl Driver {
         })
     }
 
-    /// This host acts on the objects of a cluster from now on, or does not any more: what runs is given up.
-    pub(crate) fn set_acting(&self, cluster: &Name, acting: bool) {
-        self.work(|inner, _| {
-            inner.next_term(cluster);
-            inner.engine.set_acting(cluster, acting);
-        });
+    /// This host acts on the objects of a shard from now on.
+    pub(crate) fn begin_acting(&self, shard: &Shard) {
+        self.with(|engine, now| engine.set_acting(now, shard, true));
+    }
+
+    /// Nothing more is begun in a shard. What runs there goes on.
+    pub(crate) fn begin_nothing(&self, shard: &Shard) {
+        self.with(|engine, now| engine.set_acting(now, shard, false));
+    }
+
+    /// This host does not act on the objects of a shard any more: what runs is given up. Answers what that holds on to
+    /// until it has noticed.
+    pub(crate) fn stop_acting(&self, shard: &Shard) -> Arc<()> {
+        self.work(|inner, now| {
+            inner.engine.set_acting(now, shard, false);
+            let term = inner.terms.entry(shard.clone()).or_default();
+            term.number += 1;
+            std::mem::take(&mut term.running)
+        })
+    }
+
+    /// Attempts that run in a shard, whether they are given up or not.
+    pub(crate) fn running_in(&self, shard: &Shard) -> usize {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.terms.get(shard).map_or(0, |term| Arc::strong_count(&term.running) - 1)
     }
 
     /// Tells clusters what is wanted of them whenever that changes, until the task is dropped.
@@ -236,16 +260,22 @@ impl Driver {
         look(&self.inner.lock().unwrap_or_else(PoisonError::into_inner).engine)
     }
 
-    /// A cluster takes part, and performs operations from now on. Where one of several hosts acts on its objects, it
-    /// is asked whether that is this one, which begins only with [`Driver::set_acting`].
-    pub(crate) fn add_cluster(&self, cluster: Arc<dyn Cluster>, facts: ClusterFacts, may_act: Option<MayAct>) {
+    /// A cluster takes part, and performs operations from now on. Where it is one of several hosts that acts on a shard,
+    /// the shard's permit is asked whether that is this one, which begins only with [`Driver::begin_acting`].
+    pub(crate) fn add_cluster(&self, cluster: Arc<dyn Cluster>, facts: ClusterFacts, permits: Option<Permits<'_>>) {
         let name = cluster.name().clone();
+        let shards = facts.division.shards(&name);
         self.engaged().insert(name.clone(), cluster);
         self.work(|inner, now| {
-            let waits = may_act.is_some();
-            inner.next_term(&name).may_act = may_act;
             inner.engine.add_cluster(now, &name, facts);
-            inner.engine.set_acting(&name, !waits);
+            for shard in shards {
+                let permit = permits.map(|permit_of| permit_of(&shard));
+                let term = inner.terms.entry(shard).or_default();
+                (term.number, term.permit) = (term.number + 1, permit);
+            }
+            if permits.is_some() {
+                inner.engine.stand_by(now, &name);
+            }
         });
     }
 
@@ -254,7 +284,9 @@ impl Driver {
     pub(crate) fn remove_cluster(&self, name: &Name, reason: &str) {
         let cluster = self.engaged().remove(name);
         self.work(|inner, now| {
-            inner.next_term(name).may_act = None;
+            for (_, term) in inner.terms.iter_mut().filter(|(shard, _)| shard.cluster == *name) {
+                (term.number, term.permit) = (term.number + 1, None);
+            }
             inner.engine.remove_cluster(now, name, reason);
         });
         if let Some(cluster) = cluster {
@@ -332,7 +364,7 @@ impl Driver {
         let (due, news) = self.locked(|inner, now| {
             while let Some(attempt) = inner.engine.next(now) {
                 let component = inner.components.get(attempt.digest()).cloned();
-                let term = inner.term(attempt.key());
+                let turn = inner.turn(attempt.key());
                 let span = tracing::info_span!(
                     "reconcile",
                     key = %attempt.key(),
@@ -340,7 +372,7 @@ impl Driver {
                     attempt = attempt.number(),
                     lane = attempt.lane().word(),
                 );
-                tokio::spawn(self.clone().carry(attempt, term, component).instrument(span));
+                tokio::spawn(self.clone().carry(attempt, turn, component).instrument(span));
             }
             for key in inner.engine.stale(now) {
                 tokio::spawn(self.clone().read_back(key));
@@ -354,14 +386,14 @@ impl Driver {
         due
     }
 
-    async fn carry(self: Arc<Self>, mut attempt: Attempt, term: u64, component: Option<Component>) {
+    async fn carry(self: Arc<Self>, mut attempt: Attempt, turn: Turn, component: Option<Component>) {
         let began = Instant::now();
         let _active = self.metrics.attempt_begins(attempt.plugin());
         let mut effects_until = None;
         let mut result = "success";
         let wall = self.clock.wall();
         loop {
-            let step = self.act(term, &mut attempt, |engine, now, attempt| engine.step(now, &wall, attempt));
+            let step = self.act(&turn, &mut attempt, |engine, now, attempt| engine.step(now, &wall, attempt));
             match step {
                 None => {
                     result = "dropped";
@@ -370,7 +402,7 @@ impl Driver {
                 Some(Step::Done) => break,
                 Some(Step::Perform(op)) => {
                     let until = *effects_until.get_or_insert_with(|| tokio::time::Instant::now() + EFFECTS_TIMEOUT);
-                    let answer = self.perform(op, until).await;
+                    let answer = self.perform(op, until, turn.permit.clone()).await;
                     self.with(|engine, now| engine.answered(now, &mut attempt, answer));
                 }
                 Some(Step::Call(request)) => {
@@ -387,7 +419,7 @@ impl Driver {
                         tracing::debug!(reason = %setpoint_core::sanitize::sanitize(failure.message()), "the call failed");
                     }
                     effects_until = None;
-                    if self.act(term, &mut attempt, |engine, now, attempt| engine.called(now, attempt, call)).is_none()
+                    if self.act(&turn, &mut attempt, |engine, now, attempt| engine.called(now, attempt, call)).is_none()
                     {
                         result = "dropped";
                         break;
@@ -457,10 +489,11 @@ impl Driver {
 
     /// Performs an operation that is no part of an attempt: it has the time of an effect.
     pub(crate) async fn perform_alone(&self, op: Op) -> Answer {
-        self.perform(op, tokio::time::Instant::now() + OP_TIMEOUT).await
+        self.perform(op, tokio::time::Instant::now() + OP_TIMEOUT, None).await
     }
 
-    pub(crate) async fn perform(&self, op: Op, until: tokio::time::Instant) -> Answer {
+    /// Performs an operation; for an attempt, while it is permitted.
+    pub(crate) async fn perform(&self, op: Op, until: tokio::time::Instant, permit: Option<Permit>) -> Answer {
         let verb = op.verb();
         let cluster = self.engaged().get(op.cluster()).cloned();
         let Some(cluster) = cluster else {
@@ -472,7 +505,11 @@ impl Driver {
             _ => None,
         };
         let until = until.min(tokio::time::Instant::now() + OP_TIMEOUT);
-        let answer = match tokio::time::timeout_at(until, cluster.perform(op)).await {
+        let performed = match permit {
+            Some(permit) => cluster.perform_while(op, permit),
+            None => cluster.perform(op),
+        };
+        let answer = match tokio::time::timeout_at(until, performed).await {
             Ok(answer) => answer,
             Err(_) => Answer::Refused(Refusal::Transient(format!("{verb} had no answer in time"))),
         };

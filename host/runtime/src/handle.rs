@@ -94,6 +94,7 @@ impl Handle {
             cluster: self.inner.home.to_string(),
             api_server: self.inner.clusters.hub().map(|hub| hub.server()),
             lease: self.inner.clusters.lease(),
+            shards: self.inner.clusters.sharing(),
             version: env!("CARGO_PKG_VERSION").into(),
             started: rfc3339(unix_now().saturating_sub(self.inner.started.elapsed().as_millis() as u64)),
             queue_length,

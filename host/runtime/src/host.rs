@@ -268,8 +268,9 @@ impl Host {
             }
             None => None,
         };
+        let sharding = config.kubernetes.sharding.clone();
         let lease_config = LeaseConfig {
-            enabled: options.leader_elect.or(config.kubernetes.lease.enabled),
+            enabled: options.leader_elect.or(config.kubernetes.lease.enabled).or(sharding.enabled.then_some(true)),
             ..config.kubernetes.lease.clone()
         };
         // Hosts with a lease in common are one installation (rule D9).
@@ -286,6 +287,7 @@ impl Host {
                 hold_above: config.hold_above.unwrap_or(usual.hold_above),
                 hold_percent: config.hold_percent.unwrap_or(usual.hold_percent),
                 rebuilt: local.rebuilt(),
+                shared: sharding.enabled && cluster.is_some(),
                 started: clock.now(),
                 ..usual
             },
@@ -316,6 +318,7 @@ impl Host {
             hub: cluster.map(|cluster| (cluster, only.clone())),
             lease: lease_config,
             installation: installation.clone(),
+            sharding,
             limits: config.kubernetes.limits(),
             install: options.install_crds.or(config.kubernetes.install_crds).unwrap_or(InstallCrds::Off),
             install_elsewhere,
@@ -449,6 +452,7 @@ impl Host {
         tasks.extend(listening.map(|(listening, _)| listening.serve(handle.clone(), http)));
         tasks.push(tokio::spawn(clusters.clone().run()));
         tasks.push(tokio::spawn(installation.follow()));
+        tasks.push(tokio::spawn(clusters.clone().share()));
         tasks.push(tokio::spawn(clusters.clone().show(manager)));
         tasks.push(tokio::spawn(fleet.run()));
         if let Some(listener) = health {
@@ -488,6 +492,7 @@ impl Host {
     /// queued. What was cut off is done anew after the next start.
     pub async fn shutdown(self) {
         self.handle.stopping();
+        self.clusters.leave().await;
         if let Some(mcp) = &self.mcp {
             mcp.close();
         }

@@ -69,7 +69,7 @@ pub mod views;
 
 pub use backends::backend_registry;
 pub use clusters::rows::{ClusterView, FleetView, ProviderTrouble};
-pub use clusters::{ClustersConfig, ForgetError, InstallCrds, LeaseConfig, ProviderConfig};
+pub use clusters::{ClustersConfig, ForgetError, InstallCrds, LeaseConfig, ProviderConfig, ShardingConfig};
 pub use code::Code;
 pub use handle::Handle;
 pub use host::{Host, HostOptions, StartError};

@@ -78,8 +78,8 @@ pub struct ClusterMetrics {
     pub watches: [(&'static str, usize); 3],
     /// Complete lists after the first ones.
     pub relists: u64,
-    /// Namespace and name of the lease, and whether this host holds it.
-    pub lease: Option<(String, bool)>,
+    /// Namespace and name of the leases by which hosts act, and whether this host holds them.
+    pub leases: Vec<(String, bool)>,
 }
 
 impl MetricsSnapshot {
@@ -353,6 +353,7 @@ impl Moment {
             self.latencies.get_or_create(&labels).set(latency.as_secs_f64());
         }
         // Clusters go as well.
+        self.leases.clear();
         self.requests.clear();
         self.watches.clear();
         self.relists.clear();
@@ -398,7 +399,7 @@ impl Moment {
             let labels = ByRequest { code, host: of.host.as_str().into(), method: method.as_str().into() };
             self.requests.get_or_create(&labels).inner().store(*count, Ordering::Relaxed);
         }
-        if let Some((name, holds)) = &of.lease {
+        for (name, holds) in &of.leases {
             self.leases.get_or_create(&ByLease { name: name.as_str().into() }).set(i64::from(*holds));
         }
         let cluster: Arc<str> = of.name.as_str().into();
@@ -584,7 +585,10 @@ mod tests {
                 answers: vec![("GET".into(), 200, 5), ("PATCH".into(), 0, 1)],
                 watches: [("known", 3), ("unknown", 1), ("stalled", 0)],
                 relists: 2,
-                lease: Some(("setpoint-system/setpoint".into(), true)),
+                leases: vec![
+                    ("setpoint-system/setpoint".into(), true),
+                    ("setpoint-system/setpoint-shard-a".into(), false),
+                ],
             }],
         }
     }
@@ -627,6 +631,7 @@ mod tests {
             ("rest_client_requests_total{code=\"200\",host=\"127.0.0.1:6443\",method=\"GET\"}", "5"),
             ("rest_client_requests_total{code=\"<error>\",host=\"127.0.0.1:6443\",method=\"PATCH\"}", "1"),
             ("leader_election_master_status{name=\"setpoint-system/setpoint\"}", "1"),
+            ("leader_election_master_status{name=\"setpoint-system/setpoint-shard-a\"}", "0"),
             ("setpoint_watches{cluster=\"hub\",state=\"unknown\"}", "1"),
             ("setpoint_relists_total{cluster=\"hub\"}", "2"),
             ("setpoint_clusters{state=\"Unreachable\"}", "1"),

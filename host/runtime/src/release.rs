@@ -157,7 +157,7 @@ impl Handle {
         while let Some(op) = run.step() {
             let forgets = matches!(&op, setpoint_core::op::Op::SavePlaces { .. });
             let until = tokio::time::Instant::now() + OPERATION;
-            run.answered(driver.perform(op, until).await);
+            run.answered(driver.perform(op, until, None).await);
             if forgets {
                 // Also without an answer: what may be forgotten is recorded anew when it is needed.
                 driver.with(|engine, _| engine.places_forgotten(&owner));

@@ -21,6 +21,9 @@ pub struct Overview {
     /// The lease of the host that acts; none if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseRow>,
+    /// How work is shared among hosts; none if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<ShardsRow>,
     /// Version of the host.
     pub version: String,
     /// When it started.
@@ -54,6 +57,19 @@ pub struct LeaseRow {
     pub holds: bool,
     /// How often it has changed hands.
     pub transitions: u64,
+}
+
+/// How work is shared among hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardsRow {
+    /// This host's share, in proportion to those of the others.
+    pub weight: u32,
+    /// The shards that it acts on: `cluster`, or `cluster/range`.
+    pub held: Vec<String>,
+    /// How many there are, as far as this host sees.
+    pub total: usize,
+    /// The hosts that share, by what they are called in leases; this one is among them.
+    pub members: Vec<String>,
 }
 
 /// Objects by state.

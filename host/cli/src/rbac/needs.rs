@@ -67,8 +67,8 @@ impl Needs {
             self.cluster.allow(group, definitions, &[Create]);
             self.cluster.allow_of(group, definitions, names.iter().map(String::as_str), &[Patch]);
         }
-        // Which of several hosts acts (rule D8).
-        self.own.allow("coordination.k8s.io", "leases", &[Get, Create, Patch]);
+        // Which of several hosts acts (rule D8); where work is shared they look who is there, and clean up after who is not.
+        self.own.allow("coordination.k8s.io", "leases", &[Get, List, Create, Patch, Delete]);
         self.own.allow("", "configmaps", &[Create]);
         self.own.allow_of("", "configmaps", [STATE], &[Get, Patch]);
         // About objects of all kinds (rule B16).

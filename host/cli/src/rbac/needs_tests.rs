@@ -135,7 +135,11 @@ fn the_host_needs_a_lease_and_its_state_in_its_own_namespace() {
     state["resourceNames"] = json!(["setpoint-state"]);
     assert_eq!(
         needs.own.to_json(),
-        [rule("", &["configmaps"], "create"), state, rule("coordination.k8s.io", &["leases"], "get create patch"),]
+        [
+            rule("", &["configmaps"], "create"),
+            state,
+            rule("coordination.k8s.io", &["leases"], "get list create patch delete"),
+        ]
     );
 }
 

@@ -30,7 +30,8 @@ pub struct Identity {
     owner: Key,
 }
 
-fn digest(parts: &[&str]) -> Box<str> {
+/// 128 bits of the SHA-256 of these parts, in hexadecimal.
+pub(crate) fn digest(parts: &[&str]) -> Box<str> {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

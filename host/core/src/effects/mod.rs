@@ -32,6 +32,7 @@ use crate::key::{GroupKind, Key, KeyId};
 use crate::object::Object;
 
 pub(crate) use child::{CHILD_TERMINATING, terminating};
+pub(crate) use marks::digest;
 pub(crate) use plan::plan_of;
 pub(crate) use run::finalizers_with;
 

@@ -9,7 +9,7 @@ use super::attempt::{Attempt, Slot, Stage};
 use super::finish::Ending;
 use super::history::Trace;
 use super::plugins::PluginInfo;
-use super::state::{Hold, Phase};
+use super::state::Phase;
 use crate::Time;
 use crate::contract::Cause;
 use crate::deps::ReadSet;
@@ -59,15 +59,10 @@ impl Engine {
         let id = picked.key;
         let key = self.cache.keys().key(id).clone();
         let view = self.cache.view(id).cloned();
-        let stopped = self.is_stopped(id);
-        let state = self.state(id)?;
-        let plugin = state.plugin;
-        if stopped {
-            // It stays dirty, with its causes, until it is enabled or resumed. Its backoff has passed.
-            if let Some(state) = self.state_mut(id).filter(|s| matches!(s.hold, Hold::Backoff { .. })) {
-                state.hold = Hold::None;
-            }
-            self.pass_late(id, plugin);
+        let plugin = self.state(id)?.plugin;
+        if self.is_stopped(id) || !self.acts_on(&key) {
+            // Until it is enabled, resumed, or this host's to act on.
+            self.put_aside(id);
             return None;
         }
         let info = self.plugins.get(plugin.0 as usize)?.info.clone()?;

@@ -16,6 +16,7 @@ use crate::coverage::Scope;
 use crate::effects::Identity;
 use crate::key::{GroupKind, Key, Name, Source};
 use crate::queue::{ClusterId, Lane, PluginId};
+use crate::shards::Division;
 
 /// What a cluster is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,12 +28,14 @@ pub struct ClusterFacts {
     /// Attempts on its objects at a time, calls and effects; none: no limit. One cluster that is slow does not take the
     /// turns of all others.
     pub at_a_time: Option<u32>,
+    /// How its keys are divided among hosts that share work.
+    pub division: Division,
 }
 
 impl ClusterFacts {
     /// A cluster that is looked at as a whole, without a limit.
     pub fn of(identity: impl Into<String>) -> Self {
-        Self { identity: identity.into(), namespaces: None, at_a_time: None }
+        Self { identity: identity.into(), namespaces: None, at_a_time: None, division: Division::Whole }
     }
 }
 
@@ -97,7 +100,7 @@ impl Engine {
             return;
         }
         self.wanted += 1;
-        self.standing_by.remove(name);
+        self.acting.remove(name);
         self.cache.cluster_is_away(name, reason);
         let mut kinds: Vec<Source> = self.kinds.keys().filter(|source| source.cluster == *name).cloned().collect();
         kinds.sort_unstable();

@@ -38,8 +38,8 @@ impl Engine {
         }
         let states = (0..self.states.len() as u32).map(KeyId).filter_map(|id| Some((id, self.state(id)?)));
         let left = states.filter(|(id, state)| {
-            let cluster = &self.cache.keys().key(*id).cluster;
-            let elsewhere = !is_required(cluster) || !self.is_acting(cluster);
+            let key = self.cache.keys().key(*id);
+            let elsewhere = !is_required(&key.cluster) || !self.acts_on(key);
             let waits = state.waiting.is_some() || state.damped || self.is_stopped(*id) || elsewhere;
             !state.attempted && !waits && !self.is_quarantined(state.plugin)
         });

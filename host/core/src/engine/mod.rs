@@ -87,6 +87,8 @@ pub struct Options {
     /// The store was rebuilt and no first pass has ended since: nothing is deleted before the first pass
     /// of each plugin is over (rule D10). Default: false.
     pub rebuilt: bool,
+    /// Work is shared with other hosts: nothing here waits for what they do. Default: false.
+    pub shared: bool,
     /// When the host started: the first attempts have so long to end (rule C6). Default: 0.
     pub started: Time,
     /// Seed of jitter.
@@ -104,6 +106,7 @@ impl Default for Options {
             hold_above: 10,
             hold_percent: 20,
             rebuilt: false,
+            shared: false,
             started: 0,
             seed: 0,
         }
@@ -186,8 +189,8 @@ pub struct Engine {
     cluster_ids: FxHashMap<Name, ClusterId>,
     /// Who reconciled the kinds of clusters that do not take part at present, and in which version.
     left: FxHashMap<Source, (PluginId, PluginVersion)>,
-    /// Those whose objects another host acts on at present.
-    standing_by: FxHashSet<Name>,
+    /// Of clusters that other hosts may act on: a bit for each shard that this one acts on.
+    acting: FxHashMap<Name, u64>,
     /// Objects that are watched one by one, because somebody depends on them (rule A8).
     singles: BTreeSet<KeyId>,
     /// Secrets that processes and probes have values of.
@@ -241,7 +244,7 @@ impl Engine {
             clusters: BTreeMap::new(),
             cluster_ids: FxHashMap::default(),
             left: FxHashMap::default(),
-            standing_by: FxHashSet::default(),
+            acting: FxHashMap::default(),
             singles: BTreeSet::new(),
             secrets: BTreeSet::new(),
             early: FxHashMap::default(),

@@ -181,7 +181,10 @@ impl Engine {
             gone.extend(its.filter(|id| !remaining.contains(id)));
             remaining.extend(&gone);
         }
+        let (remaining, elsewhere): (FxHashSet<KeyId>, _) =
+            remaining.into_iter().partition(|id| !self.is_elsewhere(*id));
         let mut pass = Pass::new(start, cause, remaining, self.children_of(plugin));
+        pass.late = elsewhere;
         for (owner, child) in &trial.deletions {
             let keys = self.cache.keys();
             let (Some(id), Some(child_id)) = (keys.find(owner), keys.find(child)) else { continue };
@@ -249,6 +252,7 @@ impl Engine {
     /// A key comes while the objects are being seen for the first time: it is part of the first pass.
     pub(super) fn joins_pass(&mut self, id: KeyId, plugin: PluginId) {
         let key = self.cache.keys().key(id).clone();
+        let elsewhere = self.is_elsewhere(id);
         let Some(pass) = self.pass_mut(plugin) else { return };
         if pass.over {
             if pass.awaited.remove(&*key) {
@@ -256,7 +260,8 @@ impl Engine {
             }
         } else if pass.joins() {
             // What waits for a person is what the person is shown.
-            let keys = if pass.verdict == Verdict::Held { &mut pass.late } else { &mut pass.remaining };
+            let late = elsewhere || pass.verdict == Verdict::Held;
+            let keys = if late { &mut pass.late } else { &mut pass.remaining };
             keys.insert(id);
         }
     }

@@ -104,6 +104,9 @@ impl Engine {
 
     /// The keys that a pass has left; none if it is not over, or they are too many.
     fn undecided(&self, pass: &Pass, confirmed: bool) -> Option<Vec<String>> {
+        if pass.undecided(confirmed).count() + pass.awaited().len() > 2 * WRITTEN {
+            return None;
+        }
         let key = |id: KeyId| self.cache.keys().key(id).to_string();
         let ids = pass.undecided(confirmed);
         let keys: BTreeSet<String> = ids.map(key).chain(pass.awaited().iter().map(ToString::to_string)).collect();

@@ -116,7 +116,10 @@ impl Engine {
             phase: state.phase,
             failures: state.failures,
             last_error: state.last_error.clone(),
-            waiting: self.quarantine_holds(id, state).or_else(|| state.waiting.clone()),
+            waiting: self
+                .held_elsewhere(id)
+                .or_else(|| self.quarantine_holds(id, state))
+                .or_else(|| state.waiting.clone()),
             readiness: state.readiness.clone(),
             last_run: state.last_run,
             next_run: self.timers.get(id).or_else(|| match state.hold {
@@ -131,6 +134,11 @@ impl Engine {
             children: state.children.iter().map(|child| self.cache.keys().key(*child).clone()).collect(),
             runs: state.runs.iter().map(Run::record).collect(),
         })
+    }
+
+    /// What an object waits for that others share the work on.
+    fn held_elsewhere(&self, id: KeyId) -> Option<Arc<str>> {
+        self.is_elsewhere(id).then(|| "another host acts on it".into())
     }
 
     /// What a key waits for that would run if its plugin were not quarantined (rule C8).
@@ -183,15 +191,7 @@ impl Engine {
     /// Attempts of a kind again: what changed meanwhile runs.
     pub fn enable(&mut self, now: Time, kind: &GroupKind) -> bool {
         let was = self.disabled.remove(kind);
-        let ids: Vec<KeyId> = (0..self.states.len() as u32)
-            .map(KeyId)
-            .filter(|id| self.state(*id).is_some_and(|s| !s.running && !s.causes.is_empty()))
-            .filter(|id| self.cache.keys().key(*id).group_kind() == *kind)
-            .filter(|id| !self.in_backoff(*id))
-            .collect();
-        for id in ids {
-            self.enqueue(now, id);
-        }
+        self.run_what_waits(now, |key| key.group_kind() == *kind);
         was
     }
 

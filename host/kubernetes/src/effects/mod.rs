@@ -9,6 +9,7 @@ mod write;
 
 use http::StatusCode;
 use serde_json::Value;
+use setpoint_cluster::Permit;
 use setpoint_core::key::{GroupKind, Key, Name};
 use setpoint_core::op::{Answer, Op, Refusal};
 
@@ -24,7 +25,8 @@ use std::sync::Arc;
 
 impl KubernetesCluster {
     /// Performs an operation; what could not be done is a refusal.
-    pub(crate) async fn carry_out(&self, op: Op) -> Answer {
+    pub(crate) async fn carry_out(&self, op: Op, permit: Option<Permit>) -> Answer {
+        let permit = permit.as_ref();
         if *op.cluster() != self.shared.name {
             let text = format!("{} is not the cluster {}", self.shared.name, op.cluster());
             return Answer::Refused(Refusal::Unknown(text));
@@ -33,17 +35,17 @@ impl KubernetesCluster {
             Op::Get(key) => self.get(&key).await,
             Op::ListOwned { kind, owner, .. } => self.list_owned(&kind, &owner).await,
             Op::Apply { key, object, manager, force, precondition } => {
-                self.apply(&key, &object, &manager, force, precondition.as_ref()).await
+                self.apply(&key, &object, &manager, force, precondition.as_ref(), permit).await
             }
             Op::ApplyStatus { key, status, manager, precondition } => {
-                self.apply_status(&key, &status, &manager, &precondition).await
+                self.apply_status(&key, &status, &manager, &precondition, permit).await
             }
             Op::SetFinalizer { key, present, finalizers, precondition } => {
-                self.set_finalizers(&key, present, &finalizers, &precondition).await
+                self.set_finalizers(&key, present, &finalizers, &precondition, permit).await
             }
-            Op::Delete { key, precondition } => self.delete(&key, &precondition).await,
+            Op::Delete { key, precondition } => self.delete(&key, &precondition, permit).await,
             Op::SavePlaces { owner, places, finalizers, precondition } => {
-                self.save_places(&owner, &places, finalizers.as_deref(), precondition.as_ref()).await
+                self.save_places(&owner, &places, finalizers.as_deref(), precondition.as_ref(), permit).await
             }
             Op::RecordEvents { about, events } => {
                 self.recorder.record(&about, &events);

@@ -2,6 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use setpoint_cluster::Permit;
 use setpoint_core::effects::{CHILD_PLACES, places_text};
 use setpoint_core::key::{GroupKind, Key, Name};
 use setpoint_core::op::{Answer, Precondition, Refusal};
@@ -24,6 +25,7 @@ impl KubernetesCluster {
         manager: &str,
         force: bool,
         precondition: Option<&Precondition>,
+        permit: Option<&Permit>,
     ) -> Result<Answer, Refusal> {
         self.is_seen(key)?;
         let kind = self.kind_of(key).await?;
@@ -41,7 +43,7 @@ impl KubernetesCluster {
         let purpose = if precondition.is_some() { Purpose::Change } else { Purpose::Create };
         let path = self.applied_at(kind.resource.object(key), manager, force);
         let verbs: &[&str] = if precondition.is_some() { &["patch"] } else { &["create", "patch"] };
-        let reply = self.write(&kind, Method::PATCH, path, APPLY, &document).await;
+        let reply = self.write(&kind, Method::PATCH, path, (APPLY, &document), permit).await;
         match reply {
             Ok(reply) => self.answered(&kind, reply.code, &reply.body),
             Err(failure) => Err(self.judged(&kind, refusal(&failure, &Asked::of(&kind.resource, key, verbs), purpose))),
@@ -55,6 +57,7 @@ impl KubernetesCluster {
         status: &Value,
         manager: &str,
         precondition: &Precondition,
+        permit: Option<&Permit>,
     ) -> Result<Answer, Refusal> {
         let kind = self.kind_of(key).await?;
         if !kind.resource.status {
@@ -67,7 +70,7 @@ impl KubernetesCluster {
             self.keep_conditions(key, &mut document["status"], precondition).await?;
         }
         let path = self.applied_at(format!("{}/status", kind.resource.object(key)), manager, true);
-        match self.write(&kind, Method::PATCH, path, APPLY, &document).await {
+        match self.write(&kind, Method::PATCH, path, (APPLY, &document), permit).await {
             Ok(reply) => self.answered(&kind, reply.code, &reply.body),
             Err(failure) => {
                 let asked = Asked::of(&kind.resource, key, &["patch"]).status();
@@ -103,10 +106,11 @@ impl KubernetesCluster {
         present: bool,
         finalizers: &[Box<str>],
         precondition: &Precondition,
+        permit: Option<&Permit>,
     ) -> Result<Answer, Refusal> {
         let kind = self.kind_of(key).await?;
         let patch = json!({"metadata": {"finalizers": finalizers}});
-        match self.patch(&kind, key, patch, precondition).await {
+        match self.patch(&kind, key, patch, precondition, permit).await {
             // It goes with its last finalizer.
             Ok(Answer::Applied { object, .. }) if object.terminating() && object.finalizers().is_empty() => {
                 Ok(Answer::Absent)
@@ -127,6 +131,7 @@ impl KubernetesCluster {
         places: &[(Name, GroupKind)],
         finalizers: Option<&[Box<str>]>,
         precondition: Option<&Precondition>,
+        permit: Option<&Permit>,
     ) -> Result<Answer, Refusal> {
         let Some(precondition) = precondition else { return Ok(Answer::Done) };
         let kind = self.kind_of(owner).await?;
@@ -135,11 +140,16 @@ impl KubernetesCluster {
         if let Some(finalizers) = finalizers {
             patch["metadata"]["finalizers"] = json!(finalizers);
         }
-        self.patch(&kind, owner, patch, precondition).await
+        self.patch(&kind, owner, patch, precondition, permit).await
     }
 
     /// Deletes what was decided upon (rules B3, B9).
-    pub(super) async fn delete(&self, key: &Key, precondition: &Precondition) -> Result<Answer, Refusal> {
+    pub(super) async fn delete(
+        &self,
+        key: &Key,
+        precondition: &Precondition,
+        permit: Option<&Permit>,
+    ) -> Result<Answer, Refusal> {
         let kind = self.kind_of(key).await?;
         let mut conditions = json!({"uid": precondition.uid});
         if let Some(version) = &precondition.resource_version {
@@ -149,7 +159,7 @@ impl KubernetesCluster {
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background", "preconditions": conditions,
         });
         let path = self.timed(Query::new(kind.resource.object(key)));
-        match self.write(&kind, Method::DELETE, path, JSON, &options).await {
+        match self.write(&kind, Method::DELETE, path, (JSON, &options), permit).await {
             Ok(reply) => self.deleted(&kind, &reply),
             Err(failure) => {
                 let asked = Asked::of(&kind.resource, key, &["delete"]);
@@ -185,10 +195,11 @@ impl KubernetesCluster {
         key: &Key,
         mut patch: Value,
         precondition: &Precondition,
+        permit: Option<&Permit>,
     ) -> Result<Answer, Refusal> {
         expect(&mut patch, precondition);
         let query = Query::new(kind.resource.object(key)).with("fieldManager", "setpoint");
-        match self.write(kind, Method::PATCH, self.timed(query), MERGE_PATCH, &patch).await {
+        match self.write(kind, Method::PATCH, self.timed(query), (MERGE_PATCH, &patch), permit).await {
             Ok(reply) => self.answered(kind, reply.code, &reply.body),
             Err(failure) => {
                 let asked = Asked::of(&kind.resource, key, &["patch"]);
@@ -202,11 +213,11 @@ impl KubernetesCluster {
         kind: &Kind,
         method: Method,
         path: String,
-        content: &'static str,
-        body: &Value,
+        (content, body): (&'static str, &Value),
+        permit: Option<&Permit>,
     ) -> Result<Reply, crate::failure::Failure> {
-        let result =
-            self.shared.transport.send(Call::write(method, path, content, body.to_string().into_bytes())).await;
+        let call = Call::write(method, path, content, body.to_string().into_bytes()).permitted(permit);
+        let result = self.shared.transport.send(call).await;
         if let Err(failure) = &result {
             tracing::debug!(kind = %kind.resource.kind.kind, "a write was not answered with a success: {failure}");
         }

@@ -8,7 +8,7 @@ use setpoint_cluster::Cluster;
 use setpoint_core::key::Key;
 use setpoint_core::lease::Terms;
 use setpoint_core::op::{Answer, Op, Refusal};
-use setpoint_kubernetes::{Leadership, LeaseChange, LeaseOptions};
+use setpoint_kubernetes::{KubernetesCluster, Leadership, LeaseOptions};
 use setpoint_test_kube::shared;
 
 use crate::support::{Host, eventually, options};
@@ -18,7 +18,18 @@ fn terms() -> Terms {
 }
 
 fn wanted(namespace: &str, identity: &str) -> LeaseOptions {
-    LeaseOptions { namespace: namespace.into(), name: "setpoint".into(), identity: identity.into(), terms: terms() }
+    LeaseOptions {
+        namespace: namespace.into(),
+        name: "setpoint".into(),
+        identity: identity.into(),
+        terms: terms(),
+        labels: [("of".to_owned(), "test".to_owned())].into(),
+        ..LeaseOptions::default()
+    }
+}
+
+fn start(cluster: &KubernetesCluster, options: LeaseOptions) -> Arc<Leadership> {
+    Leadership::start(cluster, options, None, Arc::default())
 }
 
 fn apply(namespace: &str, value: &str) -> Op {
@@ -37,10 +48,10 @@ async fn one_host_acts_and_the_other_follows_when_it_goes() {
     let Some(kube) = shared() else { return };
     let namespace = kube.namespace();
     let (a, b) = (Host::connect(options(kube.kubeconfig())).await, Host::connect(options(kube.kubeconfig())).await);
-    let first = Leadership::start(&a.cluster, wanted(&namespace, "a"));
+    let first = start(&a.cluster, wanted(&namespace, "a"));
     a.cluster.set_fence(Some(first.clone()));
     eventually("the first one holds it", || first.holds());
-    let second = Leadership::start(&b.cluster, wanted(&namespace, "b"));
+    let second = start(&b.cluster, wanted(&namespace, "b"));
     b.cluster.set_fence(Some(second.clone()));
     eventually("the second one sees who does", || second.holder().as_deref() == Some("a"));
     assert!(!second.holds());
@@ -56,7 +67,8 @@ async fn one_host_acts_and_the_other_follows_when_it_goes() {
     assert!(!first.holds());
     eventually("the second one has it", || second.holds());
     assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
-    assert_eq!(*second.changes().borrow(), LeaseChange::Acquired);
+    eventually("it is told", || second.term() == Some(1));
+    assert_eq!(first.term(), None);
     assert!(second.transitions() >= 1);
     assert!(matches!(b.cluster.perform(apply(&namespace, "b")).await, Answer::Applied { .. }));
 }
@@ -67,10 +79,10 @@ async fn a_holder_that_cannot_reach_the_server_stops_before_another_one_begins()
     let namespace = kube.namespace();
     let proxy = kube.proxy();
     let (a, b) = (Host::connect(options(proxy.kubeconfig())).await, Host::connect(options(kube.kubeconfig())).await);
-    let first = Leadership::start(&a.cluster, wanted(&namespace, "a"));
+    let first = start(&a.cluster, wanted(&namespace, "a"));
     a.cluster.set_fence(Some(first.clone()));
     eventually("the first one holds it", || first.holds());
-    let second = Leadership::start(&b.cluster, wanted(&namespace, "b"));
+    let second = start(&b.cluster, wanted(&namespace, "b"));
     proxy.relay().silence();
     let began = Instant::now();
     let mut stopped = None;
@@ -91,4 +103,27 @@ async fn a_holder_that_cannot_reach_the_server_stops_before_another_one_begins()
     assert!(!first.holds() && second.holds(), "what was stuck comes too late");
     let map = kube.api().get(&format!("/api/v1/namespaces/{namespace}/configmaps/a"));
     assert_eq!(map.status, 404, "nothing of the old one was done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_are_listed_with_what_is_written_beside_them_and_those_that_are_left_are_deleted() {
+    let Some(kube) = shared() else { return };
+    let namespace = kube.namespace();
+    let a = Host::connect(options(kube.kubeconfig())).await;
+    let first = start(&a.cluster, wanted(&namespace, "a"));
+    eventually("it is held", || first.holds());
+    first.annotate([("weight".to_owned(), "2".to_owned())].into());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (_, listed) = a.cluster.leases(&namespace, ("of", "test")).await.expect("a list");
+    let [lease] = &listed[..] else { panic!("{listed:?}") };
+    assert_eq!((lease.name.as_str(), lease.record.holder.as_str()), ("setpoint", "a"));
+    assert_eq!(lease.annotations.get("weight").map(String::as_str), Some("2"));
+    let (_, others) = a.cluster.leases(&namespace, ("of", "others")).await.expect("a list");
+    assert_eq!(others, []);
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(a.cluster.delete_lease(&namespace, "setpoint", "1").await.is_err(), "it is not what it was");
+    let (_, listed) = a.cluster.leases(&namespace, ("of", "test")).await.expect("a list");
+    a.cluster.delete_lease(&namespace, "setpoint", &listed[0].record.version).await.expect("it is deleted");
+    a.cluster.delete_lease(&namespace, "setpoint", "1").await.expect("it is gone already");
 }

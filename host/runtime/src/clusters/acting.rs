@@ -1,83 +1,173 @@
-//! Whose turn it is to act, and what has to be done before this host does (rules A11, B14, D8). One lease, that of the
-//! hub, is for all clusters.
+//! What this host acts on, and what has to be done before it does and when it does not any more (rules A11, B14, D8): who
+//! does what is decided by `setpoint_core::shards`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{StreamExt, iter};
 use setpoint_core::effects::OWNER_KEY;
 use setpoint_core::engine::Told;
 use setpoint_core::key::{Key, LOCAL};
+use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
-use setpoint_kubernetes::LeaseChange;
+use setpoint_core::shards::{Shard, Step, Ticket};
 use setpoint_kubernetes::health::Check;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::Clusters;
+use super::grip::{Grip, Leases, lock};
 use super::member::Member;
 
 /// Live reads of a cluster at a time after a take-over.
 const READS: usize = 16;
-/// Clusters that are checked at a time.
-const CHECKS: usize = 32;
 /// Between tries of a live read.
 const READ_AGAIN: Duration = Duration::from_millis(300);
-/// A lease is given back within so long, or left to expire.
-const RELEASE: Duration = Duration::from_secs(3);
+/// What runs in a shard that is handed over has so long to end by itself.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Between looks at what is to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Steps that take time.
+#[derive(Default)]
+struct Jobs {
+    running: JoinSet<()>,
+    of: HashMap<Shard, AbortHandle>,
+}
+
+impl Jobs {
+    fn begin(&mut self, shard: &Shard, job: impl Future<Output = ()> + Send + 'static) {
+        while self.running.try_join_next().is_some() {}
+        self.of.insert(shard.clone(), self.running.spawn(job));
+    }
+
+    fn stop(&mut self, shard: &Shard) {
+        if let Some(job) = self.of.remove(shard) {
+            job.abort();
+        }
+    }
+}
+
+/// Shards that this host has stopped to act on, with what attempts there hold on to.
+type Stopped = Vec<(Shard, Arc<()>)>;
 
 impl Clusters {
-    /// Stops acting when the lease is lost and begins when it is got, until the task is dropped.
+    /// Acts on what this host holds, until the task is dropped.
     pub(crate) async fn run(self: Arc<Self>) {
-        let Some((leadership, _)) = &self.lease else { return };
-        let mut changes = leadership.changes();
+        let Some(leases) = self.leases.clone() else { return };
+        // What is left of an earlier life is nobody's here.
+        self.drop_local(&self.local_children(|_| true)).await;
+        let mut jobs = Jobs::default();
         loop {
-            let change = *changes.borrow_and_update();
-            // A change that was missed in between ends what runs as well.
-            self.stop_acting();
-            match change {
-                LeaseChange::Lost => self.drop_local_children().await,
-                LeaseChange::Acquired => {
-                    tokio::select! {
-                        () = self.take_over() => {}
-                        changed = changes.changed() => match changed {
-                            Ok(()) => continue,
-                            Err(_) => return,
-                        },
+            let woken = leases.hear.notified();
+            self.tell_what_is_held();
+            let mut stopped = Stopped::new();
+            while let Some(step) = self.next_step() {
+                self.carry_out(&leases, step, &mut jobs, &mut stopped);
+            }
+            if !stopped.is_empty() {
+                self.clean_up(&leases, stopped, &mut jobs).await;
+            }
+            woken.await;
+        }
+    }
+
+    fn next_step(&self) -> Option<Step> {
+        lock(&self.shards).next()
+    }
+
+    fn grip(&self, shard: &Shard) -> Option<Arc<Grip>> {
+        lock(&self.grips).get(shard).cloned()
+    }
+
+    fn tell_what_is_held(&self) {
+        let grips: Vec<(Shard, Arc<Grip>)> =
+            lock(&self.grips).iter().map(|(shard, grip)| (shard.clone(), grip.clone())).collect();
+        let mut shards = lock(&self.shards);
+        for (shard, grip) in grips {
+            shards.held(&shard, grip.term());
+        }
+    }
+
+    fn done(&self, leases: &Leases, shard: &Shard, ticket: Ticket) {
+        lock(&self.shards).done(shard, ticket);
+        leases.hear.notify_one();
+    }
+
+    fn carry_out(self: &Arc<Self>, leases: &Arc<Leases>, step: Step, jobs: &mut Jobs, stopped: &mut Stopped) {
+        let (this, leases) = (self.clone(), leases.clone());
+        match step {
+            Step::Contend(shard) => {
+                if let Some(grip) = self.grip(&shard) {
+                    let seen = self.membership.as_ref().and_then(|membership| membership.seen(grip.name()));
+                    grip.contend(&shard, seen);
+                }
+            }
+            Step::Check(shard, ticket) => self.check_soon(&leases, shard, ticket, jobs),
+            Step::Act(shard) => {
+                tracing::info!(%shard, "this host acts from now on");
+                self.driver.begin_acting(&shard);
+            }
+            Step::Drain(shard, ticket) => {
+                tracing::info!(%shard, "this host hands over");
+                self.driver.begin_nothing(&shard);
+                let its = shard.clone();
+                jobs.begin(&its, async move {
+                    this.drain(&shard).await;
+                    this.done(&leases, &shard, ticket);
+                });
+            }
+            Step::Stop(shard) => {
+                tracing::info!(%shard, "this host does not act any more");
+                jobs.stop(&shard);
+                let running = self.driver.stop_acting(&shard);
+                stopped.push((shard, running));
+            }
+            Step::Release(shard, ticket) => {
+                let (grip, its) = (self.grip(&shard), shard.clone());
+                jobs.begin(&its, async move {
+                    if let Some(grip) = grip {
+                        grip.release().await;
                     }
-                }
-            }
-            if changes.changed().await.is_err() {
-                return;
+                    this.let_go_if_it_has_gone(&shard);
+                    this.done(&leases, &shard, ticket);
+                });
             }
         }
     }
 
-    fn stop_acting(&self) {
-        let mut members = self.members();
-        members.leading = false;
-        for name in members.all.keys() {
-            self.driver.set_acting(name, false);
-        }
-    }
-
-    /// This host acts on each cluster as soon as it is checked: one that does not answer holds up no other.
-    async fn take_over(&self) {
-        self.installation.learn().await;
-        let members: Vec<Arc<Member>> = {
-            let mut members = self.members();
-            members.leading = true;
-            members.all.values().cloned().collect()
+    /// What has come in one go is checked in one go: a check is of a whole cluster.
+    fn check_soon(self: &Arc<Self>, leases: &Arc<Leases>, shard: Shard, ticket: Ticket, jobs: &mut Jobs) {
+        let cluster = shard.cluster.clone();
+        let first = {
+            let mut waiting = lock(&self.unchecked);
+            let its = waiting.entry(cluster.clone()).or_default();
+            its.push((shard.clone(), ticket));
+            its.len() == 1
         };
-        iter(members)
-            .for_each_concurrent(CHECKS, |member| async move {
-                self.check(&member).await;
-                let members = self.members();
-                let still = members.all.get(&member.name).is_some_and(|now| Arc::ptr_eq(now, &member));
-                if still && members.leading {
-                    tracing::info!(cluster = %member.name, "this host acts from now on");
-                    self.driver.set_acting(&member.name, true);
-                }
-            })
-            .await;
+        if !first {
+            return;
+        }
+        let (this, leases) = (self.clone(), leases.clone());
+        jobs.running.spawn(async move {
+            this.installation.learn().await;
+            let Ok(_turn) = this.checks.acquire().await else { return };
+            let checked = lock(&this.unchecked).remove(&cluster).unwrap_or_default();
+            let member = this.members().all.get(&cluster).cloned();
+            if let Some(member) = member.filter(|member| !this.has_come_since(member, &checked)) {
+                this.check(&member).await;
+            }
+            for (shard, ticket) in checked {
+                this.done(&leases, &shard, ticket);
+            }
+        });
+    }
+
+    /// Whether a cluster has come since its lease was got: all that is known of it was asked for later.
+    fn has_come_since(&self, member: &Member, checked: &[(Shard, Ticket)]) -> bool {
+        let since =
+            |shard: &Shard| member.came.is_some() && self.grip(shard).and_then(|grip| grip.term()) == member.came;
+        checked.iter().all(|(shard, _)| since(shard))
     }
 
     /// What is known of a cluster is checked against the server, before the first attempt begins (rule A11).
@@ -118,26 +208,80 @@ impl Clusters {
         }
     }
 
-    /// What this host runs for owners in clusters belongs to whoever acts there (rule B14).
-    async fn drop_local_children(&self) {
-        let is_remote = |object: &setpoint_core::object::Object| {
+    /// What is under way in a shard ends, and what runs here for its owners as well. Its lease is held meanwhile.
+    async fn drain(&self, shard: &Shard) {
+        let until = Instant::now() + DRAIN;
+        while self.driver.running_in(shard) > 0 && Instant::now() < until {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        let running = self.driver.stop_acting(shard);
+        while Arc::strong_count(&running) > 1 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        let left = self.local_children(|owner| shard.covers(owner));
+        self.drop_local(&left).await;
+        let still = |key: &Arc<Key>| self.local.object(key).is_some();
+        while left.iter().any(still) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// What ran here for owners in shards that were lost is dropped at once, and once more when the last attempt has
+    /// noticed: it may have been about to make something.
+    async fn clean_up(self: &Arc<Self>, leases: &Leases, stopped: Stopped, jobs: &mut Jobs) {
+        let shared = leases.shared;
+        let covers =
+            move |stopped: &Stopped, owner: &Key| !shared || stopped.iter().any(|(shard, _)| shard.covers(owner));
+        self.drop_local(&self.local_children(|owner| covers(&stopped, owner))).await;
+        if stopped.iter().all(|(_, running)| Arc::strong_count(running) == 1) {
+            return;
+        }
+        let this = self.clone();
+        jobs.running.spawn(async move {
+            while stopped.iter().any(|(_, running)| Arc::strong_count(running) > 1) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            let lost = |owner: &Key| covers(&stopped, owner) && !this.driver.look(|engine| engine.acts_on(owner));
+            this.drop_local(&this.local_children(lost)).await;
+        });
+    }
+
+    /// What this host runs for such owners in clusters.
+    fn local_children(&self, of: impl Fn(&Key) -> bool) -> Vec<Arc<Key>> {
+        let meant = |object: &Object| {
             let owner = object.mark(OWNER_KEY).and_then(Key::parse);
-            owner.is_some_and(|owner| &*owner.cluster != LOCAL)
+            owner.is_some_and(|owner| &*owner.cluster != LOCAL && of(&owner))
         };
-        let children = self.local.all().into_iter().filter(|(_, object)| is_remote(object));
-        for (key, _) in children.collect::<Vec<_>>() {
-            if let Answer::Refused(refusal) = self.local.delete(&key).await {
+        self.local.all().into_iter().filter(|(_, object)| meant(object)).map(|(key, _)| key).collect()
+    }
+
+    /// It belongs to whoever acts on its owner (rule B14).
+    async fn drop_local(&self, children: &[Arc<Key>]) {
+        for key in children {
+            if let Answer::Refused(refusal) = self.local.delete(key).await {
                 tracing::warn!(%key, %refusal, "it could not be dropped when this host stopped acting");
             }
         }
     }
 
-    /// Stops acting, gives the lease back, and lets go of the clusters. Nothing may be under way any more.
+    /// This host leaves: others may contend for what it holds as soon as it gives it back.
+    pub(crate) async fn leave(&self) {
+        if let Some(membership) = &self.membership {
+            membership.leave().await;
+        }
+    }
+
+    /// Stops acting, gives the leases back, and lets go of the clusters. Nothing may be under way any more.
     pub(crate) async fn close(&self) {
-        if let Some((leadership, _)) = &self.lease {
-            self.stop_acting();
-            if !leadership.release(RELEASE).await {
-                tracing::warn!("the lease could not be given back in time; another host takes it when it has expired");
+        if let Some(leases) = &self.leases {
+            let grips: Vec<(Shard, Arc<Grip>)> = std::mem::take(&mut *lock(&self.grips)).into_iter().collect();
+            for (shard, _) in &grips {
+                self.driver.stop_acting(shard);
+            }
+            if leases.shared {
+                futures_util::future::join_all(grips.iter().map(|(_, grip)| grip.release())).await;
+            } else {
+                leases.release_all().await;
             }
         }
         if let Some(fleet) = self.fleet.get() {

@@ -52,6 +52,32 @@ impl LeaseConfig {
     }
 }
 
+/// How work is shared among hosts, as the configuration says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardingConfig {
+    /// Whether it is shared. Default: one host does all of it.
+    pub enabled: bool,
+    /// This host's share, in proportion to those of the others. Default: 1.
+    pub weight: Option<u32>,
+    /// Patterns of the names of clusters of which each is shared by ranges of keys.
+    pub large: Vec<String>,
+}
+
+impl ShardingConfig {
+    /// Whether it can be so with a lease like this.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn fits(&self, lease: &LeaseConfig) -> Result<(), String> {
+        match lease.enabled {
+            Some(false) if self.enabled => {
+                Err("work is shared by leases, and kubernetes.lease.enabled is false; leave one of the two out".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The namespace of the pod that this host runs in.
 pub(crate) fn pod_namespace() -> Option<String> {
     let given = std::env::var("POD_NAMESPACE").ok();

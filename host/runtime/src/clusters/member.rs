@@ -1,8 +1,11 @@
 //! One Kubernetes cluster that takes part.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use setpoint_core::key::Name;
+use setpoint_core::shards::Shard;
 use setpoint_kubernetes::{Health, KubernetesCluster, WatchHealth};
 
 use super::installer::Installer;
@@ -15,6 +18,16 @@ pub(crate) struct Member {
     pub(crate) cluster: Arc<KubernetesCluster>,
     pub(super) driver: Arc<Driver>,
     pub(super) installer: Installer,
+    /// The parts of it that hosts act on.
+    pub(super) shards: Vec<Shard>,
+    /// What they are called by where hosts meet.
+    pub(super) id: String,
+    /// In which term of its lease it came, if this host held it by then.
+    pub(super) came: Option<u64>,
+    /// When it came.
+    pub(super) since: Instant,
+    /// This host has said that it could act on it.
+    pub(super) offered: AtomicBool,
 }
 
 impl Member {
@@ -53,7 +66,7 @@ impl Member {
                 ("stalled", count(&|watch| watch.known && watch.stalled)),
             ],
             relists: health.watches.iter().map(|watch| watch.relists).sum(),
-            lease: None,
+            leases: Vec::new(),
             answers: health.answers,
         }
     }

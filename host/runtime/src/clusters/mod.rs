@@ -3,7 +3,9 @@
 //!
 //! | question | module |
 //! |---|---|
-//! | whose turn is it to act, and what is to be done before this host does | [`acting`] |
+//! | what does this host act on, and what is to be done before and after | [`acting`] |
+//! | which leases does that take | [`grip`] |
+//! | who shares the work | [`membership`] |
 //! | what is there to know of one cluster | [`member`] |
 //! | how do definitions get there | [`installer`] |
 //! | what does the operator say of the lease | [`lease`] |
@@ -11,46 +13,57 @@
 //! | which were given up | [`forgotten`] |
 //! | what does the operator say of the fleet | [`fleet`] |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use setpoint_cluster::Sink;
 use setpoint_cluster::local::Local;
 use setpoint_core::engine::ClusterFacts;
 use setpoint_core::fleet::State;
+use setpoint_core::grants::glob;
 use setpoint_core::key::{HUB, Name};
+use setpoint_core::shards::{Division, Shard, Shards, Ticket, cluster_id};
 use setpoint_fleet::{Aware, Engaged, Fleet};
-use setpoint_kubernetes::{
-    Access, ConnectError, ConnectOptions, Fence, KubernetesCluster, Leadership, LeaseOptions, Limits,
-};
+use setpoint_kubernetes::{Access, ConnectError, ConnectOptions, KubernetesCluster, LeaseOptions, Limits};
 use setpoint_schema::Crd;
+use tokio::sync::Semaphore;
 
-use crate::driver::{Driver, MayAct};
+use crate::driver::Driver;
 use crate::installation::Installation;
 use crate::kinds::Kinds;
 use crate::metrics::ClusterMetrics;
-use crate::views::LeaseRow;
+use crate::views::{LeaseRow, ShardsRow};
 
 mod acting;
 pub(crate) mod fleet;
 mod forgotten;
+mod grip;
 mod installer;
 pub(crate) mod lease;
 mod member;
+mod membership;
 pub(crate) mod rows;
 mod shown;
 
 pub use fleet::{ClustersConfig, ProviderConfig};
 pub use forgotten::ForgetError;
 pub use installer::InstallCrds;
-pub use lease::LeaseConfig;
+pub use lease::{LeaseConfig, ShardingConfig};
 
+use grip::{AnyOf, Grip, Leases, lock};
 use installer::Installer;
 use lease::instance;
 use member::Member;
+use membership::Membership;
 
 /// The name of the lease unless it is told otherwise.
 const LEASE: &str = "setpoint";
+/// Clusters that are checked at a time.
+const CHECKS: usize = 32;
+/// A cluster that cannot be known completely is acted on all the same, so long after it has come.
+const LONG_ENOUGH: Duration = Duration::from_secs(10);
 
 /// Connects to the hub. Nothing is watched before somebody wants it.
 ///
@@ -91,6 +104,7 @@ pub(crate) struct Parts {
     pub(crate) lease: LeaseConfig,
     /// What has to be known before this host acts.
     pub(crate) installation: Arc<Installation>,
+    pub(crate) sharding: ShardingConfig,
     /// What each API server is asked at most.
     pub(crate) limits: Limits,
     /// Whether definitions are brought to the hub …
@@ -105,8 +119,17 @@ pub(crate) struct Clusters {
     local: Arc<Local>,
     kinds: Arc<Kinds>,
     hub: Option<Arc<Member>>,
-    /// The lease of the hub, for all clusters; none: this host acts always.
-    lease: Option<(Arc<Leadership>, LeaseOptions)>,
+    /// The leases of the hub; none: this host acts always.
+    leases: Option<Arc<Leases>>,
+    /// Those that share work with this host.
+    membership: Option<Membership>,
+    /// Clusters of which ranges of keys are shared.
+    divided: Vec<String>,
+    shards: Mutex<Shards>,
+    grips: Mutex<BTreeMap<Shard, Arc<Grip>>>,
+    /// Shards that wait for their cluster to be checked.
+    unchecked: Mutex<HashMap<Name, Vec<(Shard, Ticket)>>>,
+    checks: Semaphore,
     installation: Arc<Installation>,
     limits: Limits,
     install_elsewhere: BTreeMap<Name, InstallCrds>,
@@ -118,35 +141,48 @@ pub(crate) struct Clusters {
 #[derive(Default)]
 struct Members {
     all: BTreeMap<Name, Arc<Member>>,
-    /// Whether this host holds the lease, if there is one.
-    leading: bool,
     /// Definitions of the kinds of plugins, by name.
     definitions: BTreeMap<String, serde_json::Value>,
 }
 
 impl Clusters {
-    /// Lets the hub take part, if there is one. With a lease this host acts only while it holds it.
+    /// Lets the hub take part, if there is one. With a lease this host acts only while it holds it, or its part of the work.
     ///
     /// # Errors
-    /// The terms of the lease make no sense.
+    /// What is said of leases makes no sense.
     pub(crate) fn new(parts: Parts) -> Result<Arc<Self>, String> {
-        let Parts { driver, local, kinds, hub, lease, installation, limits, install, install_elsewhere } = parts;
+        let Parts { driver, local, kinds, hub, lease, sharding, installation, limits, install, install_elsewhere } =
+            parts;
         let terms = lease.terms()?;
-        let leadership = hub.as_ref().filter(|_| lease.is_enabled()).map(|(cluster, _)| {
+        sharding.fits(&lease)?;
+        let leases = hub.as_ref().filter(|_| lease.is_enabled()).map(|(cluster, _)| {
             let options = LeaseOptions {
                 namespace: lease.namespace(),
                 name: lease.name.clone().unwrap_or_else(|| LEASE.to_owned()),
                 identity: format!("{}_{}", instance(), uuid::Uuid::new_v4()),
                 terms,
+                ..LeaseOptions::default()
             };
-            (Leadership::start(cluster, options.clone()), options)
+            Arc::new(Leases::start(cluster, options, sharding.enabled))
         });
+        let shared = leases.as_ref().filter(|leases| leases.shared);
+        let weight = sharding.weight.unwrap_or(1);
+        let shards = match shared {
+            Some(leases) => Shards::shared(leases.identity(), weight),
+            None => Shards::one_for_all(),
+        };
         let mut this = Self {
             driver,
             local,
             kinds,
             hub: None,
-            lease: leadership,
+            membership: shared.map(|leases| Membership::start(leases, weight)),
+            divided: if shared.is_some() { sharding.large } else { Vec::new() },
+            shards: Mutex::new(shards),
+            leases,
+            grips: Mutex::default(),
+            unchecked: Mutex::default(),
+            checks: Semaphore::new(CHECKS),
             installation,
             limits,
             install_elsewhere,
@@ -177,31 +213,91 @@ impl Clusters {
     /// A cluster takes part from now on.
     fn take_in(&self, cluster: Arc<KubernetesCluster>, facts: ClusterFacts, install: InstallCrds) -> Arc<Member> {
         let name = setpoint_cluster::Cluster::name(&*cluster).clone();
-        let facts = ClusterFacts { at_a_time: Some(attempts_at_a_time(&self.limits)), ..facts };
+        let divided = self.divided.iter().any(|pattern| glob(pattern, &name));
+        let division = if divided { Division::Ranges } else { Division::Whole };
+        let facts = ClusterFacts { at_a_time: Some(attempts_at_a_time(&self.limits)), division, ..facts };
+        let id = cluster_id(&facts.identity, facts.namespaces.as_deref().unwrap_or_default());
         self.kinds.engage(&name, cluster.clone());
         self.remember(&name);
-        let may_act: Option<MayAct> = self.lease.as_ref().map(|(leadership, _)| {
-            cluster.set_fence(Some(leadership.clone()));
-            let fence = leadership.clone();
-            Box::new(move || fence.may_write()) as MayAct
-        });
-        // Nobody takes over, or stops acting, between the two.
+        let shards = division.shards(&name);
+        let grips = self.leases.as_ref().map(|leases| self.grips_of(leases, &shards, &id));
+        // What it shows is asked of its server later than this; where work is shared another host may act in between.
+        let came = self.leases.as_ref().filter(|leases| !leases.shared).and_then(|leases| leases.all.term());
         let mut members = self.members();
-        self.driver.add_cluster(cluster.clone(), facts, may_act);
-        if members.leading {
-            // What it shows was asked of its server after this host got the lease.
-            self.driver.set_acting(&name, true);
+        match &grips {
+            Some(grips) => {
+                cluster.set_fence(Some(Arc::new(AnyOf(grips.values().cloned().collect()))));
+                self.driver.add_cluster(cluster.clone(), facts, Some(&|shard| grips[shard].permit()));
+            }
+            None => self.driver.add_cluster(cluster.clone(), facts, None),
         }
         let driver = self.driver.clone();
-        let standby = self.lease.is_some().then(|| {
+        let standby = self.leases.is_some().then(|| {
             let name = name.clone();
             Box::new(move || !driver.look(|engine| engine.is_acting(&name))) as Box<dyn Fn() -> bool + Send + Sync>
         });
         let installer = Installer::start(cluster.clone(), install, standby);
         installer.bring(members.definitions.clone());
-        let member = Arc::new(Member { name: name.clone(), cluster, driver: self.driver.clone(), installer });
+        let member = Arc::new(Member {
+            name: name.clone(),
+            cluster,
+            driver: self.driver.clone(),
+            installer,
+            shards,
+            id,
+            came,
+            since: Instant::now(),
+            offered: AtomicBool::new(false),
+        });
         members.all.insert(name, member.clone());
+        if self.membership.is_none() {
+            self.offer(&member);
+        }
         member
+    }
+
+    /// What it takes to act on the shards of a cluster. One that has gone and comes back finds what is still held.
+    fn grips_of(&self, leases: &Arc<Leases>, shards: &[Shard], id: &str) -> BTreeMap<Shard, Arc<Grip>> {
+        let mut all = lock(&self.grips);
+        let still = |shard: &Shard| Some((shard.clone(), all.get(shard)?.clone()));
+        let still: BTreeMap<Shard, Arc<Grip>> = shards.iter().filter_map(still).collect();
+        if still.len() == shards.len() && still.values().all(|grip| grip.is_of(id)) {
+            return still;
+        }
+        let grips = leases.grips(shards, id);
+        all.extend(grips.iter().map(|(shard, grip)| (shard.clone(), grip.clone())));
+        grips
+    }
+
+    /// A shard was let go of. If its cluster has gone, so is what it took.
+    fn let_go_if_it_has_gone(&self, shard: &Shard) {
+        let members = self.members();
+        if !members.all.contains_key(&shard.cluster) {
+            lock(&self.grips).remove(shard);
+        }
+    }
+
+    /// This host could act on a cluster.
+    fn offer(&self, member: &Member) {
+        if member.offered.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut shards = lock(&self.shards);
+        member.shards.iter().for_each(|shard| shards.offer(shard, &member.id));
+        drop(shards);
+        if let Some(leases) = &self.leases {
+            leases.hear.notify_one();
+        }
+    }
+
+    /// This host could act on clusters that it knows: work is handed over to who is warm.
+    fn offer_what_is_ready(&self) {
+        let members = self.members();
+        for member in members.all.values().filter(|member| !member.offered.load(Ordering::Relaxed)) {
+            if member.since.elapsed() >= LONG_ENOUGH || member.readiness().0 {
+                self.offer(member);
+            }
+        }
     }
 
     /// A plugin brings these kinds.
@@ -222,7 +318,11 @@ impl Clusters {
     /// Whether this host waits for another one to end.
     pub(crate) fn is_standby(&self) -> bool {
         let waits = |hub: &Arc<Member>| !self.driver.look(|engine| engine.is_acting(&hub.name));
-        self.lease.is_some() && self.hub.as_ref().is_some_and(waits)
+        match &self.leases {
+            Some(leases) if leases.shared => !leases.all.holds(),
+            Some(_) => self.hub.as_ref().is_some_and(waits),
+            None => false,
+        }
     }
 
     /// Whether the clusters without which there is nothing to do are known well enough to work on, and what is to be
@@ -231,22 +331,49 @@ impl Clusters {
         let Some(hub) = &self.hub else { return (true, Vec::new()) };
         let (ready, mut reasons) = hub.readiness();
         if self.is_standby() {
-            let holder = self.lease.as_ref().and_then(|(leadership, _)| leadership.holder());
+            let holder = self.leases.as_ref().and_then(|leases| leases.all.holder());
             let holder = holder.unwrap_or_else(|| "nobody yet, as far as is known".to_owned());
             reasons.push(format!("Standby: the lease is held by {holder}"));
         }
+        reasons.extend(self.membership.as_ref().and_then(Membership::trouble));
         (ready, reasons)
     }
 
     /// Numbers of this moment, of each cluster that takes part.
     pub(crate) fn metrics(&self) -> Vec<ClusterMetrics> {
         let members: Vec<Arc<Member>> = self.members().all.values().cloned().collect();
-        let lease = self.lease().map(|lease| (lease.name, lease.holds));
-        let of = |member: &Arc<Member>| {
-            let lease = lease.clone().filter(|_| *member.name == *HUB);
-            ClusterMetrics { lease, ..member.metrics() }
-        };
+        let of = |member: &Arc<Member>| ClusterMetrics { leases: self.leases_of(member), ..member.metrics() };
         members.iter().map(of).collect()
+    }
+
+    /// The leases by which hosts act on a cluster, and whether this one holds them. That of all stands for all clusters.
+    fn leases_of(&self, member: &Member) -> Vec<(String, bool)> {
+        let Some(leases) = &self.leases else { return Vec::new() };
+        if leases.shared {
+            let grips = lock(&self.grips);
+            return member.shards.iter().filter_map(|shard| Some(grips.get(shard)?.shown())).collect();
+        }
+        let all = self.lease().filter(|_| *member.name == *HUB);
+        all.map(|lease| (lease.name, lease.holds)).into_iter().collect()
+    }
+
+    /// Of the shards of a cluster, of how many this host acts, and how many there are; none: work is not shared.
+    pub(crate) fn share_of(&self, cluster: &str) -> Option<(usize, usize)> {
+        self.membership.as_ref()?;
+        let all = self.members().all.get(cluster)?.shards.len();
+        let held = lock(&self.shards).all().filter(|(shard, acting)| *acting && *shard.cluster == *cluster).count();
+        Some((held, all))
+    }
+
+    /// How the work is shared, for people and metrics; none if it is not.
+    pub(crate) fn sharing(&self) -> Option<ShardsRow> {
+        let (leases, membership) = (self.leases.as_ref()?, self.membership.as_ref()?);
+        let total = self.members().all.values().map(|member| member.shards.len()).sum();
+        let held = lock(&self.shards).all().filter(|(_, acting)| *acting).map(|(shard, _)| shard.to_string()).collect();
+        let mut members: Vec<String> = membership.others().into_iter().map(|other| other.identity).collect();
+        members.push(leases.identity().to_owned());
+        members.sort();
+        Some(ShardsRow { weight: membership.weight, held, total, members })
     }
 
     /// How many clusters are in which state.
@@ -255,15 +382,16 @@ impl Clusters {
         State::ALL.map(|state| (state.word(), rows.iter().filter(|row| row.state == state).count()))
     }
 
-    /// The lease, for people and metrics.
+    /// The lease of all, for people and metrics.
     pub(crate) fn lease(&self) -> Option<LeaseRow> {
-        let (leadership, options) = self.lease.as_ref()?;
+        let leases = self.leases.as_ref()?;
+        let LeaseOptions { namespace, name, identity, .. } = leases.options();
         Some(LeaseRow {
-            name: format!("{}/{}", options.namespace, options.name),
-            identity: options.identity.clone(),
-            holder: leadership.holder(),
-            holds: leadership.holds(),
-            transitions: leadership.transitions(),
+            name: format!("{namespace}/{name}"),
+            identity: identity.clone(),
+            holder: leases.all.holder(),
+            holds: leases.all.holds(),
+            transitions: leases.all.transitions(),
         })
     }
 }
@@ -281,9 +409,16 @@ impl Aware for Clusters {
     }
 
     fn disengage(&self, name: &Name, reason: &str) {
-        let member = self.members().all.remove(name);
-        if let Some(member) = member {
-            member.installer.stop();
+        {
+            let mut members = self.members();
+            if let Some(member) = members.all.remove(name) {
+                member.installer.stop();
+            }
+            lock(&self.shards).withdraw(name);
+        }
+        match &self.leases {
+            Some(leases) if leases.shared => leases.hear.notify_one(),
+            _ => lock(&self.grips).retain(|shard, _| shard.cluster != *name),
         }
         self.driver.remove_cluster(name, reason);
         self.kinds.disengage(name);

@@ -45,6 +45,12 @@ pub struct ClusterView {
     pub also_offered_by: Vec<String>,
     /// Whether this host acts on its objects.
     pub acting: bool,
+    /// Where work is shared: the shards of it that this host acts on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards_held: Option<usize>,
+    /// Where work is shared: its shards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<usize>,
     /// Its objects that are known.
     pub objects: usize,
     /// What is watched of it.
@@ -111,7 +117,10 @@ impl Clusters {
         let health = cluster.as_ref().map(|cluster| cluster.health());
         let watches = health.as_ref().map(|health| health.watches.as_slice()).unwrap_or_default();
         let here = cluster.is_some() || *row.name == *LOCAL;
+        let share = self.share_of(&row.name);
         ClusterView {
+            shards_held: share.map(|(held, _)| held),
+            shards: share.map(|(_, all)| all),
             provider: row.provider.to_string(),
             state: row.state.word().to_owned(),
             reason: row.reason.as_deref().map(sanitize),

@@ -71,6 +71,15 @@ const KEYS: &[ConfigKey] = &[
     key("kubernetes.lease.duration", "duration", "15s", "Nobody else takes the lease for so long after a renewal"),
     key("kubernetes.lease.renewDeadline", "duration", "10s", "Its holder stops acting so long after its last renewal"),
     key("kubernetes.lease.retryPeriod", "duration", "2s", "How often it is renewed or looked at"),
+    key("kubernetes.sharding", "object", "{}", "How work is shared among hosts, in place of one that does all of it"),
+    key("kubernetes.sharding.enabled", "boolean", "false", "Whether it is shared: by clusters, and by ranges of keys"),
+    key("kubernetes.sharding.weight", "number", "1", "This host's share in proportion to those of others, 1 to 100"),
+    key(
+        "kubernetes.sharding.large",
+        "list of names",
+        "none",
+        "Clusters of which each is shared by 64 ranges of keys, by name or pattern, such as hub or edge.*",
+    ),
     key("clusters", "object", "{}", "Where other clusters are found, by the names of the providers"),
     key("clusters.<name>.prefix", "string", "none", "Stands before the names of its clusters, with a dot between"),
     key(

@@ -5,9 +5,10 @@ use std::path::Path;
 use serde_json::Value;
 use setpoint_cluster::source::Spans;
 use setpoint_core::grants::Grant;
+use setpoint_core::shards::HEAVIEST;
 
 use super::{ConfigError, KubernetesConfig, LimitsConfig, PluginConfig, keys, nearest, parse_duration};
-use crate::clusters::{InstallCrds, LeaseConfig};
+use crate::clusters::{InstallCrds, LeaseConfig, ShardingConfig};
 use crate::http::TlsFiles;
 
 /// A file that was parsed, and where its values are.
@@ -90,6 +91,10 @@ impl Reader<'_> {
             Some(lease) => self.lease(lease)?,
             None => LeaseConfig::default(),
         };
+        let sharding = match map.get("sharding").filter(|sharding| !sharding.is_null()) {
+            Some(sharding) => self.sharding(sharding, &lease)?,
+            None => ShardingConfig::default(),
+        };
         Ok(KubernetesConfig {
             kubeconfig: self.text(map, at, "kubeconfig")?.map(|text| base.join(text)),
             context: self.text(map, at, "context")?.map(str::to_owned),
@@ -98,6 +103,7 @@ impl Reader<'_> {
             requests_per_second: self.count(map, at, "requestsPerSecond")?,
             burst: self.count(map, at, "burst")?,
             lease,
+            sharding,
         })
     }
 
@@ -124,6 +130,24 @@ impl Reader<'_> {
         };
         lease.terms().map_err(|error| self.error(at, error))?;
         Ok(lease)
+    }
+
+    fn sharding(&self, value: &Value, lease: &LeaseConfig) -> Result<ShardingConfig, ConfigError> {
+        let at = "/kubernetes/sharding";
+        let map = self.object(value, at, &keys::below("kubernetes.sharding"))?;
+        let weight = self.count(map, at, "weight")?;
+        if weight.is_some_and(|weight| !(1..=HEAVIEST).contains(&weight)) {
+            return Err(
+                self.error(&format!("{at}/weight"), format!("weight: a number from 1 to {HEAVIEST} is expected"))
+            );
+        }
+        let sharding = ShardingConfig {
+            enabled: self.boolean(map, at, "enabled")?.unwrap_or_default(),
+            weight,
+            large: self.texts(map, at, "large")?.unwrap_or_default(),
+        };
+        sharding.fits(lease).map_err(|error| self.error(&format!("{at}/enabled"), error))?;
+        Ok(sharding)
     }
 
     pub(super) fn text<'v>(

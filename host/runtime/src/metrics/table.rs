@@ -83,7 +83,12 @@ const TABLE: &[Described] = &[
         "How long the last look at the endpoint of a Probe took",
     ),
     metric("rest_client_requests_total", "counter", &["code", "host", "method"], "Requests to API servers by status"),
-    metric("leader_election_master_status", "gauge", &["name"], "1 while this host holds the lease"),
+    metric(
+        "leader_election_master_status",
+        "gauge",
+        &["name"],
+        "1 while this host holds the lease: that of all, or where work is shared that of a shard",
+    ),
     metric("setpoint_clusters", "gauge", &["state"], "Clusters by state: Connecting, Engaged, Unreachable or Refused"),
     metric("setpoint_watches", "gauge", &["cluster", "state"], "Watches that are needed: known, unknown or stalled"),
     metric("setpoint_relists_total", "counter", &["cluster"], "Complete lists after the first ones"),
