@@ -20,7 +20,7 @@ pub(crate) struct Member {
     pub(super) installer: Installer,
     /// The parts of it that hosts act on.
     pub(super) shards: Vec<Shard>,
-    /// What they are called by where hosts meet.
+    /// What it is called where hosts meet.
     pub(super) id: String,
     /// In which term of its lease it came, if this host held it by then.
     pub(super) came: Option<u64>,

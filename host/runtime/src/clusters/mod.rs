@@ -244,7 +244,7 @@ impl Clusters {
             driver: self.driver.clone(),
             installer,
             shards,
-            id,
+            id: drawn_for(&id, division),
             came,
             since: Instant::now(),
             offered: AtomicBool::new(false),
@@ -393,6 +393,14 @@ impl Clusters {
             holds: leases.all.holds(),
             transitions: leases.all.transitions(),
         })
+    }
+}
+
+/// What a cluster is called in the draw for its shards: those who divide it in another way could not act on them.
+fn drawn_for(cluster: &str, division: Division) -> String {
+    match division {
+        Division::Whole => cluster.to_owned(),
+        Division::Ranges => format!("{cluster}.ranges"),
     }
 }
 
