@@ -441,6 +441,7 @@ impl Host {
                 Ok(())
             }),
         });
+        clusters.drop_what_is_left().await;
         // What they show of a life before is wrong now, and nobody shall act upon it.
         native.catch_up().await;
         let mut tasks = vec![
