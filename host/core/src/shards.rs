@@ -345,7 +345,7 @@ impl Shards {
     }
 
     /// What is to be done next; none if there is nothing now.
-    pub fn next(&mut self) -> Option<Step> {
+    pub fn step(&mut self) -> Option<Step> {
         self.steps.pop_front()
     }
 

@@ -25,7 +25,7 @@ fn host(identity: &str, weight: u32, others: &[Member]) -> Shards {
 }
 
 fn steps(shards: &mut Shards) -> Vec<Step> {
-    std::iter::from_fn(|| shards.next()).collect()
+    std::iter::from_fn(|| shards.step()).collect()
 }
 
 /// Who contends for each shard, with these members: exactly one.
@@ -101,9 +101,9 @@ fn one_host_does_everything_whenever_it_holds_the_lease() {
 fn nothing_is_wanted_before_it_is_known_who_else_is_there() {
     let mut shards = Shards::shared("a", 1);
     shards.offer(&Shard::whole(&hub()), CLUSTER);
-    assert_eq!(shards.next(), None);
+    assert_eq!(shards.step(), None);
     shards.others(Vec::new());
-    assert!(matches!(shards.next(), Some(Step::Contend(_))));
+    assert!(matches!(shards.step(), Some(Step::Contend(_))));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn winner() -> Member {
         let (mut shards, whole) = (Shards::shared("a", 1), Shard::whole(&hub()));
         shards.offer(&whole, CLUSTER);
         shards.others(vec![other.clone()]);
-        shards.next().is_none()
+        shards.step().is_none()
     };
     (0..).map(|number| member(&format!("b{number}"), 1)).find(wins).expect("one of them")
 }
@@ -147,9 +147,9 @@ fn what_is_meant_for_another_host_is_drained_and_then_given_back() {
     assert_eq!(shards.all().collect::<Vec<_>>(), [(&whole, false)]);
     // The other one goes again: what was begun is ended all the same.
     shards.others(Vec::new());
-    assert_eq!(shards.next(), None);
+    assert_eq!(shards.step(), None);
     shards.done(&whole, drain + 100);
-    assert_eq!(shards.next(), None, "that was something else");
+    assert_eq!(shards.step(), None, "that was something else");
     shards.done(&whole, drain);
     let [Step::Release(_, release)] = steps(&mut shards)[..] else { panic!("a release") };
     shards.held(&whole, None);
@@ -320,7 +320,7 @@ proptest! {
                     }
                     host.shards.done(&shard, ticket);
                 }
-                while let Some(step) = host.shards.next() {
+                while let Some(step) = host.shards.step() {
                     let later = now + rng.between(1, 20);
                     match step {
                         Step::Contend(shard) => drop(host.contends.insert(shard)),

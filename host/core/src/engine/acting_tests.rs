@@ -123,7 +123,9 @@ fn who_stands_by_begins_nothing_and_forgets_nothing() {
 /// A host that acts on some ranges of a cluster, in which there are these many objects.
 fn sharing(objects: usize) -> Engine {
     let mut engine = Engine::new(Options { shared: true, workers: 1_000, ..Options::default() }, Arc::new(Namespaced));
-    engine.plugin_started(0, PluginInfo { concurrency: 1_000, ..plugin() });
+    let mut plugin = plugin();
+    plugin.concurrency = 1_000;
+    engine.plugin_started(0, plugin);
     engine.add_cluster(0, &hub(), ClusterFacts { division: Division::Ranges, ..ClusterFacts::of("hub") });
     engine.stand_by(0, &hub());
     for number in 0..objects {

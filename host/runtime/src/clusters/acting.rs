@@ -79,7 +79,7 @@ impl Clusters {
     }
 
     fn next_step(&self) -> Option<Step> {
-        lock(&self.shards).next()
+        lock(&self.shards).step()
     }
 
     fn grip(&self, shard: &Shard) -> Option<Arc<Grip>> {
