@@ -51,6 +51,7 @@ fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
         context: args.context,
         watch_namespaces: args.watch_namespaces,
         leader_elect: args.leader_elect,
+        take_over: args.take_over,
         install_crds: args.install_crds,
         clusters: args.clusters,
         keeper: keeper(),

@@ -68,6 +68,8 @@ pub struct HostOptions {
     pub watch_namespaces: Vec<String>,
     /// Whether one of several hosts acts at a time. Default: the configuration's, else in a pod.
     pub leader_elect: Option<bool>,
+    /// Whether objects are reconciled of which another installation has written the status lately (rule D9).
+    pub take_over: bool,
     /// Bring the definitions of the plugins' kinds to the cluster. Default: the configuration's, else not.
     pub install_crds: Option<InstallCrds>,
     /// Kubeconfig files, directories and patterns, whose contexts are clusters that take part, beside those of the
@@ -262,12 +264,6 @@ impl Host {
         };
         let only: Option<Vec<Name>> = only.map(|names| names.iter().map(|name| name.as_str().into()).collect());
         let namespaces = only.clone().unwrap_or_default();
-        let cluster = match decided.hub.clone() {
-            Some(access) => {
-                Some(clusters::connect(access, namespaces, config.kubernetes.limits(), sink.clone()).await?)
-            }
-            None => None,
-        };
         let sharding = config.kubernetes.sharding.clone();
         let lease_config = LeaseConfig {
             enabled: options.leader_elect.or(config.kubernetes.lease.enabled).or(sharding.enabled.then_some(true)),
@@ -275,8 +271,16 @@ impl Host {
         };
         // Hosts with a lease in common are one installation (rule D9).
         let shared = lease_config.is_enabled() || lease::in_pod();
-        let shared = shared.then(|| lease_config.namespace()).filter(|_| cluster.is_some());
+        let shared = shared.then(|| lease_config.namespace()).filter(|_| decided.hub.is_some());
         let installation_id = config.installation.clone().or(shared).unwrap_or_else(|| format!("local-{store_id}"));
+        let manager: Name = (&*status_manager(&installation_id)).into();
+        let cluster = match decided.hub.clone() {
+            Some(access) => Some(
+                clusters::connect(access, namespaces, config.kubernetes.limits(), manager.clone(), sink.clone())
+                    .await?,
+            ),
+            None => None,
+        };
         let first_namespace = only.as_ref().and_then(|only| only.first().cloned());
         let usual = Options::default();
         let engine = Engine::new(
@@ -287,6 +291,8 @@ impl Host {
                 hold_above: config.hold_above.unwrap_or(usual.hold_above),
                 hold_percent: config.hold_percent.unwrap_or(usual.hold_percent),
                 rebuilt: local.rebuilt(),
+                take_over: options.take_over,
+                epoch: Some(clock.epoch()),
                 shared: sharding.enabled && cluster.is_some(),
                 started: clock.now(),
                 ..usual
@@ -327,6 +333,7 @@ impl Host {
         let fleet = Fleet::new(
             FleetOptions {
                 instance: lease::instance(),
+                status_manager: manager.clone(),
                 limits: config.kubernetes.limits(),
                 seed: crate::driver::unix_now(),
                 ..FleetOptions::default()
@@ -341,7 +348,7 @@ impl Host {
         }
         clusters.set_fleet(fleet.clone());
         clusters.restore_forgotten();
-        let manager = status_manager(&installation_id);
+        let manager: Box<str> = (*manager).into();
         let native = Native::new(driver.clone(), local.clone(), manager.clone(), options.keeper.clone());
         let native = native.map_err(StartError::Native)?;
         sink.set_native(native.clone());

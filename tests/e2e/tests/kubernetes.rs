@@ -238,6 +238,28 @@ fn what_a_person_disables_stays_disabled_whoever_acts() {
     assert!(shop["metadata"]["annotations"]["setpoint.dev/child-places"].is_null(), "{shop}");
 }
 
+#[test]
+fn what_another_installation_reconciles_is_left_alone_unless_a_person_says_otherwise() {
+    let Some(hub) = Hub::new() else { return };
+    // No lease in common, and each with a state of its own.
+    let first = hub.host().plugin("config-bundle").start();
+    hub.serves(BUNDLES);
+    hub.make(MAPS, &part("a", "shop", &json!({"x": "1"})));
+    hub.make(BUNDLES, &bundle("shop"));
+    ready_bundle(&hub, "shop");
+    let second = hub.host().plugin("config-bundle").start();
+    let waits = |host: &Host| host.rows("ConfigBundle").first().map(|row| row["reason"].to_string());
+    second.wait_for("it says who reconciles the bundle", |host| {
+        waits(host).filter(|why| why.contains("OwnedElsewhere")).map(drop)
+    });
+    hub.change(MAPS, "a", &json!({"data": {"x": "2"}}));
+    hub.wait_for("the first one goes on", || (data(&hub, "shop") == json!({"x": "2"})).then_some(()));
+    assert_eq!((second.writes(), second.metric("setpoint_calls_total", &[])), (0, 0.0));
+    drop(first);
+    let third = hub.host().arg("--take-over").plugin("config-bundle").start();
+    third.wait_for("it calls its plugin", |host| (host.metric("setpoint_calls_total", &[]) > 0.0).then_some(()));
+}
+
 fn signal(host: &Host, name: &str) {
     let mut kill = std::process::Command::new("sh");
     run(kill.args(["-c", "kill -$0 $1", name]).arg(host.pid().to_string()), COMMAND).ok();

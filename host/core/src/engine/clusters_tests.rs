@@ -12,7 +12,7 @@ use crate::effects::{OWNER_KEY, OWNER_LABEL, Shapes};
 use crate::engine::{Answered, Attempt, CallResult, Options, PluginInfo, Step};
 use crate::grants::{Grant, Grants, Scope as GrantScope};
 use crate::key::{GroupKind, GroupVersionKind};
-use crate::object::Object;
+use crate::object::{Elsewhere, Object};
 use crate::op::{Answer, Op, Refusal};
 
 const WALL: &str = "2026-01-01T00:00:00Z";
@@ -366,4 +366,30 @@ fn what_a_cluster_forbids_is_tried_again_though_nothing_changes() {
     assert!(engine.next(20_000).is_none(), "it is no hurry");
     let again = engine.next(61_000).expect("the right may have been given meanwhile");
     assert_eq!(**again.key(), thing("hub", "a"));
+}
+
+#[test]
+fn what_another_installation_reconciles_is_left_alone_until_it_has_been_quiet_for_long() {
+    const EPOCH: u64 = 1_700_000_000_000;
+    for take_over in [false, true] {
+        let mut engine =
+            Engine::new(Options { epoch: Some(EPOCH), take_over, ..Options::default() }, Arc::new(Namespaced));
+        engine.plugin_started(0, plugin("one"));
+        engine.add_cluster(0, &"hub".into(), ClusterFacts::of("uid of hub"));
+        let key = thing("hub", "a");
+        let object = json!({"apiVersion": "g.x/v1", "kind": "Thing", "metadata": {"name": "a", "namespace": "d",
+            "uid": "u", "resourceVersion": "1", "generation": 1}});
+        let by = Elsewhere { manager: "setpoint/other/status".into(), at: EPOCH + 1_000 };
+        let object = Object::new(object, None).written_elsewhere(Some(by));
+        engine.told(0, &key.source(), &Scope::All, Told::Object(key.clone(), Some(Arc::new(object))));
+        complete(&mut engine, 0, "hub");
+        assert_eq!(engine.next(10).is_some(), take_over);
+        if !take_over {
+            let row = engine.row(&key).expect("it is there");
+            assert!(row.waiting.is_some_and(|why| why.starts_with("OwnedElsewhere: setpoint/other/status")));
+            assert!(engine.trigger(500, &key) && engine.next(500).is_none());
+            assert_eq!(engine.next_wakeup(), Some(601_000));
+            assert!(engine.next(601_000).is_some(), "nobody is there any more");
+        }
+    }
 }

@@ -89,6 +89,11 @@ pub struct Options {
     pub rebuilt: bool,
     /// Work is shared with other hosts: nothing here waits for what they do. Default: false.
     pub shared: bool,
+    /// Objects whose status another installation writes are reconciled all the same (rule D9). Default: false.
+    pub take_over: bool,
+    /// Unix milliseconds at the time 0, by which it is known how long ago another installation has written something.
+    /// None: what it writes is not heeded. Default: none.
+    pub epoch: Option<u64>,
     /// When the host started: the first attempts have so long to end (rule C6). Default: 0.
     pub started: Time,
     /// Seed of jitter.
@@ -107,6 +112,8 @@ impl Default for Options {
             hold_percent: 20,
             rebuilt: false,
             shared: false,
+            take_over: false,
+            epoch: None,
             started: 0,
             seed: 0,
         }

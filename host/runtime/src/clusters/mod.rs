@@ -73,6 +73,7 @@ pub(crate) async fn connect(
     access: Access,
     namespaces: Vec<Name>,
     limits: Limits,
+    status_manager: Name,
     sink: Arc<dyn Sink>,
 ) -> Result<Arc<KubernetesCluster>, ConnectError> {
     let options = ConnectOptions {
@@ -81,6 +82,7 @@ pub(crate) async fn connect(
         namespaces,
         limits,
         instance: instance(),
+        status_manager,
         ..ConnectOptions::default()
     };
     KubernetesCluster::connect(options, sink).await
