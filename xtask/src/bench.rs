@@ -44,7 +44,10 @@ fn show(
 /// Everything that a measurement needs.
 pub(crate) fn build() -> Result<(), Failure> {
     guests()?;
-    run("build the host for release", bins(&["setpoint", "setpoint-bench"]).arg("--release"))
+    run(
+        "build the host for release",
+        bins(&["setpoint", "setpoint-bench", "setpoint-test-mcp-server"]).arg("--release"),
+    )
 }
 
 /// The table of these parts, and whether all of it could be measured.

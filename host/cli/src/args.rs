@@ -180,6 +180,9 @@ pub(crate) struct RunArgs {
     /// Of several hosts one acts at a time, by a Lease in the cluster [default: in a pod]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "SETPOINT_LEADER_ELECT")]
     pub(crate) leader_elect: Option<bool>,
+    /// Reconcile objects of which another installation has written the status in the last 10 min; else they are left alone
+    #[arg(long, env = "SETPOINT_TAKE_OVER")]
+    pub(crate) take_over: bool,
     /// Bring the definitions of the plugins' kinds to the cluster; safe keeps one there that lets in more [default: off; safe without a value]
     #[arg(long, value_parser = words(InstallCrds::WORDS), num_args = 0..=1, require_equals = true, default_missing_value = "safe", env = "SETPOINT_INSTALL_CRDS")]
     pub(crate) install_crds: Option<InstallCrds>,

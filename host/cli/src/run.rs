@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use setpoint_runtime::http::TlsFiles;
+use setpoint_runtime::mode::Mode;
 use setpoint_runtime::{Host, HostOptions, KeeperProgram, StartError};
 use tracing_subscriber::EnvFilter;
 
@@ -18,11 +19,17 @@ const LEFT_OVER: Duration = Duration::from_secs(1);
 /// Runs a host until SIGINT or SIGTERM. A second signal ends the process at once.
 pub(crate) fn run(args: RunArgs, server: ServerArgs) -> Result<(), Failure> {
     start_logging(args.log_format, &args.log_level)?;
+    let options = options(args, server);
+    // What is allocated before it is known for certain counts as well.
+    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    if options.mode == Some(Mode::Kubernetes) || options.kubeconfig.is_some() || options.context.is_some() || in_pod {
+        small_pages();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("threads cannot be started: {error}")))?;
-    let result = runtime.block_on(until_signal(options(args, server)));
+    let result = runtime.block_on(until_signal(options));
     runtime.shutdown_timeout(LEFT_OVER);
     result
 }
@@ -44,6 +51,7 @@ fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
         context: args.context,
         watch_namespaces: args.watch_namespaces,
         leader_elect: args.leader_elect,
+        take_over: args.take_over,
         install_crds: args.install_crds,
         clusters: args.clusters,
         keeper: keeper(),
@@ -87,7 +95,10 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
         () = signals.next() => return Ok(()),
     };
     let on = match host.handle().overview().api_server {
-        Some(server) => format!("the cluster at {server}"),
+        Some(server) => {
+            small_pages();
+            format!("the cluster at {server}")
+        }
         None => "files".to_owned(),
     };
     let line = format!(
@@ -103,6 +114,13 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
         () = host.shutdown() => Ok(()),
         () = signals.next() => std::process::exit(i32::from(INTERRUPTED)),
     }
+}
+
+/// On a cluster the server is what is waited for, and memory is what counts: huge pages, of which the allocator fills
+/// few, take two fifths more of it. Of many files the first pass is a sixth faster with them.
+fn small_pages() {
+    #[cfg(target_os = "linux")]
+    let _as_it_is = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 #[cfg(test)]

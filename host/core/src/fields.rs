@@ -2,13 +2,15 @@
 //! (rule B1). Lists are leaves: they are owned and replaced as a whole.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The leaves of a document, as a tree of field names. Serialised as nested objects with `1` at
 /// the leaves.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum FieldSet {
     /// A field that is owned as a whole.
@@ -23,7 +25,38 @@ impl Default for FieldSet {
     }
 }
 
+/// Sets that objects hold. There are few shapes and many objects, and a set takes more than the object that it is of.
+static SHARED: Mutex<Sets> = Mutex::new(Sets { known: FxHashSet::with_hasher(FxBuildHasher), sweep_at: SWEEP_AT });
+/// As many sets are known before it is looked which of them nobody holds any more.
+const SWEEP_AT: usize = 1_024;
+
+#[derive(Debug)]
+struct Sets {
+    known: FxHashSet<Arc<FieldSet>>,
+    sweep_at: usize,
+}
+
+impl Sets {
+    fn share(&mut self, set: FieldSet) -> Arc<FieldSet> {
+        if let Some(known) = self.known.get(&set) {
+            return known.clone();
+        }
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|set| Arc::strong_count(set) > 1);
+            self.sweep_at = SWEEP_AT.max(2 * self.known.len());
+        }
+        let set = Arc::new(set);
+        self.known.insert(set.clone());
+        set
+    }
+}
+
 impl FieldSet {
+    /// The same set, held once for all that hold it (rule B1).
+    pub fn shared(self) -> Arc<Self> {
+        SHARED.lock().unwrap_or_else(PoisonError::into_inner).share(self)
+    }
+
     /// The leaves of a document. Scalars, lists and empty objects are leaves.
     pub fn of(value: &Value) -> Self {
         match value {

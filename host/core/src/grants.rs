@@ -152,8 +152,6 @@ impl Grant {
 
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind =
-            |kind: &GroupKind| format!("{}/{}", if kind.group.is_empty() { "core" } else { &kind.group }, kind.kind);
         let scope = |scope: &Scope| match (scope.cluster.as_str(), &scope.namespace) {
             ("*", None) => String::new(),
             (cluster, None) => format!("@{cluster}"),
@@ -161,8 +159,8 @@ impl fmt::Display for Grant {
         };
         match self {
             Grant::Described(s) => write!(f, "described{}", scope(s)),
-            Grant::Read(k, s) => write!(f, "read:{}{}", kind(k), scope(s)),
-            Grant::Write(k, s) => write!(f, "write:{}{}", kind(k), scope(s)),
+            Grant::Read(k, s) => write!(f, "read:{}{}", k.path(), scope(s)),
+            Grant::Write(k, s) => write!(f, "write:{}{}", k.path(), scope(s)),
             Grant::Process(None) => f.write_str("process"),
             Grant::Process(Some(command)) => write!(f, "process:{command}"),
             Grant::Http(host) => write!(f, "http:{host}"),

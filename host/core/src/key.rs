@@ -12,6 +12,8 @@ pub type Name = Arc<str>;
 pub const LOCAL: &str = "local";
 /// The name of the main Kubernetes cluster.
 pub const HUB: &str = "hub";
+/// What the core group, whose name is empty, is called in paths.
+const CORE: &str = "core";
 /// The namespace of objects that name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
@@ -28,6 +30,19 @@ impl GroupKind {
     /// A kind of a group.
     pub fn new(group: &str, kind: &str) -> Self {
         Self { group: group.into(), kind: kind.into() }
+    }
+
+    /// `GROUP/KIND`, the core group written `core`.
+    pub fn path(&self) -> String {
+        let group = if self.group.is_empty() { CORE } else { &self.group };
+        format!("{group}/{}", self.kind)
+    }
+
+    /// Parses what [`GroupKind::path`] writes.
+    pub fn parse_path(text: &str) -> Option<Self> {
+        let (group, kind) = text.split_once('/')?;
+        let group = if group == CORE { "" } else { group };
+        (!kind.is_empty() && !kind.contains('/')).then(|| Self::new(group, kind))
     }
 
     /// Whether it is this kind.
@@ -121,7 +136,7 @@ impl Key {
         if parts.next().is_some() || cluster.is_empty() || kind.is_empty() || name.is_empty() {
             return None;
         }
-        let group = if group == "core" { "" } else { group };
+        let group = if group == CORE { "" } else { group };
         let namespace = if namespace == "-" { None } else { Some(namespace) };
         Some(Self::new(cluster, group, kind, namespace, name))
     }
@@ -131,7 +146,7 @@ impl Key {
 /// `core`, no namespace `-`.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let group = if self.group.is_empty() { "core" } else { &self.group };
+        let group = if self.group.is_empty() { CORE } else { &self.group };
         let namespace = self.namespace.as_deref().unwrap_or("-");
         write!(f, "{}/{}/{}/{}/{}", self.cluster, group, self.kind, namespace, self.name)
     }

@@ -27,7 +27,16 @@ pub struct OwnerReference {
 }
 
 /// Field sets by manager: which fields each of this host's own managers applied (rule B1).
-pub type Applied = BTreeMap<Box<str>, FieldSet>;
+pub type Applied = BTreeMap<Box<str>, Arc<FieldSet>>;
+
+/// The last write of a status by a host of another installation (rule D9).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Elsewhere {
+    /// The manager of its statuses.
+    pub manager: Box<str>,
+    /// When, in Unix milliseconds by the server's clock.
+    pub at: u64,
+}
 
 /// One version of one object. Two versions differ only if their [`Object::json`] differs.
 #[derive(Debug)]
@@ -46,6 +55,7 @@ pub struct Object {
     finalizers: Box<[Box<str>]>,
     deletion_timestamp: Option<Box<str>>,
     applied: Option<Arc<Applied>>,
+    elsewhere: Option<Box<Elsewhere>>,
 }
 
 /// Prefix of labels and annotations of the host's own.
@@ -115,7 +125,14 @@ impl Object {
             deletion_timestamp: metadata.get("deletionTimestamp").and_then(Value::as_str).map(Into::into),
             json: serde_json::to_string(&value).unwrap_or_default().into(),
             applied,
+            elsewhere: None,
         }
+    }
+
+    /// The same, of whose status a host of another installation has written something.
+    #[must_use]
+    pub fn written_elsewhere(self, elsewhere: Option<Elsewhere>) -> Self {
+        Self { elsewhere: elsewhere.map(Box::new), ..self }
     }
 
     /// The same with only the content that a mask shows. What the host itself reads of its metadata stays.
@@ -230,9 +247,14 @@ impl Object {
         self.applied.as_ref()
     }
 
+    /// The last write of the status by a host of another installation.
+    pub fn elsewhere(&self) -> Option<&Elsewhere> {
+        self.elsewhere.as_deref()
+    }
+
     /// The fields that one manager applied.
     pub fn applied_by(&self, manager: &str) -> Option<&FieldSet> {
-        self.applied.as_ref()?.get(manager)
+        self.applied.as_ref()?.get(manager).map(|set| &**set)
     }
 }
 

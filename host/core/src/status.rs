@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn object(status: Value, owned: &Value) -> Object {
-        let applied = Applied::from_iter([(M.into(), status_fields(owned))]);
+        let applied = Applied::from_iter([(M.into(), status_fields(owned).shared())]);
         Object::new(
             json!({"apiVersion": "g/v1", "kind": "K", "metadata": {"name": "a"}, "status": status}),
             Some(Arc::new(applied)),

@@ -21,6 +21,8 @@ use crate::{Aware, ClusterNotFound, ClusterRow, Engaged, Provider, Reach};
 pub struct FleetOptions {
     /// Who reports events: the pod's name or the machine's.
     pub instance: String,
+    /// The field manager of this installation's statuses.
+    pub status_manager: Name,
     /// What each API server is asked at most.
     pub limits: Limits,
     /// How long one try to reach a cluster may take. Default: 10 s.
@@ -31,7 +33,13 @@ pub struct FleetOptions {
 
 impl Default for FleetOptions {
     fn default() -> Self {
-        Self { instance: "setpoint".into(), limits: Limits::default(), patience: Duration::from_secs(10), seed: 0 }
+        Self {
+            instance: "setpoint".into(),
+            status_manager: "".into(),
+            limits: Limits::default(),
+            patience: Duration::from_secs(10),
+            seed: 0,
+        }
     }
 }
 
@@ -301,6 +309,7 @@ impl Fleet {
             // It is tried again here, with all others.
             patience: Duration::ZERO,
             instance: self.options.instance.clone(),
+            status_manager: self.options.status_manager.clone(),
         };
         let connecting = KubernetesCluster::connect(options, gate.clone());
         match tokio::time::timeout(self.options.patience, connecting).await {

@@ -97,7 +97,7 @@ impl KubernetesCluster {
     /// It could not be done; what a server that is starting may mend is tried again for
     /// [`ConnectOptions::patience`].
     pub async fn connect(options: ConnectOptions, sink: Arc<dyn Sink>) -> Result<Arc<Self>, ConnectError> {
-        let ConnectOptions { name, access, namespaces, limits, patience, instance } = options;
+        let ConnectOptions { name, access, namespaces, limits, patience, instance, status_manager } = options;
         let transport = Transport::new(access, limits).await.map_err(ConnectError::Config)?;
         let identity = identify(&transport, patience).await?;
         let transport = Arc::new(transport);
@@ -109,6 +109,7 @@ impl KubernetesCluster {
             sink,
             origin: Instant::now(),
             streams: AtomicBool::new(true),
+            status_manager,
         });
         tracing::info!(cluster = %shared.name, server = shared.transport.server(), identity, "connected");
         Ok(Arc::new(Self {

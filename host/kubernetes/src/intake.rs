@@ -9,7 +9,7 @@ use setpoint_core::key::{GroupVersionKind, Key, Name};
 use setpoint_core::mask::Mask;
 use setpoint_core::object::Object;
 
-use crate::managed::applied;
+use crate::managed::{applied, elsewhere};
 
 /// Makes objects of one kind, all alike: what is written to a status, shown by a watch and answered to a write
 /// has to be comparable.
@@ -20,6 +20,8 @@ pub(crate) struct Intake {
     api_version: String,
     /// What anybody sees of it.
     pub(crate) mask: Mask,
+    /// The manager of this installation's statuses.
+    status_manager: Name,
 }
 
 /// An event of a watch. `object` is read when its type is known.
@@ -86,8 +88,8 @@ impl Bookmark {
 }
 
 impl Intake {
-    pub(crate) fn new(cluster: Name, kind: GroupVersionKind, mask: Mask) -> Self {
-        Self { cluster, api_version: kind.api_version(), kind, mask }
+    pub(crate) fn new(cluster: Name, kind: GroupVersionKind, mask: Mask, status_manager: Name) -> Self {
+        Self { cluster, api_version: kind.api_version(), kind, mask, status_manager }
     }
 
     /// The key of an object, whatever else is in it.
@@ -117,7 +119,8 @@ impl Intake {
         map.insert("apiVersion".into(), self.api_version.as_str().into());
         map.insert("kind".into(), self.kind.kind.to_string().into());
         let managed = map.get_mut("metadata").and_then(|metadata| metadata.as_object_mut()?.remove("managedFields"));
-        let object = Object::new(value, applied(managed.as_ref()));
+        let elsewhere = elsewhere(managed.as_ref(), &self.status_manager);
+        let object = Object::new(value, applied(managed.as_ref())).written_elsewhere(elsewhere);
         if object.name().is_empty() {
             return Err("it has no metadata.name".into());
         }
@@ -134,7 +137,7 @@ mod tests {
 
     fn intake(mask: &[&str]) -> Result<Intake, setpoint_core::mask::PathError> {
         let kind = GroupVersionKind::new("apps", "v1", "Deployment");
-        Ok(Intake::new("hub".into(), kind, Mask::parse(mask)?))
+        Ok(Intake::new("hub".into(), kind, Mask::parse(mask)?, "setpoint/own/status".into()))
     }
 
     #[test]

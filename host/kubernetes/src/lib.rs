@@ -13,7 +13,7 @@
 //! | what is there | `reflect`, with objects read in `intake`, `managed`, `lines` |
 //! | how is something done | `effects`, `events` |
 //! | how does a definition get there | [`install`] |
-//! | who acts, of several hosts | [`lease`], `clock` |
+//! | who acts, of several hosts, and what do they share | [`lease`], `clock`, [`state`] |
 //! | how is it doing | [`health`] |
 
 #![forbid(unsafe_code)]
@@ -39,6 +39,7 @@ mod refusal;
 pub mod resource;
 mod rights;
 mod shapes;
+pub mod state;
 mod status;
 mod throttle;
 mod transport;

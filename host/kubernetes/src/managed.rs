@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use setpoint_core::fields::FieldSet;
-use setpoint_core::object::Applied;
+use setpoint_core::object::{Applied, Elsewhere};
 
 /// Managers of hosts, this one or another.
 const OURS: &str = "setpoint/";
@@ -32,7 +32,7 @@ impl Place {
 /// The field sets of hosts' managers; none if there are none. Lists are leaves, as the rules see them, but for
 /// conditions, which are named by their type.
 pub(crate) fn applied(managed: Option<&Value>) -> Option<Arc<Applied>> {
-    let mut applied = Applied::new();
+    let mut applied: BTreeMap<Box<str>, FieldSet> = BTreeMap::new();
     for entry in managed?.as_array()? {
         let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
         let manager = text("manager");
@@ -44,7 +44,23 @@ pub(crate) fn applied(managed: Option<&Value>) -> Option<Arc<Applied>> {
         let known = applied.entry(manager.into()).or_default();
         *known = known.union(&set);
     }
-    (!applied.is_empty()).then(|| Arc::new(applied))
+    let shared: Applied = applied.into_iter().map(|(manager, set)| (manager, set.shared())).collect();
+    (!shared.is_empty()).then(|| Arc::new(shared))
+}
+
+/// The last write of the status by another installation than the one whose manager of statuses is `own`.
+pub(crate) fn elsewhere(managed: Option<&Value>, own: &str) -> Option<Elsewhere> {
+    if own.is_empty() {
+        return None;
+    }
+    let others = managed?.as_array()?.iter().filter_map(|entry| {
+        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
+        let manager = text("manager");
+        let is_host = manager.starts_with(OURS) && text("subresource") == "status" && manager != own;
+        let at = text("time").parse::<jiff::Timestamp>().ok().filter(|_| is_host)?;
+        Some(Elsewhere { manager: manager.into(), at: u64::try_from(at.as_millisecond()).ok()? })
+    });
+    others.max_by_key(|elsewhere| elsewhere.at)
 }
 
 fn set_of(fields: &Map<String, Value>, place: Place) -> FieldSet {
@@ -127,5 +143,27 @@ mod tests {
         for managed in [json!(null), json!({}), json!([{"manager": "setpoint/a"}]), json!([1, "x"])] {
             assert_eq!(applied(Some(&managed)), None);
         }
+    }
+
+    #[test]
+    fn a_status_that_another_installation_has_written_is_noted_with_its_time() {
+        let entry = |manager: &str, subresource: &str, time: &str| json!({"manager": manager, "operation": "Apply", "subresource": subresource, "time": time, "fieldsV1": {}});
+        let managed = json!([
+            entry("setpoint/own/status", "status", "2026-01-01T00:00:09Z"),
+            entry("setpoint/a/status", "status", "1970-01-01T00:00:02Z"),
+            entry("setpoint/b/status", "status", "1970-01-01T00:00:01Z"),
+            entry("setpoint/c", "", "2026-01-01T00:00:09Z"),
+            entry("kubectl", "status", "2026-01-01T00:00:09Z"),
+            entry("setpoint/d/status", "status", "soon"),
+        ]);
+        let found = elsewhere(Some(&managed), "setpoint/own/status");
+        assert_eq!(found, Some(Elsewhere { manager: "setpoint/a/status".into(), at: 2_000 }));
+        assert_eq!(
+            elsewhere(
+                Some(&json!([entry("setpoint/own/status", "status", "1970-01-01T00:00:02Z")])),
+                "setpoint/own/status"
+            ),
+            None
+        );
     }
 }

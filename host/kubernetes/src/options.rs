@@ -62,6 +62,9 @@ pub struct ConnectOptions {
     pub patience: Duration,
     /// Who reports events: the pod's name or the machine's. Default: `setpoint`.
     pub instance: String,
+    /// The field manager of this installation's statuses: what those of others have written is told from it. Default:
+    /// none, and nothing is told apart.
+    pub status_manager: Name,
 }
 
 impl Default for ConnectOptions {
@@ -73,6 +76,7 @@ impl Default for ConnectOptions {
             limits: Limits::default(),
             patience: Duration::from_secs(30),
             instance: "setpoint".into(),
+            status_manager: "".into(),
         }
     }
 }

@@ -44,6 +44,11 @@ impl Clock {
         rfc3339((self.wall + time).saturating_sub(HEAD))
     }
 
+    /// The wall clock at the time 0 of the rules, in Unix milliseconds.
+    pub fn epoch(&self) -> u64 {
+        self.wall.saturating_sub(HEAD)
+    }
+
     /// How long until a time of the rules.
     pub fn until(&self, time: Time) -> std::time::Duration {
         std::time::Duration::from_millis(time.saturating_sub(self.now()))

@@ -1,6 +1,5 @@
 //! What can be asked of a running host.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -13,7 +12,7 @@ use setpoint_core::op::Answer;
 use setpoint_fleet::Fleet;
 use setpoint_mcp::gateway::Gateway;
 use setpoint_schema::Crd;
-use tokio::sync::{Mutex, Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinError;
 
 use crate::clock::rfc3339;
@@ -21,6 +20,7 @@ use crate::clusters::rows::FleetView;
 use crate::clusters::{Clusters, ForgetError};
 use crate::driver::{Driver, unix_now};
 use crate::files::Files;
+use crate::installation::Installation;
 use crate::kinds::Kinds;
 use crate::metrics::MetricsSnapshot;
 use crate::native::{self, Native};
@@ -29,8 +29,6 @@ use crate::plan;
 use crate::plugins::Plugins;
 use crate::views::{FileRow, KindRow, Overview, PluginRow, Readiness, StatusSummary, StreamItem};
 
-/// Bookkeeping: kinds that a person disabled (rule C9).
-pub const DISABLED: &str = "disabled-kinds";
 /// What is said to those whose request the end of the host cuts off.
 const STOPPING: &str = "the host is stopping";
 
@@ -44,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) native: Arc<Native>,
     /// The Kubernetes clusters.
     pub(crate) clusters: Arc<Clusters>,
+    /// What hosts have in common.
+    pub(crate) installation: Arc<Installation>,
     /// The cluster that is meant where none is named.
     pub(crate) home: Name,
     /// How processes that speak MCP answer clients; none: they do not.
@@ -57,20 +57,13 @@ pub(crate) struct Inner {
 pub struct Handle {
     pub(crate) inner: Arc<Inner>,
     stopping: Arc<AtomicBool>,
-    /// Held while it is decided which kinds are disabled, until that is kept and in force (rule C9).
-    pub(crate) switches: Arc<Mutex<()>>,
     /// Turns of calls that are made for plans.
     pub(crate) plans: Arc<Semaphore>,
 }
 
 impl Handle {
     pub(crate) fn new(inner: Inner) -> Self {
-        Self {
-            inner: Arc::new(inner),
-            stopping: Arc::default(),
-            switches: Arc::default(),
-            plans: Arc::new(Semaphore::new(plan::AT_A_TIME)),
-        }
+        Self { inner: Arc::new(inner), stopping: Arc::default(), plans: Arc::new(Semaphore::new(plan::AT_A_TIME)) }
     }
 
     pub(crate) fn stopping(&self) {
@@ -257,27 +250,12 @@ impl Handle {
     /// # Errors
     /// The kind is not known, or the state could not be written: then all is as before.
     pub async fn set_enabled(&self, kind: &GroupKind, enabled: bool) -> Result<(), String> {
-        // Not to be cut off between the two when the person who asks does not wait.
-        let (this, kind) = (self.clone(), kind.clone());
-        finished(tokio::spawn(async move { this.switch(&kind, enabled).await }).await, STOPPING.to_owned())
-    }
-
-    async fn switch(&self, kind: &GroupKind, enabled: bool) -> Result<(), String> {
         if self.inner.kinds.get(kind).is_none() {
             return Err(format!("the kind {kind} is not known"));
         }
-        let _switches = self.switches.lock().await;
-        let driver = &self.inner.driver;
-        let mut disabled: BTreeSet<GroupKind> = driver.look(|engine| engine.disabled().cloned().collect());
-        let differs = if enabled { disabled.remove(kind) } else { disabled.insert(kind.clone()) };
-        if !differs {
-            return Ok(());
-        }
-        let rows: Vec<(&str, &str)> = disabled.iter().map(|kind| (&*kind.group, &*kind.kind)).collect();
-        let text = serde_json::to_vec(&rows).map_err(|error| error.to_string())?;
-        self.inner.local.bookkeeping_put(DISABLED, Some(&text)).await.map_err(|error| error.to_string())?;
-        driver.with(|engine, now| if enabled { engine.enable(now, kind) } else { engine.disable(kind) });
-        Ok(())
+        // Not to be cut off between the two when the person who asks does not wait.
+        let (installation, kind) = (self.inner.installation.clone(), kind.clone());
+        finished(tokio::spawn(async move { installation.switch(&kind, enabled).await }).await, STOPPING.to_owned())
     }
 
     /// Goes back to the component of a plugin that ran before; durable when it returns.

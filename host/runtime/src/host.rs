@@ -14,6 +14,7 @@ use setpoint_core::key::{GroupKind, HUB, LOCAL, Name, Source};
 use setpoint_fleet::providers::Hub;
 use setpoint_fleet::{Fleet, FleetOptions};
 use setpoint_kubernetes::ConnectError;
+use setpoint_kubernetes::state::SharedState;
 use setpoint_mcp::gateway::{Gateway, GatewayOptions};
 use setpoint_plugin::{PluginError, PluginHost};
 use tokio::task::JoinHandle;
@@ -24,8 +25,9 @@ use crate::config::{Config, ConfigError};
 use crate::driver::{Driver, EngineSink};
 use crate::embed::Embedded;
 use crate::files::Files;
-use crate::handle::{DISABLED, Handle, Inner};
+use crate::handle::{Handle, Inner};
 use crate::http::{HttpOptions, TlsFiles, TlsListener, check_listen};
+use crate::installation::Installation;
 use crate::kinds::Kinds;
 use crate::late::{LateSink, SharedSource};
 use crate::mode::{Mode, decide};
@@ -66,6 +68,8 @@ pub struct HostOptions {
     pub watch_namespaces: Vec<String>,
     /// Whether one of several hosts acts at a time. Default: the configuration's, else in a pod.
     pub leader_elect: Option<bool>,
+    /// Whether objects are reconciled of which another installation has written the status lately (rule D9).
+    pub take_over: bool,
     /// Bring the definitions of the plugins' kinds to the cluster. Default: the configuration's, else not.
     pub install_crds: Option<InstallCrds>,
     /// Kubeconfig files, directories and patterns, whose contexts are clusters that take part, beside those of the
@@ -260,12 +264,6 @@ impl Host {
         };
         let only: Option<Vec<Name>> = only.map(|names| names.iter().map(|name| name.as_str().into()).collect());
         let namespaces = only.clone().unwrap_or_default();
-        let cluster = match decided.hub.clone() {
-            Some(access) => {
-                Some(clusters::connect(access, namespaces, config.kubernetes.limits(), sink.clone()).await?)
-            }
-            None => None,
-        };
         let sharding = config.kubernetes.sharding.clone();
         let lease_config = LeaseConfig {
             enabled: options.leader_elect.or(config.kubernetes.lease.enabled).or(sharding.enabled.then_some(true)),
@@ -273,18 +271,28 @@ impl Host {
         };
         // Hosts with a lease in common are one installation (rule D9).
         let shared = lease_config.is_enabled() || lease::in_pod();
-        let shared = shared.then(|| lease_config.namespace()).filter(|_| cluster.is_some());
-        let installation = config.installation.clone().or(shared).unwrap_or_else(|| format!("local-{store_id}"));
+        let shared = shared.then(|| lease_config.namespace()).filter(|_| decided.hub.is_some());
+        let installation_id = config.installation.clone().or(shared).unwrap_or_else(|| format!("local-{store_id}"));
+        let manager: Name = (&*status_manager(&installation_id)).into();
+        let cluster = match decided.hub.clone() {
+            Some(access) => Some(
+                clusters::connect(access, namespaces, config.kubernetes.limits(), manager.clone(), sink.clone())
+                    .await?,
+            ),
+            None => None,
+        };
         let first_namespace = only.as_ref().and_then(|only| only.first().cloned());
         let usual = Options::default();
         let engine = Engine::new(
             Options {
-                installation: installation.clone(),
+                installation: installation_id.clone(),
                 workers: options.workers.or(config.workers).unwrap_or(cores * 4),
                 seed: store_id.bytes().fold(crate::driver::unix_now(), |seed, b| seed.rotate_left(5) ^ u64::from(b)),
                 hold_above: config.hold_above.unwrap_or(usual.hold_above),
                 hold_percent: config.hold_percent.unwrap_or(usual.hold_percent),
                 rebuilt: local.rebuilt(),
+                take_over: options.take_over,
+                epoch: Some(clock.epoch()),
                 shared: sharding.enabled && cluster.is_some(),
                 started: clock.now(),
                 ..usual
@@ -306,12 +314,16 @@ impl Host {
             .filter_map(|(name, provider)| Some((name.as_str().into(), provider.install_crds?)))
             .collect();
         let identity = cluster.as_ref().map(|hub| hub.identity().to_owned());
+        let beside_lease = cluster.as_ref().filter(|_| lease_config.is_enabled());
+        let beside_lease = beside_lease.map(|hub| SharedState::of(hub, &lease_config.namespace()));
+        let installation = Installation::open(local.clone(), driver.clone(), beside_lease);
         let clusters = Clusters::new(clusters::Parts {
             driver: driver.clone(),
             local: local.clone(),
             kinds: kinds.clone(),
             hub: cluster.map(|cluster| (cluster, only.clone())),
             lease: lease_config,
+            installation: installation.clone(),
             sharding,
             limits: config.kubernetes.limits(),
             install: options.install_crds.or(config.kubernetes.install_crds).unwrap_or(InstallCrds::Off),
@@ -321,6 +333,7 @@ impl Host {
         let fleet = Fleet::new(
             FleetOptions {
                 instance: lease::instance(),
+                status_manager: manager.clone(),
                 limits: config.kubernetes.limits(),
                 seed: crate::driver::unix_now(),
                 ..FleetOptions::default()
@@ -335,13 +348,11 @@ impl Host {
         }
         clusters.set_fleet(fleet.clone());
         clusters.restore_forgotten();
-        let manager = status_manager(&installation);
+        let manager: Box<str> = (*manager).into();
         let native = Native::new(driver.clone(), local.clone(), manager.clone(), options.keeper.clone());
         let native = native.map_err(StartError::Native)?;
         sink.set_native(native.clone());
         let files = Files::new(local.clone(), driver.clone());
-        let disabled: Vec<(String, String)> =
-            local.bookkeeping_get(DISABLED).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         // The cluster's lock is taken before the engine's, everywhere.
         let (places, built_in) = local.read(|model| (model.places(), model.kinds()));
         let passed = Passed::open(local.clone());
@@ -350,7 +361,6 @@ impl Host {
         driver.with(|engine, _| {
             engine.restore_places(places);
             engine.restore_passed(passed.all());
-            engine.restore_disabled(disabled.iter().map(|(group, kind)| GroupKind::new(group, kind)));
             for crd in &built_in {
                 engine.source_syncing(&Source::new(LOCAL, &crd.group, &crd.kind));
             }
@@ -393,6 +403,7 @@ impl Host {
             home: home.clone(),
             namespace: first_namespace,
             clusters: clusters.clone(),
+            installation: installation.clone(),
         });
         plugins.scan().await;
         plugins.warn_of_unknown();
@@ -424,6 +435,7 @@ impl Host {
             passed,
             native: native.clone(),
             clusters: clusters.clone(),
+            installation: installation.clone(),
             home,
             mcp: mcp.clone(),
             started: Instant::now(),
@@ -436,6 +448,7 @@ impl Host {
                 Ok(())
             }),
         });
+        clusters.drop_what_is_left().await;
         // What they show of a life before is wrong now, and nobody shall act upon it.
         native.catch_up().await;
         let mut tasks = vec![
@@ -446,6 +459,7 @@ impl Host {
         ];
         tasks.extend(listening.map(|(listening, _)| listening.serve(handle.clone(), http)));
         tasks.push(tokio::spawn(clusters.clone().run()));
+        tasks.push(tokio::spawn(installation.follow()));
         tasks.push(tokio::spawn(clusters.clone().share()));
         tasks.push(tokio::spawn(clusters.clone().show(manager)));
         tasks.push(tokio::spawn(fleet.run()));

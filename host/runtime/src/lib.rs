@@ -43,6 +43,7 @@ mod filter;
 pub mod handle;
 pub mod host;
 pub mod http;
+mod installation;
 mod kept;
 pub mod kinds;
 mod late;

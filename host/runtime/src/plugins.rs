@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::driver::{Component, Driver};
 use crate::embed::{Embedded, Given};
 use crate::files::Files;
+use crate::installation::Installation;
 use crate::kinds::Kinds;
 use crate::shadow::Tried;
 use crate::versions::Versions;
@@ -110,6 +111,7 @@ pub struct Plugins {
     home: Name,
     namespace: Option<Name>,
     clusters: Arc<Clusters>,
+    installation: Arc<Installation>,
     versions: Arc<Versions>,
     slots: Mutex<BTreeMap<String, Slot>>,
     /// Plugins start and stop one at a time.
@@ -150,6 +152,8 @@ pub struct Parts {
     pub namespace: Option<Name>,
     /// The Kubernetes cluster, if there is one.
     pub(crate) clusters: Arc<Clusters>,
+    /// What hosts have in common.
+    pub(crate) installation: Arc<Installation>,
 }
 
 impl Plugins {
@@ -169,6 +173,7 @@ impl Plugins {
             home,
             namespace,
             clusters,
+            installation,
         } = parts;
         Arc::new(Self {
             versions: Versions::open(&state_dir, local.clone()),
@@ -184,6 +189,7 @@ impl Plugins {
             home,
             namespace,
             clusters,
+            installation,
             slots: Mutex::default(),
             starting: Mutex::default(),
             rolling_back: tokio::sync::Mutex::default(),
@@ -437,6 +443,7 @@ impl Plugins {
         });
         self.driver.plugins_changed();
         self.clusters.bring(&prepared.crds);
+        self.installation.has_plugin(&description);
         let mut ticket = 0;
         for crd in &prepared.crds {
             ticket = self.files.kind_served(&GroupKind::new(&crd.group, &crd.kind));

@@ -102,7 +102,7 @@ impl Handle {
             }
         };
         // Nobody enables the kind meanwhile, and no plugin that comes begins an attempt.
-        let _switches = self.switches.lock().await;
+        let _undisturbed = self.inner.installation.undisturbed().await;
         let _held = self.hold(&kind)?;
         let owners = self.owners(&kind, &wanted);
         if let (true, Some(name)) = (owners.is_empty(), &request.filter.name) {

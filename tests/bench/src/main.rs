@@ -10,6 +10,7 @@ mod neighbours;
 mod plugin;
 mod process;
 mod report;
+mod servers;
 mod start;
 mod warm;
 
@@ -21,12 +22,13 @@ use report::Report;
 type Measure = fn(&mut Report);
 
 /// What is measured, by the name that the command line knows it.
-const PARTS: [(&str, Measure); 6] = [
+const PARTS: [(&str, Measure); 7] = [
     ("core", core::run),
     ("plugin", plugin::run),
     ("host", host::run),
     ("start", start::run),
     ("neighbours", neighbours::run),
+    ("servers", servers::run),
     ("idle", idle::run),
 ];
 

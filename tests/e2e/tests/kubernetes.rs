@@ -203,6 +203,63 @@ fn of_two_hosts_one_acts_and_the_other_takes_over() {
     assert_eq!(lease["spec"]["leaseDurationSeconds"], 4);
 }
 
+#[test]
+fn what_a_person_disables_stays_disabled_whoever_acts() {
+    let Some(hub) = Hub::new() else { return };
+    let first = electing(&hub).plugin("config-bundle").start();
+    hub.serves(BUNDLES);
+    first.wait_for("the first one holds the lease", |host| holds(host).then_some(()));
+    first.cli(&["disable", "configbundles"]).ok();
+    let state = hub.get(MAPS, "setpoint-state").unwrap_or_default();
+    assert_eq!(state["data"]["disabled-kinds"], r#"["examples.setpoint.dev/ConfigBundle"]"#, "{state}");
+    // Its store knows nothing of it.
+    let second = electing(&hub).plugin("config-bundle").start();
+    hub.make(MAPS, &part("a", "shop", &json!({"x": "1"})));
+    hub.make(BUNDLES, &bundle("shop"));
+    first.kill();
+    second.wait_within("the second one acts", Duration::from_secs(60), |host| holds(host).then_some(()));
+    let disabled = |host: &Host| host.json("/v1/overview")["disabled_resource_types"].to_string();
+    second.wait_for("it has heard of it", |host| disabled(host).contains("ConfigBundle").then_some(()));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(second.metric("setpoint_calls_total", &[]), 0.0);
+    assert!(hub.get(MAPS, "shop").is_none());
+
+    // Whoever is told, all hear of it.
+    let first = first.start_again();
+    assert!(disabled(&first).contains("ConfigBundle"));
+    first.cli(&["enable", "configbundles"]).ok();
+    ready_bundle(&hub, "shop");
+    assert!(holds(&second) && !disabled(&second).contains("ConfigBundle"));
+
+    // Which children bundles may have is recorded once, and not at each of them.
+    let state = hub.get(MAPS, "setpoint-state").unwrap_or_default();
+    assert_eq!(state["data"]["child-places"], r#"{"examples.setpoint.dev/ConfigBundle":["core/ConfigMap"]}"#);
+    let shop = hub.get(BUNDLES, "shop").unwrap_or_default();
+    assert!(shop["metadata"]["annotations"]["setpoint.dev/child-places"].is_null(), "{shop}");
+}
+
+#[test]
+fn what_another_installation_reconciles_is_left_alone_unless_a_person_says_otherwise() {
+    let Some(hub) = Hub::new() else { return };
+    // No lease in common, and each with a state of its own.
+    let first = hub.host().plugin("config-bundle").start();
+    hub.serves(BUNDLES);
+    hub.make(MAPS, &part("a", "shop", &json!({"x": "1"})));
+    hub.make(BUNDLES, &bundle("shop"));
+    ready_bundle(&hub, "shop");
+    let second = hub.host().plugin("config-bundle").start();
+    let waits = |host: &Host| host.rows("ConfigBundle").first().map(|row| row["reason"].to_string());
+    second.wait_for("it says who reconciles the bundle", |host| {
+        waits(host).filter(|why| why.contains("OwnedElsewhere")).map(drop)
+    });
+    hub.change(MAPS, "a", &json!({"data": {"x": "2"}}));
+    hub.wait_for("the first one goes on", || (data(&hub, "shop") == json!({"x": "2"})).then_some(()));
+    assert_eq!((second.writes(), second.metric("setpoint_calls_total", &[])), (0, 0.0));
+    drop(first);
+    let third = hub.host().arg("--take-over").plugin("config-bundle").start();
+    third.wait_for("it calls its plugin", |host| (host.metric("setpoint_calls_total", &[]) > 0.0).then_some(()));
+}
+
 fn signal(host: &Host, name: &str) {
     let mut kill = std::process::Command::new("sh");
     run(kill.args(["-c", "kill -$0 $1", name]).arg(host.pid().to_string()), COMMAND).ok();

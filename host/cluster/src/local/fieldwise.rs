@@ -5,6 +5,7 @@
 //! `[{"type":"Ready"}]`. A document holds exactly the union of what its managers own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use setpoint_core::fields::{FieldSet, same};
@@ -43,34 +44,28 @@ pub(crate) fn apply(
     let before = applied.remove(manager).unwrap_or_default();
     let mut path = Vec::new();
     let mut clashes = Vec::new();
-    let others: Vec<(&str, &FieldSet)> = applied.iter().map(|(name, set)| (&**name, set)).collect();
+    let others: Vec<(&str, &FieldSet)> = applied.iter().map(|(name, set)| (&**name, &**set)).collect();
     lists.clashes(wanted, Some(current), &others, &mut path, &mut clashes);
     if !clashes.is_empty() && !force {
         return Err(conflict(&clashes));
     }
     for clash in &clashes {
-        let empty = applied.get_mut(&*clash.manager).is_some_and(|set| {
-            forget(set, &clash.path);
-            set.is_empty()
-        });
-        if empty {
-            applied.remove(&*clash.manager);
-        }
+        give_up(&mut applied, &clash.manager, &clash.path);
     }
     let gone = lists.left_over(&before, Some(wanted), &mut path);
     let mut document = current.clone();
-    let kept: Vec<&FieldSet> = applied.values().collect();
+    let kept: Vec<&FieldSet> = applied.values().map(|set| &**set).collect();
     lists.take(&mut document, &gone, &kept, &mut path);
     lists.put(&mut document, wanted, &mut path);
     if wanted.as_object().is_some_and(|map| !map.is_empty()) {
-        applied.insert(manager.into(), lists.fields(wanted, &mut path));
+        applied.insert(manager.into(), lists.fields(wanted, &mut path).shared());
     }
     Ok(Merged { document, applied })
 }
 
 /// Whether a manager gave the field at a path, or something below it.
 pub(crate) fn gives(applied: &Applied, manager: &str, path: &[&str]) -> bool {
-    let start = applied.get(manager);
+    let start = applied.get(manager).map(|set| &**set);
     path.iter().fold(start, |set, name| child(set?, name)).is_some_and(|set| !set.is_empty())
 }
 
@@ -142,6 +137,16 @@ fn shown(path: &[String]) -> String {
 
 fn is_item(name: &str) -> bool {
     name.starts_with("[{") && name.ends_with("}]")
+}
+
+/// A manager gives a field no more.
+fn give_up(applied: &mut Applied, manager: &str, path: &[String]) {
+    let Some(set) = applied.remove(manager) else { return };
+    let mut set = Arc::unwrap_or_clone(set);
+    forget(&mut set, path);
+    if !set.is_empty() {
+        applied.insert(manager.into(), set.shared());
+    }
 }
 
 fn forget(set: &mut FieldSet, path: &[String]) {
@@ -404,8 +409,8 @@ fn differ(others: &[(&str, &FieldSet)], path: &[String], clashes: &mut Vec<Clash
 pub(crate) fn erase(lists: &Lists<'_>, current: &Value, applied: &Applied, path: &[&str]) -> Merged {
     let names: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
     let mut applied = applied.clone();
-    applied.values_mut().for_each(|set| forget(set, &names));
-    applied.retain(|_, set| !set.is_empty());
+    let managers: Vec<Box<str>> = applied.keys().cloned().collect();
+    managers.iter().for_each(|manager| give_up(&mut applied, manager, &names));
     let gone = path
         .iter()
         .rev()
@@ -416,7 +421,7 @@ pub(crate) fn erase(lists: &Lists<'_>, current: &Value, applied: &Applied, path:
 /// A document without these leaves, but for those that somebody keeps.
 pub(crate) fn without(lists: &Lists<'_>, current: &Value, gone: &FieldSet, kept: &Applied) -> Value {
     let mut document = current.clone();
-    let kept: Vec<&FieldSet> = kept.values().collect();
+    let kept: Vec<&FieldSet> = kept.values().map(|set| &**set).collect();
     lists.take(&mut document, gone, &kept, &mut Vec::new());
     document
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use setpoint_core::fields::FieldSet;
@@ -67,12 +67,18 @@ pub(crate) struct Stored {
     /// Everything that managers gave, as they wrote it, without identity and server-set metadata.
     pub(crate) document: Arc<RawValue>,
     /// Who gave which leaf of the document.
+    #[serde(deserialize_with = "shared")]
     pub(crate) applied: Arc<Applied>,
     /// The file that defines it.
     pub(crate) file: Option<Name>,
     pub(crate) parked: Option<Parked>,
     /// While the document does not fit the schema: the content as it last did.
     pub(crate) kept: Option<Arc<RawValue>>,
+}
+
+fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Applied>, D::Error> {
+    let sets = BTreeMap::<Box<str>, FieldSet>::deserialize(deserializer)?;
+    Ok(Arc::new(sets.into_iter().map(|(manager, set)| (manager, set.shared())).collect()))
 }
 
 /// An object and what is made of it.
@@ -212,7 +218,7 @@ fn told(applied: &Arc<Applied>) -> Option<Arc<Applied>> {
     let told: Applied = applied
         .iter()
         .filter(|(manager, _)| &***manager != FILE_MANAGER)
-        .map(|(manager, set)| (manager.clone(), as_told(set)))
+        .map(|(manager, set)| (manager.clone(), as_told(set).shared()))
         .collect();
     if told.is_empty() {
         None
@@ -238,14 +244,15 @@ pub(crate) fn part(applied: &Applied, crd: &Crd, status: bool) -> Applied {
                 .collect(),
         ),
     };
-    applied.iter().map(|(manager, set)| (manager.clone(), pick(set))).filter(|(_, set)| !set.is_empty()).collect()
+    let picked = applied.iter().map(|(manager, set)| (manager, pick(set)));
+    picked.filter(|(_, set)| !set.is_empty()).map(|(manager, set)| (manager.clone(), set.shared())).collect()
 }
 
 /// Puts two parts together again.
 pub(crate) fn join(mut one: Applied, other: &Applied) -> Applied {
     for (manager, set) in other {
         let joined = match one.get(manager) {
-            Some(there) => there.union(set),
+            Some(there) => there.union(set).shared(),
             None => set.clone(),
         };
         one.insert(manager.clone(), joined);

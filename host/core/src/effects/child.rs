@@ -16,6 +16,8 @@ use crate::op::{Answer, Op, Precondition, Refusal};
 
 /// Nothing is known of the place of a child.
 pub(super) const CHILD_UNKNOWN: &str = "ChildUnknown";
+/// The cluster does not let the host.
+pub(super) const CHILD_FORBIDDEN: &str = "ChildForbidden";
 /// A child is not there to be written before it is gone.
 pub(crate) const CHILD_TERMINATING: &str = "ChildTerminating";
 /// A conflict of versions is answered by a fresh look so many times.
@@ -293,7 +295,7 @@ impl ChildTask {
             },
             Refusal::Immutable(_) => refuse("ChildImmutable", text),
             Refusal::Invalid(_) | Refusal::NoStatus => refuse("ChildInvalid", text),
-            Refusal::Forbidden(_) => refuse("ChildForbidden", text),
+            Refusal::Forbidden(_) => refuse(CHILD_FORBIDDEN, text),
             Refusal::UnknownKind(_) | Refusal::Unknown(_) => {
                 ChildResult::Waiting(Reason::new(CHILD_UNKNOWN, format!("{key}: {text}")))
             }

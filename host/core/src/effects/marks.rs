@@ -97,12 +97,7 @@ impl Identity {
 /// owner's, the core group written `core`. A cluster's display name may differ between hosts; its own has none.
 pub fn places_text(owner: &Key, places: &[(Name, GroupKind)]) -> String {
     let text = |(cluster, kind): &(Name, GroupKind)| {
-        let group = if kind.group.is_empty() { "core" } else { &kind.group };
-        if *cluster == owner.cluster {
-            format!("{group}/{}", kind.kind)
-        } else {
-            format!("{cluster}:{group}/{}", kind.kind)
-        }
+        if *cluster == owner.cluster { kind.path() } else { format!("{cluster}:{}", kind.path()) }
     };
     places.iter().map(text).collect::<Vec<_>>().join(",")
 }
@@ -114,9 +109,7 @@ pub fn parse_places(owner: &Key, text: &str) -> Vec<(Name, GroupKind)> {
             Some((cluster, kind)) => (cluster.into(), kind),
             None => (owner.cluster.clone(), text.trim()),
         };
-        let (group, kind) = kind.split_once('/')?;
-        let group = if group == "core" { "" } else { group };
-        (!kind.is_empty() && !kind.contains('/')).then(|| (cluster, GroupKind::new(group, kind)))
+        Some((cluster, GroupKind::parse_path(kind)?))
     };
     text.split(',').filter_map(place).collect()
 }

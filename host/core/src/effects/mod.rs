@@ -19,7 +19,7 @@ pub use marks::{
 pub use plan::{Plan, PlanVerb, PlannedChange};
 pub use release::{ReleaseReport, ReleaseRun};
 pub use report::{ChildReport, Report, Work};
-pub use run::EffectRun;
+pub use run::{EffectRun, Places};
 pub use validate::{DesiredChild, InvalidOutcome, validate};
 
 use std::sync::Arc;

@@ -324,7 +324,7 @@ mod tests {
         let mut document = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": name, "namespace": "default", "labels": {"app": "a"}}, "data": {"x": "1"}});
         identity().put_on(&mut document, &key, &owner(&[]));
-        let applied = Applied::from([(identity().manager(), FieldSet::of(&document))]);
+        let applied = Applied::from([(identity().manager(), FieldSet::of(&document).shared())]);
         document["metadata"]["uid"] = json!(format!("uid-{name}"));
         document["metadata"]["resourceVersion"] = json!("5");
         document["data"]["theirs"] = json!("2");

@@ -71,6 +71,8 @@ pub struct Report {
     pub failed: Option<String>,
     /// Something that is refused until it changes, sanitised.
     pub refused: Option<String>,
+    /// It is refused by a right, a quota or a policy of the cluster, whose end no change tells.
+    pub forbidden: bool,
     /// Something that is waited for, sanitised.
     pub waiting: Option<String>,
     /// Fields were taken back from other managers (rule B6).

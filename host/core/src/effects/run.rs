@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::child::{CHILD_TERMINATING, CHILD_UNKNOWN, ChildResult, ChildStep, ChildTask, TRIES, terminating};
-use super::marks::{Identity, holds_owner};
+use super::child::{
+    CHILD_FORBIDDEN, CHILD_TERMINATING, CHILD_UNKNOWN, ChildResult, ChildStep, ChildTask, TRIES, terminating,
+};
+use super::marks::{Identity, holds_owner, is_collectable};
 use super::prune::{Prune, unwanted};
 use super::report::{ChildReport, Report, Work};
 use super::{FINALIZER, World};
@@ -28,6 +30,18 @@ enum Phase {
     Done,
 }
 
+/// Where children may be: clusters and kinds (rule B2).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Places {
+    /// Of this owner.
+    pub own: Vec<(Name, GroupKind)>,
+    /// Of any owner of its kind, as recorded for certain. It is enough for children that Kubernetes collects, should
+    /// all else fail; what it does not is recorded at the owner.
+    pub of_kind: Vec<(Name, GroupKind)>,
+    /// Whether those of this owner are recorded for certain.
+    pub saved: bool,
+}
+
 /// The effects of one attempt.
 #[derive(Debug)]
 pub struct EffectRun {
@@ -38,6 +52,8 @@ pub struct EffectRun {
     work: Work,
     /// Where children of this owner may be, as recorded.
     places: Vec<(Name, GroupKind)>,
+    /// Where children of any owner of its kind may be.
+    of_kind: Vec<(Name, GroupKind)>,
     phase: Phase,
     tasks: VecDeque<ChildTask>,
     done: Vec<ChildReport>,
@@ -55,15 +71,9 @@ pub struct EffectRun {
 }
 
 impl EffectRun {
-    /// A run for an owner. `places`: where its children may be, `saved`: as recorded for certain.
-    pub fn new(
-        owner: Key,
-        object: Arc<Object>,
-        identity: Identity,
-        mut work: Work,
-        places: Vec<(Name, GroupKind)>,
-        saved: bool,
-    ) -> Self {
+    /// A run for an owner.
+    pub fn new(owner: Key, object: Arc<Object>, identity: Identity, mut work: Work, known: Places) -> Self {
+        let Places { own: places, of_kind, saved } = known;
         let mut tasks = VecDeque::new();
         let mut events = Vec::new();
         let mut new_places = None;
@@ -76,7 +86,8 @@ impl EffectRun {
             let mut all = places.clone();
             for key in tasks.iter().filter(|t| t.document().is_some()).filter_map(|t| t.key.as_ref()) {
                 let place = (key.cluster.clone(), key.group_kind());
-                if !all.contains(&place) {
+                let known = is_collectable(&owner, key) && of_kind.contains(&place);
+                if !known && !all.contains(&place) {
                     all.push(place);
                 }
             }
@@ -96,6 +107,7 @@ impl EffectRun {
             identity,
             work,
             places,
+            of_kind,
             phase,
             tasks,
             done: Vec::new(),
@@ -289,6 +301,12 @@ impl EffectRun {
                     self.wait("ChildrenTerminating", "children are still there".into());
                     self.phase = self.after_waiting();
                 }
+                // What was there as well, Kubernetes collects: nobody waits for a kind that may never have been served.
+                Answer::Refused(Refusal::UnknownKind(_))
+                    if places.front().is_some_and(|place| !self.places.contains(place)) =>
+                {
+                    places.pop_front();
+                }
                 Answer::Refused(Refusal::Unknown(text) | Refusal::UnknownKind(text)) => {
                     if let Some((cluster, kind)) = places.front() {
                         self.report.unknown.push(Source { cluster: cluster.clone(), kind: kind.clone() });
@@ -413,6 +431,7 @@ impl EffectRun {
                 }
             }
             ChildResult::Refused(reason) => {
+                self.report.forbidden |= reason.code == CHILD_FORBIDDEN;
                 if self.report.refused.is_none() {
                     self.tell(EventType::Warning, &reason.code, reason.message.clone());
                     self.report.refused = Some(sanitize(&reason.message));
@@ -478,7 +497,8 @@ impl EffectRun {
         match &self.work {
             Work::Outcome { finalized: true, .. } | Work::Finalize | Work::CleanUp => {
                 if self.report.remaining.is_empty() && self.report.failed.is_none() {
-                    return Phase::Prove(self.places.iter().cloned().collect());
+                    let beside = self.of_kind.iter().filter(|place| !self.places.contains(place));
+                    return Phase::Prove(self.places.iter().chain(beside).cloned().collect());
                 }
                 let stuck = self.overdue.as_ref().filter(|child| self.report.remaining.contains(child));
                 let stuck = stuck.and_then(|child| Some((child, world.view(child)?)));

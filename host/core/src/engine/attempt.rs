@@ -11,7 +11,7 @@ use super::quarantine::Ticket;
 use super::state::Hold;
 use crate::Time;
 use crate::contract::{Cause, Failure, Outcome, Readiness, Reason, Request};
-use crate::effects::{EffectRun, Work, World};
+use crate::effects::{EffectRun, Places, Work, World};
 use crate::key::{Key, KeyId, Name};
 use crate::object::Object;
 use crate::op::{Answer, Op};
@@ -147,9 +147,12 @@ impl Attempt {
 impl Engine {
     /// The effects of some work for an owner, as it is seen.
     pub(super) fn run_for(&self, key: &Key, object: Arc<Object>, work: Work) -> EffectRun {
-        let places = self.places.get(key).cloned().unwrap_or_default();
-        let saved = !self.unsaved.contains(key);
-        EffectRun::new(key.clone(), object, self.identity(key), work, places, saved)
+        let known = Places {
+            own: self.places.get(key).cloned().unwrap_or_default(),
+            of_kind: self.places_of_kind(key),
+            saved: !self.unsaved.contains(key),
+        };
+        EffectRun::new(key.clone(), object, self.identity(key), work, known)
     }
 
     /// What a run of effects sees. `wall` is the time in RFC 3339.

@@ -19,6 +19,11 @@ use crate::object::Object;
 use crate::op::{Op, Precondition};
 use crate::queue::{Lane, Picked, PluginId};
 
+/// What is said of an object that another installation reconciles.
+const OWNED_ELSEWHERE: &str = "OwnedElsewhere";
+/// So long after its last write such an object is left alone.
+const LEFT_ALONE: Time = 600_000;
+
 impl Engine {
     /// The next attempt to carry through; none if nothing may start now.
     pub fn next(&mut self, now: Time) -> Option<Attempt> {
@@ -55,6 +60,15 @@ impl Engine {
             || self.cache.view(id).is_some_and(|object| object.mark(PAUSED) == Some("true"))
     }
 
+    /// Until when an object is left alone because another installation has written its status lately, and its manager
+    /// (rule D9).
+    fn left_alone_until(&self, now: Time, object: Option<&Object>) -> Option<(Time, Box<str>)> {
+        let elsewhere = object?.elsewhere().filter(|_| !self.options.take_over)?;
+        let until = (elsewhere.at + LEFT_ALONE).saturating_sub(self.options.epoch?);
+        // By the server's clock, which may be ahead of this one.
+        (until > now).then(|| (until.min(now + LEFT_ALONE), elsewhere.manager.clone()))
+    }
+
     fn begin(&mut self, now: Time, picked: Picked) -> Option<Attempt> {
         let id = picked.key;
         let key = self.cache.keys().key(id).clone();
@@ -63,6 +77,16 @@ impl Engine {
         if self.is_stopped(id) || !self.acts_on(&key) {
             // Until it is enabled, resumed, or this host's to act on.
             self.put_aside(id);
+            return None;
+        }
+        if let Some((until, manager)) = self.left_alone_until(now, view.as_deref()) {
+            self.put_aside(id);
+            self.set_due(id, Some(until));
+            if let Some(state) = self.state_mut(id) {
+                state.phase = Phase::Pending;
+                state.waiting =
+                    Some(format!("{OWNED_ELSEWHERE}: {manager}, another installation, reconciles it").into());
+            }
             return None;
         }
         let info = self.plugins.get(plugin.0 as usize)?.info.clone()?;

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cache::Seen;
-use crate::contract::{Child, Description, Outcome, OwnedKind, ReadError, ReadKind, ReadScope, Tuning};
+use crate::contract::{Child, Description, Outcome, OwnedKind, ReadError, ReadKind, ReadScope, Tuning, Update};
 use crate::coverage::Scope;
 use crate::effects::{OWNER_KEY, OWNER_LABEL, Shapes};
 use crate::engine::{Answered, Attempt, CallResult, Options, PluginInfo, Step};
 use crate::grants::{Grant, Grants, Scope as GrantScope};
 use crate::key::{GroupKind, GroupVersionKind};
-use crate::object::Object;
+use crate::object::{Elsewhere, Object};
 use crate::op::{Answer, Op, Refusal};
 
 const WALL: &str = "2026-01-01T00:00:00Z";
@@ -104,6 +104,11 @@ fn outcome(children: Option<Vec<Child>>) -> CallResult {
 
 /// Carries an attempt through, whose plugin leaves its children as they are. Answers what was asked of clusters.
 fn carry(engine: &mut Engine, now: Time, attempt: &mut Attempt) -> Vec<Op> {
+    carry_with(engine, now, attempt, |_| None)
+}
+
+/// The same, where some operations have answers of their own.
+fn carry_with(engine: &mut Engine, now: Time, attempt: &mut Attempt, own: impl Fn(&Op) -> Option<Answer>) -> Vec<Op> {
     let mut asked = Vec::new();
     loop {
         match engine.step(now, WALL, attempt) {
@@ -111,7 +116,7 @@ fn carry(engine: &mut Engine, now: Time, attempt: &mut Attempt) -> Vec<Op> {
             Step::Call(_) => engine.called(now, attempt, outcome(None)),
             Step::Perform(op) => {
                 let there = engine.clusters().any(|name| name == op.cluster());
-                let answer = match &op {
+                let usual = |op: &Op| match op {
                     _ if !there => Answer::Refused(Refusal::Unknown("it is not engaged".into())),
                     Op::Get(_) => Answer::Absent,
                     Op::ListOwned { .. } => Answer::Listed(Vec::new()),
@@ -121,6 +126,7 @@ fn carry(engine: &mut Engine, now: Time, attempt: &mut Attempt) -> Vec<Op> {
                     },
                     _ => Answer::Done,
                 };
+                let answer = own(&op).unwrap_or_else(|| usual(&op));
                 asked.push(op);
                 engine.answered(now, attempt, answer);
             }
@@ -314,4 +320,76 @@ fn a_noisy_cluster_does_not_hold_up_a_thousand_quiet_ones() {
         engine.remove_cluster(4, &name, "gone");
     }
     assert_eq!((engine.queue_length(), engine.cache().len(), engine.rows().len()), (0, 0, 0));
+}
+
+#[test]
+fn what_is_recorded_for_a_kind_is_not_recorded_at_each_owner() {
+    let child = |cluster: &str, namespace: &str| Child {
+        cluster: Some(cluster.into()),
+        object: json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": namespace}})
+            .to_string(),
+        update: Update::InPlace,
+    };
+    let saves = |cluster: &str, namespace: &str| {
+        let mut engine = engine();
+        engine.kind_places(&GroupKind::new("g.x", "Thing"), vec![GroupKind::new("", "ConfigMap")]);
+        let mut attempt = std::iter::from_fn(|| engine.next(10))
+            .find(|attempt| **attempt.key() == thing("hub", "a"))
+            .expect("it is due");
+        while !matches!(engine.step(10, WALL, &mut attempt), Step::Call(_)) {}
+        engine.called(10, &mut attempt, outcome(Some(vec![child(cluster, namespace)])));
+        let asked = carry(&mut engine, 10, &mut attempt);
+        assert!(asked.iter().any(|op| matches!(op, Op::Get(_) | Op::SavePlaces { .. })), "{asked:?}");
+        asked.into_iter().find_map(|op| match op {
+            Op::SavePlaces { places, .. } => Some(places),
+            _ => None,
+        })
+    };
+    assert_eq!(saves("hub", "d"), None, "Kubernetes would collect it as well");
+    let config_map = |cluster: &str| Some(vec![(Name::from(cluster), GroupKind::new("", "ConfigMap"))]);
+    assert_eq!(saves("hub", "other"), config_map("hub"));
+    assert_eq!(saves("west", "d"), config_map("west"));
+}
+
+#[test]
+fn what_a_cluster_forbids_is_tried_again_though_nothing_changes() {
+    let mut engine = engine();
+    run_all(&mut engine, 10);
+    assert!(engine.trigger(20, &thing("hub", "a")));
+    let mut attempt = engine.next(20).expect("somebody asks");
+    while !matches!(engine.step(20, WALL, &mut attempt), Step::Call(_)) {}
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "d"}});
+    let child = Child { cluster: None, object: object.to_string(), update: Update::InPlace };
+    engine.called(20, &mut attempt, outcome(Some(vec![child])));
+    let forbidden = |op: &Op| matches!(op, Op::Apply { .. }).then(|| Answer::Refused(Refusal::Forbidden("no".into())));
+    carry_with(&mut engine, 20, &mut attempt, forbidden);
+    assert!(engine.next(20_000).is_none(), "it is no hurry");
+    let again = engine.next(61_000).expect("the right may have been given meanwhile");
+    assert_eq!(**again.key(), thing("hub", "a"));
+}
+
+#[test]
+fn what_another_installation_reconciles_is_left_alone_until_it_has_been_quiet_for_long() {
+    const EPOCH: u64 = 1_700_000_000_000;
+    for take_over in [false, true] {
+        let mut engine =
+            Engine::new(Options { epoch: Some(EPOCH), take_over, ..Options::default() }, Arc::new(Namespaced));
+        engine.plugin_started(0, plugin("one"));
+        engine.add_cluster(0, &"hub".into(), ClusterFacts::of("uid of hub"));
+        let key = thing("hub", "a");
+        let object = json!({"apiVersion": "g.x/v1", "kind": "Thing", "metadata": {"name": "a", "namespace": "d",
+            "uid": "u", "resourceVersion": "1", "generation": 1}});
+        let by = Elsewhere { manager: "setpoint/other/status".into(), at: EPOCH + 1_000 };
+        let object = Object::new(object, None).written_elsewhere(Some(by));
+        engine.told(0, &key.source(), &Scope::All, Told::Object(key.clone(), Some(Arc::new(object))));
+        complete(&mut engine, 0, "hub");
+        assert_eq!(engine.next(10).is_some(), take_over);
+        if !take_over {
+            let row = engine.row(&key).expect("it is there");
+            assert!(row.waiting.is_some_and(|why| why.starts_with("OwnedElsewhere: setpoint/other/status")));
+            assert!(engine.trigger(500, &key) && engine.next(500).is_none());
+            assert_eq!(engine.next_wakeup(), Some(601_000));
+            assert!(engine.next(601_000).is_some(), "nobody is there any more");
+        }
+    }
 }

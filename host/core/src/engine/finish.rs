@@ -15,6 +15,10 @@ use crate::fields::covers;
 use crate::key::{GroupKind, Key, KeyId, Name};
 use crate::queue::{Lane, PluginId};
 
+/// What a cluster forbids is tried again after this at most: that a right was given is no change of anything that is
+/// watched.
+const FORBIDDEN_AGAIN: u64 = 60_000;
+
 /// How an attempt ended, before its effects are looked at.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -229,7 +233,7 @@ impl Engine {
             match result {
                 ChildResult::Applied { .. } | ChildResult::Unchanged if lost => {}
                 ChildResult::Applied { settled, .. } => {
-                    self.documents.insert(child, (id, document.clone()));
+                    self.documents.insert(child, (id, document.to_string().into()));
                     now_owned.push(child);
                     match settled {
                         Some(settled) => self.settled.insert(child, *settled),
@@ -237,7 +241,7 @@ impl Engine {
                     };
                 }
                 ChildResult::Unchanged => {
-                    self.documents.insert(child, (id, document.clone()));
+                    self.documents.insert(child, (id, document.to_string().into()));
                     now_owned.push(child);
                 }
                 ChildResult::Waiting(_) | ChildResult::Failed(_) => {
@@ -346,6 +350,7 @@ impl Engine {
         let mut delay = None;
         match ending {
             Ending::Success { requeue_after } => {
+                delay = requeue_after;
                 state.hold = Hold::None;
                 state.failures = 0;
                 if let Some(text) = report.refused {
@@ -353,6 +358,10 @@ impl Engine {
                     state.last_error = Some(text.into());
                     state.hold = Hold::Permanent;
                     state.last_own = Some(now);
+                    if report.forbidden {
+                        let again = self.rng.between(FORBIDDEN_AGAIN / 2, FORBIDDEN_AGAIN);
+                        delay = Some(delay.map_or(again, |asked| asked.min(again)));
+                    }
                 } else if let Some(text) = report.waiting {
                     state.phase = Phase::Pending;
                     state.last_error = None;
@@ -362,7 +371,6 @@ impl Engine {
                     state.last_error = None;
                     state.memo = Some(Memo { version });
                 }
-                delay = requeue_after;
             }
             Ending::Deletion => {
                 state.hold = Hold::None;

@@ -52,7 +52,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde_json::Value;
 
 use crate::Time;
 use crate::cache::Cache;
@@ -60,7 +59,7 @@ use crate::coverage::Scope;
 use crate::delay::{Rng, Timers};
 use crate::deps::{Deps, MaskId, Readers};
 use crate::effects::{Inventory, Settled, Shapes};
-use crate::key::{GroupKind, Key, KeyId, Name, Source};
+use crate::key::{GroupKind, Key, KeyId, LOCAL, Name, Source};
 use crate::object::Object;
 use crate::queue::{ClusterId, PluginId, Queue};
 use crate::registry::Registries;
@@ -90,6 +89,11 @@ pub struct Options {
     pub rebuilt: bool,
     /// Work is shared with other hosts: nothing here waits for what they do. Default: false.
     pub shared: bool,
+    /// Objects whose status another installation writes are reconciled all the same (rule D9). Default: false.
+    pub take_over: bool,
+    /// Unix milliseconds at the time 0, by which it is known how long ago another installation has written something.
+    /// None: what it writes is not heeded. Default: none.
+    pub epoch: Option<u64>,
     /// When the host started: the first attempts have so long to end (rule C6). Default: 0.
     pub started: Time,
     /// Seed of jitter.
@@ -108,6 +112,8 @@ impl Default for Options {
             hold_percent: 20,
             rebuilt: false,
             shared: false,
+            take_over: false,
+            epoch: None,
             started: 0,
             seed: 0,
         }
@@ -156,9 +162,11 @@ pub struct Engine {
     states: Vec<Option<Box<KeyState>>>,
     inventory: Inventory,
     /// Documents that were applied to children, to tell drift (rule A1), and who applied them.
-    documents: FxHashMap<KeyId, (KeyId, Arc<Value>)>,
+    documents: FxHashMap<KeyId, (KeyId, Box<str>)>,
     settled: FxHashMap<KeyId, Settled>,
     places: FxHashMap<Key, Vec<(Name, GroupKind)>>,
+    /// Which children any owner of a kind may have, in its own cluster.
+    kind_places: FxHashMap<GroupKind, Vec<GroupKind>>,
     /// Objects that want a live read, until the driver takes them.
     unconfirmed: Vec<Arc<Key>>,
     /// What writes without an answer may have changed, of keys that nobody reconciles at present.
@@ -225,6 +233,7 @@ impl Engine {
             documents: FxHashMap::default(),
             settled: FxHashMap::default(),
             places: FxHashMap::default(),
+            kind_places: FxHashMap::default(),
             unconfirmed: Vec::new(),
             doubts: FxHashMap::default(),
             unsaved: FxHashSet::default(),
@@ -274,6 +283,20 @@ impl Engine {
     /// are proven gone are cleaned up after.
     pub fn restore_places(&mut self, places: impl IntoIterator<Item = (Key, Vec<(Name, GroupKind)>)>) {
         self.places.extend(places);
+    }
+
+    /// Which children owners of a kind may have beside them, each in its own cluster, as it is recorded for certain: such
+    /// a child needs no record at its owner (rule B2). What `local` has is recorded in its store.
+    pub fn kind_places(&mut self, kind: &GroupKind, children: Vec<GroupKind>) {
+        self.kind_places.insert(kind.clone(), children);
+    }
+
+    fn places_of_kind(&self, owner: &Key) -> Vec<(Name, GroupKind)> {
+        if &*owner.cluster == LOCAL {
+            return Vec::new();
+        }
+        let children = self.kind_places.get(&owner.group_kind()).into_iter().flatten();
+        children.map(|child| (owner.cluster.clone(), child.clone())).collect()
     }
 
     /// Kinds for which no attempts are started (rule C9), as recorded before the last stop.

@@ -73,7 +73,7 @@ impl KubernetesCluster {
 
     fn intake(&self, kind: &Kind) -> Intake {
         let mask = self.wanted.mask(&kind.resource.kind.group_kind());
-        Intake::new(self.shared.name.clone(), kind.resource.kind.clone(), mask)
+        self.shared.intake(kind.resource.kind.clone(), mask)
     }
 
     /// The object in an answer.

@@ -17,9 +17,11 @@ use std::sync::atomic::AtomicBool;
 
 use setpoint_cluster::Sink;
 use setpoint_core::Time;
-use setpoint_core::key::Name;
+use setpoint_core::key::{GroupVersionKind, Name};
+use setpoint_core::mask::Mask;
 use tokio::time::Instant;
 
+use crate::intake::Intake;
 use crate::kinds::Kinds;
 use crate::transport::Transport;
 
@@ -34,9 +36,16 @@ pub(crate) struct Shared {
     pub(crate) origin: Instant,
     /// The server lists as the beginning of a watch, as far as is known.
     pub(crate) streams: AtomicBool,
+    /// The manager of this installation's statuses.
+    pub(crate) status_manager: Name,
 }
 
 impl Shared {
+    /// Makes objects of a kind of what the server sends.
+    pub(crate) fn intake(&self, kind: GroupVersionKind, mask: Mask) -> Intake {
+        Intake::new(self.name.clone(), kind, mask, self.status_manager.clone())
+    }
+
     /// Milliseconds since the connection was made.
     pub(crate) fn now(&self) -> Time {
         u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)

@@ -210,7 +210,7 @@ impl Watcher {
     fn parts(&self) -> (Selection, Intake) {
         let mask = locked(&self.mask).clone();
         let selection = Selection::of(&self.scope, mask.is_metadata_only());
-        (selection, Intake::new(self.shared.name.clone(), self.kind.clone(), mask))
+        (selection, self.shared.intake(self.kind.clone(), mask))
     }
 
     async fn list(&self, streaming: bool) -> Option<End> {

@@ -52,11 +52,17 @@ impl Jobs {
 type Stopped = Vec<(Shard, Arc<()>)>;
 
 impl Clusters {
+    /// What an earlier life has left here of owners in clusters belongs to whoever acts on them now (rule B14). Nothing of
+    /// it may have been started yet.
+    pub(crate) async fn drop_what_is_left(&self) {
+        if self.leases.is_some() {
+            self.drop_local(&self.local_children(|_| true)).await;
+        }
+    }
+
     /// Acts on what this host holds, until the task is dropped.
     pub(crate) async fn run(self: Arc<Self>) {
         let Some(leases) = self.leases.clone() else { return };
-        // What is left of an earlier life is nobody's here.
-        self.drop_local(&self.local_children(|_| true)).await;
         let mut jobs = Jobs::default();
         loop {
             let woken = leases.hear.notified();
@@ -150,6 +156,7 @@ impl Clusters {
         }
         let (this, leases) = (self.clone(), leases.clone());
         jobs.running.spawn(async move {
+            this.installation.learn().await;
             let Ok(_turn) = this.checks.acquire().await else { return };
             let checked = lock(&this.unchecked).remove(&cluster).unwrap_or_default();
             let member = this.members().all.get(&cluster).cloned();

@@ -31,6 +31,7 @@ use setpoint_schema::Crd;
 use tokio::sync::Semaphore;
 
 use crate::driver::Driver;
+use crate::installation::Installation;
 use crate::kinds::Kinds;
 use crate::metrics::ClusterMetrics;
 use crate::views::{LeaseRow, ShardsRow};
@@ -72,6 +73,7 @@ pub(crate) async fn connect(
     access: Access,
     namespaces: Vec<Name>,
     limits: Limits,
+    status_manager: Name,
     sink: Arc<dyn Sink>,
 ) -> Result<Arc<KubernetesCluster>, ConnectError> {
     let options = ConnectOptions {
@@ -80,6 +82,7 @@ pub(crate) async fn connect(
         namespaces,
         limits,
         instance: instance(),
+        status_manager,
         ..ConnectOptions::default()
     };
     KubernetesCluster::connect(options, sink).await
@@ -101,6 +104,8 @@ pub(crate) struct Parts {
     /// The hub, with the namespaces that are looked at.
     pub(crate) hub: Option<(Arc<KubernetesCluster>, Option<Vec<Name>>)>,
     pub(crate) lease: LeaseConfig,
+    /// What has to be known before this host acts.
+    pub(crate) installation: Arc<Installation>,
     pub(crate) sharding: ShardingConfig,
     /// What each API server is asked at most.
     pub(crate) limits: Limits,
@@ -127,6 +132,7 @@ pub(crate) struct Clusters {
     /// Shards that wait for their cluster to be checked.
     unchecked: Mutex<HashMap<Name, Vec<(Shard, Ticket)>>>,
     checks: Semaphore,
+    installation: Arc<Installation>,
     limits: Limits,
     install_elsewhere: BTreeMap<Name, InstallCrds>,
     members: Mutex<Members>,
@@ -147,7 +153,8 @@ impl Clusters {
     /// # Errors
     /// What is said of leases makes no sense.
     pub(crate) fn new(parts: Parts) -> Result<Arc<Self>, String> {
-        let Parts { driver, local, kinds, hub, lease, sharding, limits, install, install_elsewhere } = parts;
+        let Parts { driver, local, kinds, hub, lease, sharding, installation, limits, install, install_elsewhere } =
+            parts;
         let terms = lease.terms()?;
         sharding.fits(&lease)?;
         let leases = hub.as_ref().filter(|_| lease.is_enabled()).map(|(cluster, _)| {
@@ -178,6 +185,7 @@ impl Clusters {
             grips: Mutex::default(),
             unchecked: Mutex::default(),
             checks: Semaphore::new(CHECKS),
+            installation,
             limits,
             install_elsewhere,
             members: Mutex::default(),

@@ -97,6 +97,13 @@ impl HostBuilder {
         self
     }
 
+    /// Objects are reconciled of which another installation has written the status in the last 10 min. Default: they are
+    /// left alone.
+    pub fn take_over(mut self, take: bool) -> Self {
+        self.options.take_over = take;
+        self
+    }
+
     /// Of several hosts of the Kubernetes cluster one acts at a time, by a Lease. Default: not.
     pub fn leader_elect(mut self, elect: bool) -> Self {
         self.options.leader_elect = Some(elect);
