@@ -387,7 +387,7 @@ fn what_another_installation_reconciles_is_left_alone_until_it_has_been_quiet_fo
         if !take_over {
             let row = engine.row(&key).expect("it is there");
             assert!(row.waiting.is_some_and(|why| why.starts_with("OwnedElsewhere: setpoint/other/status")));
-            assert!(engine.trigger(500, &key) && engine.next(500).is_none());
+            assert!(engine.trigger(2_000, &key) && engine.next(2_000).is_none());
             assert_eq!(engine.next_wakeup(), Some(601_000));
             assert!(engine.next(601_000).is_some(), "nobody is there any more");
         }
