@@ -10,12 +10,12 @@ use setpoint_test_support::{Host, Setup};
 /// Nothing takes longer than this, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long leases last in these tests.
-const LEASE: Duration = Duration::from_secs(6);
+const LEASE: Duration = Duration::from_secs(10);
 
 fn configuration(hub: &Hub, sharding: &str) -> String {
     let namespace = &hub.namespace;
     setpoint_e2e::configuration(&format!(
-        "kubernetes:\n  lease: {{namespace: {namespace}, duration: 6s, renewDeadline: 4s, retryPeriod: 1s}}\n  \
+        "kubernetes:\n  lease: {{namespace: {namespace}, duration: 10s, renewDeadline: 7s, retryPeriod: 1s}}\n  \
          sharding: {sharding}\nclusters:\n  teams: {{namespaces: {{label: 'shared-by={namespace}'}}}}\n"
     ))
 }
@@ -144,7 +144,7 @@ fn clusters_are_shared_and_only_what_must_move_moves() {
     let undisturbed = killed.elapsed();
     hub.wait_for("what it had is taken over", || teams.iter().all(|team| shows(team, "shop", "1")).then_some(()));
     println!(
-        "measured: {} of {all} shards taken over {:.1} s after a kill, with leases of 6 s; the others went on after {:.1} s",
+        "measured: {} of {all} shards taken over {:.1} s after a kill, with leases of 10 s; the others went on after {:.1} s",
         lost.len(),
         killed.elapsed().as_secs_f64(),
         undisturbed.as_secs_f64()
