@@ -90,7 +90,12 @@ impl Installation {
         let said = shared.read().await?;
         let own = self.disabled();
         match said.get(DISABLED) {
-            Some(text) => self.in_force(&kinds_of(text)).await,
+            Some(text) => match kinds_of(text) {
+                Some(disabled) => self.in_force(&disabled).await,
+                None => tracing::error!(
+                    "{DISABLED} of what hosts share is no list such as [\"GROUP/KIND\"]: {text:?}; what was disabled stays so"
+                ),
+            },
             None if own.is_empty() => {}
             None => shared.change(DISABLED, |said| Some(said.map_or_else(|| text_of(&own), str::to_owned))).await?,
         }
@@ -149,7 +154,7 @@ impl Installation {
         if let Some(shared) = &self.shared {
             let own = disabled.clone();
             let said = shared.change(DISABLED, |said| {
-                disabled = said.map_or_else(|| own.clone(), |said| switched(kinds_of(said)));
+                disabled = said.and_then(kinds_of).map_or_else(|| own.clone(), switched);
                 Some(text_of(&disabled))
             });
             said.await.map_err(|error| error.to_string())?;
@@ -216,12 +221,29 @@ impl Installation {
     }
 }
 
-fn kinds_of(text: &str) -> BTreeSet<GroupKind> {
-    let texts: BTreeSet<String> = serde_json::from_str(text).unwrap_or_default();
-    texts.iter().filter_map(|text| GroupKind::parse_path(text)).collect()
+/// None: it is no list of kinds.
+fn kinds_of(text: &str) -> Option<BTreeSet<GroupKind>> {
+    let texts: Vec<String> = serde_json::from_str(text).ok()?;
+    texts.iter().map(|text| GroupKind::parse_path(text)).collect()
 }
 
 fn text_of(kinds: &BTreeSet<GroupKind>) -> String {
     // Texts: it cannot fail.
     serde_json::to_string(&kinds.iter().map(GroupKind::path).collect::<Vec<_>>()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_survive_their_own_text_and_what_is_no_list_of_kinds_is_none() {
+        let kinds = BTreeSet::from([GroupKind::new("", "ConfigMap"), GroupKind::new("a.io", "Bundle")]);
+        assert_eq!(text_of(&kinds), r#"["core/ConfigMap","a.io/Bundle"]"#);
+        assert_eq!(kinds_of(&text_of(&kinds)), Some(kinds));
+        assert_eq!(kinds_of("[]"), Some(BTreeSet::new()));
+        for text in ["", "Bundle", r#"["Bundle"]"#, r#"{"a.io/Bundle": true}"#] {
+            assert_eq!(kinds_of(text), None, "{text}");
+        }
+    }
 }
