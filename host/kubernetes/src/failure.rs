@@ -54,6 +54,11 @@ impl Failure {
         }
     }
 
+    /// Whether the host lacks a right.
+    pub(crate) fn is_missing_right(&self) -> bool {
+        self.status().is_some_and(ApiStatus::is_missing_right)
+    }
+
     /// Whether the server has refused with this code.
     pub(crate) fn is_code(&self, code: u16) -> bool {
         self.status().is_some_and(|status| status.code == code)

@@ -1,14 +1,14 @@
 //! Leases on a server: the rules are in `setpoint_core::lease`, here they are read, written, listed, and asked for.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use setpoint_core::Time;
-use setpoint_core::key::{GroupVersionKind, Key};
+use setpoint_core::key::GroupVersionKind;
 use setpoint_core::lease::{Lease, Record, Step, Terms, Wrote};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -18,6 +18,7 @@ use crate::clock::boot_time;
 use crate::events::now as wall;
 use crate::failure::Failure;
 use crate::reflect::random;
+use crate::reflect::watcher::locked;
 use crate::resource::{Query, Resource, segment};
 use crate::rights::Asked;
 use crate::transport::{Call, Fence, JSON, MERGE_PATCH, Transport};
@@ -102,7 +103,7 @@ impl Leadership {
 
     /// What is written beside it from its next renewal on.
     pub fn annotate(&self, annotations: BTreeMap<String, String>) {
-        *lock(&self.inner.annotations) = annotations;
+        *locked(&self.inner.annotations) = annotations;
     }
 
     /// Whether this host may act now.
@@ -123,7 +124,7 @@ impl Leadership {
     /// The term in which this host holds it, none if it does not. When it has got it, what it knows is to be checked
     /// against the server before it acts (rule A11); another term is a time in between in which another host may have.
     pub fn term(&self) -> Option<u64> {
-        let told = lock(&self.inner.told);
+        let told = locked(&self.inner.told);
         (told.held && self.holds()).then_some(told.term)
     }
 
@@ -131,7 +132,7 @@ impl Leadership {
     /// Answers whether it could be given back within the time.
     pub async fn release(&self, within: Duration) -> bool {
         self.inner.lease().release(boot_time());
-        let held = std::mem::take(&mut lock(&self.inner.told).held);
+        let held = std::mem::take(&mut locked(&self.inner.told).held);
         if held {
             let LeaseOptions { namespace, name, .. } = &self.inner.options;
             tracing::info!("this host gives the lease {namespace}/{name} back");
@@ -156,14 +157,9 @@ impl Fence for Leadership {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half-way by a panic here.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Inner {
     fn lease(&self) -> MutexGuard<'_, Lease> {
-        lock(&self.lease)
+        locked(&self.lease)
     }
 
     async fn run(self: Arc<Self>) {
@@ -193,7 +189,7 @@ impl Inner {
 
     fn publish(&self) {
         let (held, term) = {
-            let mut told = lock(&self.told);
+            let mut told = locked(&self.told);
             let held = self.lease().holds(boot_time());
             if told.held == held {
                 return;
@@ -253,7 +249,7 @@ impl Inner {
             "leaseTransitions": record.transitions,
         });
         let mut metadata = json!({});
-        let beside = lock(&self.annotations).clone();
+        let beside = locked(&self.annotations).clone();
         for (name, texts) in [("labels", &self.options.labels), ("annotations", &beside)] {
             if !texts.is_empty() {
                 metadata[name] = json!(texts);
@@ -290,7 +286,10 @@ impl Inner {
 
     fn complain(&self, failure: &Failure, what: &str, verbs: &'static [&'static str]) {
         let LeaseOptions { namespace, name, .. } = &self.options;
-        tracing::warn!("could not {what} the lease {namespace}/{name}: {}", refused(failure, namespace, name, verbs));
+        tracing::warn!(
+            "could not {what} the lease {namespace}/{name}: {}",
+            refused(failure, namespace, Some(name), verbs)
+        );
     }
 }
 
@@ -298,19 +297,15 @@ fn collection(namespace: &str) -> String {
     format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", segment(namespace))
 }
 
-/// Why something could not be done with leases, with the rule that would grant it.
-fn refused(failure: &Failure, namespace: &str, name: &str, verbs: &'static [&'static str]) -> String {
-    if !failure.status().is_some_and(|status| status.is_missing_right()) {
-        return failure.to_string();
-    }
+/// Why something could not be done with a lease, or with those of a namespace.
+fn refused(failure: &Failure, namespace: &str, name: Option<&str>, verbs: &'static [&'static str]) -> String {
     let leases = Resource {
         kind: GroupVersionKind::new("coordination.k8s.io", "v1", "Lease"),
         plural: "leases".into(),
         namespaced: true,
         status: false,
     };
-    let key = Key::new("", "coordination.k8s.io", "Lease", Some(namespace), name);
-    Asked::of(&leases, &key, verbs).forbidden()
+    Asked { resource: &leases, verbs, subresource: None, namespace: Some(namespace), name }.refused(failure)
 }
 
 /// A lease of a list.
@@ -334,7 +329,7 @@ impl KubernetesCluster {
         let path = Query::new(collection(namespace)).with("labelSelector", &selector).done();
         let call = Call { urgent: true, ..Call::get(path) };
         let reply = self.shared.transport.send(call).await;
-        let reply = reply.map_err(|failure| refused(&failure, namespace, "", &["list"]))?;
+        let reply = reply.map_err(|failure| refused(&failure, namespace, None, &["list"]))?;
         let list: LeaseList = serde_json::from_slice(&reply.body).map_err(|error| error.to_string())?;
         Ok((boot_time(), list.items.into_iter().map(LeaseObject::listed).collect()))
     }
@@ -352,7 +347,7 @@ impl KubernetesCluster {
         match self.shared.transport.send(Call { fenced: false, ..call }).await {
             Ok(_) => Ok(()),
             Err(failure) if failure.is_code(404) => Ok(()),
-            Err(failure) => Err(refused(&failure, namespace, name, &["delete"])),
+            Err(failure) => Err(refused(&failure, namespace, Some(name), &["delete"])),
         }
     }
 }

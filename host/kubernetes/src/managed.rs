@@ -29,16 +29,21 @@ impl Place {
     }
 }
 
+fn text<'v>(entry: &'v Value, name: &str) -> &'v str {
+    entry.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The entries of hosts' managers.
+fn of_hosts(managed: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let entries = managed.as_array().into_iter().flatten();
+    entries.map(|entry| (text(entry, "manager"), entry)).filter(|(manager, _)| manager.starts_with(OURS))
+}
+
 /// The field sets of hosts' managers; none if there are none. Lists are leaves, as the rules see them, but for
 /// conditions, which are named by their type.
 pub(crate) fn applied(managed: Option<&Value>) -> Option<Arc<Applied>> {
     let mut applied: BTreeMap<Box<str>, FieldSet> = BTreeMap::new();
-    for entry in managed?.as_array()? {
-        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-        let manager = text("manager");
-        if !manager.starts_with(OURS) || text("operation") != "Apply" {
-            continue;
-        }
+    for (manager, entry) in of_hosts(managed?).filter(|(_, entry)| text(entry, "operation") == "Apply") {
         let Some(fields) = entry.get("fieldsV1").and_then(Value::as_object) else { continue };
         let set = set_of(fields, Place::Top);
         let known = applied.entry(manager.into()).or_default();
@@ -53,11 +58,10 @@ pub(crate) fn elsewhere(managed: Option<&Value>, own: &str) -> Option<Elsewhere>
     if own.is_empty() {
         return None;
     }
-    let others = managed?.as_array()?.iter().filter_map(|entry| {
-        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-        let manager = text("manager");
-        let is_host = manager.starts_with(OURS) && text("subresource") == "status" && manager != own;
-        let at = text("time").parse::<jiff::Timestamp>().ok().filter(|_| is_host)?;
+    let others =
+        of_hosts(managed?).filter(|(manager, entry)| *manager != own && text(entry, "subresource") == "status");
+    let others = others.filter_map(|(manager, entry)| {
+        let at = text(entry, "time").parse::<jiff::Timestamp>().ok()?;
         Some(Elsewhere { manager: manager.into(), at: u64::try_from(at.as_millisecond()).ok()? })
     });
     others.max_by_key(|elsewhere| elsewhere.at)

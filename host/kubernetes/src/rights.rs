@@ -2,6 +2,7 @@
 
 use setpoint_core::key::Key;
 
+use crate::failure::Failure;
 use crate::resource::Resource;
 
 /// What was asked of a resource.
@@ -34,6 +35,11 @@ impl<'a> Asked<'a> {
             Some(subresource) => format!("{}/{subresource}", self.resource.plural),
             None => self.resource.plural.clone(),
         }
+    }
+
+    /// Why it failed; where a right is missing, with the rule that would grant it.
+    pub(crate) fn refused(&self, failure: &Failure) -> String {
+        if failure.is_missing_right() { self.forbidden() } else { failure.to_string() }
     }
 
     /// What may not be done, and the rule that would allow it.

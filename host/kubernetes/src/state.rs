@@ -149,18 +149,14 @@ impl SharedState {
     }
 
     fn error(&self, what: &'static str, failure: &Failure, verbs: &'static [&'static str]) -> SharedStateError {
-        let missing_right = failure.status().is_some_and(|status| status.is_missing_right());
-        let reason = if missing_right {
-            let maps = Resource {
-                kind: GroupVersionKind::new("", "v1", "ConfigMap"),
-                plural: "configmaps".into(),
-                namespaced: true,
-                status: false,
-            };
-            Asked::of(&maps, &Key::new("", "", "ConfigMap", Some(&self.namespace), NAME), verbs).forbidden()
-        } else {
-            failure.to_string()
+        let maps = Resource {
+            kind: GroupVersionKind::new("", "v1", "ConfigMap"),
+            plural: "configmaps".into(),
+            namespaced: true,
+            status: false,
         };
-        SharedStateError { namespace: self.namespace.clone(), what, reason, forbidden: missing_right }
+        let key = Key::new("", "", "ConfigMap", Some(&self.namespace), NAME);
+        let reason = Asked::of(&maps, &key, verbs).refused(failure);
+        SharedStateError { namespace: self.namespace.clone(), what, reason, forbidden: failure.is_missing_right() }
     }
 }

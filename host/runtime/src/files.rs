@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use setpoint_cluster::local::{FileRefusal, Local, Problem};
 use setpoint_cluster::source::{Desired, FileReport, Position, SourceEvent};
@@ -14,6 +14,7 @@ use setpoint_core::sanitize::sanitize;
 
 use crate::driver::Driver;
 use crate::file_rows;
+use crate::lock::lock;
 use crate::views::FileRow;
 
 /// Bookkeeping: the identity of the resources directory (rule D1).
@@ -258,8 +259,4 @@ impl Files {
         rows.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         rows
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use setpoint_cluster::local::Local;
 use setpoint_core::contract::Description;
 use setpoint_core::key::GroupKind;
 use setpoint_kubernetes::state::{SharedState, SharedStateError};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use crate::driver::Driver;
 use crate::kept::Kept;
@@ -33,8 +33,9 @@ pub(crate) struct Installation {
     shared: Option<SharedState>,
     /// Children by kind of owner, as `GROUP/KIND`.
     places: Kept<BTreeSet<String>>,
-    /// Held while it is decided which kinds are disabled, until that is kept and in force.
-    switching: Mutex<()>,
+    /// Held while it is decided which kinds are disabled, until that is kept and in force. When it was last heard of what
+    /// hosts share.
+    switching: Mutex<Option<Instant>>,
 }
 
 impl Installation {
@@ -60,8 +61,9 @@ impl Installation {
     /// knows itself; else nothing else is done before it is known.
     pub(crate) async fn learn(&self) {
         let Some(shared) = &self.shared else { return };
+        let asked = Instant::now();
         loop {
-            match self.look(shared).await {
+            match self.look(shared, Some(asked)).await {
                 Ok(()) => return,
                 Err(error) if error.is_forbidden() => {
                     tracing::error!(%error, "this host goes by what it knows itself of disabled kinds");
@@ -79,14 +81,19 @@ impl Installation {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             // What is in the way is said by whatever else needs the server.
-            if let Err(error) = self.look(shared).await {
+            if let Err(error) = self.look(shared, None).await {
                 tracing::debug!(%error, "what hosts share");
             }
         }
     }
 
-    async fn look(&self, shared: &SharedState) -> Result<(), SharedStateError> {
-        let _switching = self.switching.lock().await;
+    /// Hears what hosts share, unless it was asked for since then: many clusters are taken over at once.
+    async fn look(&self, shared: &SharedState, since: Option<Instant>) -> Result<(), SharedStateError> {
+        let mut heard = self.switching.lock().await;
+        if since.is_some_and(|since| heard.is_some_and(|heard| heard >= since)) {
+            return Ok(());
+        }
+        let now = Instant::now();
         let said = shared.read().await?;
         let own = self.disabled();
         match said.get(DISABLED) {
@@ -99,11 +106,12 @@ impl Installation {
             None if own.is_empty() => {}
             None => shared.change(DISABLED, |said| Some(said.map_or_else(|| text_of(&own), str::to_owned))).await?,
         }
+        *heard = Some(now);
         Ok(())
     }
 
     /// As long as this is held no kind is enabled or disabled.
-    pub(crate) async fn undisturbed(&self) -> MutexGuard<'_, ()> {
+    pub(crate) async fn undisturbed(&self) -> impl Drop + '_ {
         self.switching.lock().await
     }
 

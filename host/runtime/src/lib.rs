@@ -48,6 +48,7 @@ mod kept;
 pub mod kinds;
 mod late;
 pub mod live;
+mod lock;
 mod logs;
 pub mod metrics;
 pub mod mode;

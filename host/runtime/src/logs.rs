@@ -2,7 +2,7 @@
 //! that logs nothing and that nobody follows has nothing here.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures_util::stream::{Stream, StreamExt, iter, unfold};
 use setpoint_core::key::{Key, Name};
@@ -16,6 +16,7 @@ use crate::driver::unix_now;
 use crate::filter::Wanted;
 use crate::handle::Handle;
 use crate::live::{Heard, hear};
+use crate::lock::lock;
 use crate::views::{Filter, LogRow};
 
 /// Lines of one plugin that are kept …
@@ -94,11 +95,6 @@ impl Log {
 #[derive(Default)]
 pub(crate) struct LogBook {
     plugins: Mutex<HashMap<Name, Arc<Mutex<Log>>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half-way by a panic here.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LogBook {

@@ -21,6 +21,8 @@ use setpoint_core::fleet::State;
 use setpoint_core::key::Key;
 use setpoint_core::queue::{LANES, Lane};
 
+use crate::lock::lock;
+
 mod table;
 
 pub use table::{Described, reference};
@@ -452,10 +454,6 @@ impl Default for Metrics {
         lock(&this.moment).register(&mut registry);
         Self { registry, ..this }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Metrics {

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -26,6 +26,7 @@ use setpoint_core::native;
 use tokio::sync::{Notify, watch};
 
 use crate::driver::Driver;
+use crate::lock::lock;
 
 mod permit;
 mod probes;
@@ -95,11 +96,6 @@ pub(crate) struct Native {
     watched: Mutex<BTreeSet<Key>>,
     processes: Processes,
     probes: Probes,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half-way by a panic here.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What stands for the host where others have the name of a plugin.

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A namespace of a server.
 pub struct Hub {
     /// The server.
-    pub kube: &'static Kube,
+    pub kube: Kube,
     /// The namespace.
     pub namespace: String,
 }
@@ -23,8 +23,12 @@ pub struct Hub {
 impl Hub {
     /// A namespace of the shared server. None where no server can run; that is said.
     pub fn new() -> Option<Self> {
-        let kube = shared()?;
-        Some(Self { kube, namespace: kube.namespace() })
+        Some(Self::on(shared()?))
+    }
+
+    /// A namespace of a server.
+    pub fn on(kube: &Kube) -> Self {
+        Self { kube: kube.clone(), namespace: kube.namespace() }
     }
 
     /// A host that reconciles what is in the namespace, with everything granted there that plugins ask for.
@@ -120,7 +124,7 @@ impl Hub {
     /// # Panics
     /// It fails.
     pub fn kubectl(&self, args: &[&str]) -> String {
-        kubectl(self.kube, &[&["-n", &self.namespace], args].concat(), "")
+        kubectl(&self.kube, &[&["-n", &self.namespace], args].concat(), "")
     }
 }
 

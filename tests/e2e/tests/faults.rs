@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use setpoint_e2e::hub::{BUNDLES, Hub, MAPS, bundle, condition, part};
 use setpoint_test_kube::proxy::{Asked, Hits, Proxy};
-use setpoint_test_kube::{Api, Kube, available};
+use setpoint_test_kube::{Kube, available};
 use setpoint_test_support::{Host, Setup};
 
 /// Bundles that are there all the time.
@@ -16,10 +16,9 @@ const BUNDLES_AT_ALL_TIMES: usize = 6;
 /// Nothing takes longer than this: backoff after a minute's trouble is part of it.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Bundles and their parts on a server, and what has to come of them.
+/// Bundles and their parts in a namespace, and what has to come of them.
 struct Scene<'a> {
-    api: &'a Api,
-    namespace: String,
+    hub: &'a Hub,
     /// What each bundle has to be merged to, by name.
     wanted: BTreeMap<String, BTreeMap<String, String>>,
     /// Uids of the children that must never be others.
@@ -28,57 +27,44 @@ struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn new(api: &'a Api, namespace: &str) -> Self {
-        let scene =
-            Self { api, namespace: namespace.to_owned(), wanted: BTreeMap::new(), uids: BTreeMap::new(), rounds: 0 };
-        let bundles = scene.path(BUNDLES);
-        wait("bundles are served", || (scene.api.get(&bundles).status == 200).then_some(()));
+    /// Nothing is there yet.
+    fn empty(hub: &'a Hub) -> Self {
+        hub.serves(BUNDLES);
+        Self { hub, wanted: BTreeMap::new(), uids: BTreeMap::new(), rounds: 0 }
+    }
+
+    /// What is there all the time, and as it has to be.
+    fn new(hub: &'a Hub, host: &Host) -> Self {
+        let mut scene = Self::empty(hub);
+        (0..BUNDLES_AT_ALL_TIMES).for_each(|n| scene.make(&format!("b{n}")));
+        scene.converges("the start", host);
         scene
-    }
-
-    fn path(&self, kind: &str) -> String {
-        let namespace = &self.namespace;
-        match kind.rsplit_once('/') {
-            Some(("v1", plural)) => format!("/api/v1/namespaces/{namespace}/{plural}"),
-            Some((version, plural)) => format!("/apis/{version}/namespaces/{namespace}/{plural}"),
-            None => panic!("{kind} is no GROUP/VERSION/PLURAL"),
-        }
-    }
-
-    fn at(&self, kind: &str, name: &str) -> String {
-        format!("{}/{name}", self.path(kind))
     }
 
     fn make(&mut self, name: &str) {
         self.part(name, "a", "0");
-        self.api.post(&self.path(BUNDLES), &bundle(name)).with(201);
+        self.hub.make(BUNDLES, &bundle(name));
     }
 
     fn part(&mut self, of: &str, key: &str, value: &str) {
-        let name = format!("{of}-{key}");
-        self.api.post(&self.path(MAPS), &part(&name, of, &json!({key: value}))).with(201);
+        self.hub.make(MAPS, &part(&format!("{of}-{key}"), of, &json!({key: value})));
         self.wanted.entry(of.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
     }
 
     fn edit(&mut self, of: &str, key: &str, value: &str) {
-        self.api.merge(&self.at(MAPS, &format!("{of}-{key}")), &json!({"data": {key: value}})).ok();
+        self.hub.change(MAPS, &format!("{of}-{key}"), &json!({"data": {key: value}}));
         self.wanted.entry(of.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
     }
 
     fn take(&mut self, of: &str, key: &str) {
-        self.api.delete(&self.at(MAPS, &format!("{of}-{key}"))).ok();
+        self.hub.delete(MAPS, &format!("{of}-{key}")).ok();
         self.wanted.entry(of.to_owned()).or_default().remove(key);
     }
 
     fn end(&mut self, name: &str) {
-        self.api.delete(&self.at(BUNDLES, name)).ok();
+        self.hub.delete(BUNDLES, name).ok();
         self.wanted.remove(name);
         self.uids.remove(name);
-    }
-
-    fn get(&self, kind: &str, name: &str) -> Option<Value> {
-        let answer = self.api.get(&self.at(kind, name));
-        if answer.status == 404 { None } else { Some(answer.ok()) }
     }
 
     /// All that can change does: parts are edited, added and taken away, a child is changed by somebody, a bundle
@@ -92,25 +78,25 @@ impl<'a> Scene<'a> {
             self.take("b1", &format!("more{}", round - 1));
             self.end(&format!("new{}", round - 1));
         }
-        self.api.merge(&self.at(MAPS, "b2"), &json!({"data": {"a": format!("drift {round}")}})).ok();
+        self.hub.change(MAPS, "b2", &json!({"data": {"a": format!("drift {round}")}}));
         self.make(&format!("new{round}"));
     }
 
     /// What is not yet as it has to be; none: all is.
     fn amiss(&self) -> Option<String> {
         for (name, wanted) in &self.wanted {
-            let Some(child) = self.get(MAPS, name) else { return Some(format!("{name} has no child")) };
+            let Some(child) = self.hub.get(MAPS, name) else { return Some(format!("{name} has no child")) };
             if child["data"] != json!(wanted) {
                 return Some(format!("{name} is {} and not {wanted:?}", child["data"]));
             }
-            let bundle = self.get(BUNDLES, name).unwrap_or_default();
+            let bundle = self.hub.get(BUNDLES, name).unwrap_or_default();
             if condition(&bundle, "Ready") != "True"
                 || bundle["status"]["observedGeneration"] != bundle["metadata"]["generation"]
             {
                 return Some(format!("{name} is not ready: {}", bundle["status"]));
             }
         }
-        let all = self.api.get(&format!("{}?labelSelector=setpoint.dev/owner", self.path(MAPS))).ok();
+        let all = self.hub.kube.api().get(&format!("{}?labelSelector=setpoint.dev/owner", self.hub.path(MAPS))).ok();
         let names = all["items"].as_array().into_iter().flatten().filter_map(|one| one["metadata"]["name"].as_str());
         let over: Vec<&str> = names.filter(|name| !self.wanted.contains_key(*name)).collect();
         (!over.is_empty()).then(|| format!("nobody wants {over:?}"))
@@ -118,25 +104,17 @@ impl<'a> Scene<'a> {
 
     /// All comes to be as it has to be, and no child is another one than before.
     fn converges(&mut self, after: &str, host: &Host) {
-        let until = std::time::Instant::now() + PATIENCE;
+        let until = Instant::now() + PATIENCE;
         while let Some(amiss) = self.amiss() {
-            assert!(std::time::Instant::now() < until, "{after}: {amiss}\n{}", host.log());
+            assert!(Instant::now() < until, "{after}: {amiss}\n{}", host.log());
             sleep(Duration::from_millis(50));
         }
         for name in self.wanted.keys() {
-            let child = self.get(MAPS, name).unwrap_or_default();
+            let child = self.hub.get(MAPS, name).unwrap_or_default();
             let uid = child["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
             let before = self.uids.entry(name.clone()).or_insert_with(|| uid.clone());
             assert_eq!(*before, uid, "{after}: the child of {name} was deleted");
         }
-    }
-}
-
-fn wait(what: &str, mut look: impl FnMut() -> Option<()>) {
-    let until = std::time::Instant::now() + PATIENCE;
-    while look().is_none() {
-        assert!(std::time::Instant::now() < until, "not in time: {what}");
-        sleep(Duration::from_millis(20));
     }
 }
 
@@ -202,13 +180,11 @@ fn whatever_a_server_answers_nothing_is_lost_and_all_comes_right() {
     let Some(hub) = Hub::new() else { return };
     let proxy = hub.kube.proxy();
     let host = hub.host_of(&proxy.kubeconfig()).plugin("config-bundle").start();
-    let mut scene = Scene::new(hub.kube.api(), &hub.namespace);
-    (0..BUNDLES_AT_ALL_TIMES).for_each(|n| scene.make(&format!("b{n}")));
-    scene.converges("the start", &host);
+    let mut scene = Scene::new(&hub, &host);
     for (name, fault) in FAULTS {
         let hits = fault(&proxy);
         scene.stir();
-        wait(&format!("{name} is met"), || hits.iter().all(|hits| hits.count() > 0).then_some(()));
+        hub.wait_for(&format!("{name} is met"), || hits.iter().all(|hits| hits.count() > 0).then_some(()));
         scene.edit("b3", "a", name);
         sleep(Duration::from_millis(500));
         hits.iter().for_each(Hits::lift);
@@ -223,9 +199,7 @@ fn whatever_becomes_of_connections_nothing_is_lost_and_all_comes_right() {
     let Some(hub) = Hub::new() else { return };
     let proxy = hub.kube.proxy();
     let host = hub.host_of(&proxy.kubeconfig()).plugin("config-bundle").start();
-    let mut scene = Scene::new(hub.kube.api(), &hub.namespace);
-    (0..BUNDLES_AT_ALL_TIMES).for_each(|n| scene.make(&format!("b{n}")));
-    scene.converges("the start", &host);
+    let mut scene = Scene::new(&hub, &host);
     for round in 0..3 {
         proxy.relay().cut();
         scene.stir();
@@ -264,12 +238,10 @@ fn a_server_that_is_killed_compacted_and_certified_anew_is_followed() {
     if !available() {
         return;
     }
-    let kube = Kube::setup().start();
-    let namespace = kube.namespace();
-    let host = on(&kube).start();
-    let mut scene = Scene::new(kube.api(), &namespace);
-    (0..BUNDLES_AT_ALL_TIMES).for_each(|n| scene.make(&format!("b{n}")));
-    scene.converges("the start", &host);
+    let hub = Hub::on(&Kube::setup().start());
+    let kube = &hub.kube;
+    let host = on(kube).start();
+    let mut scene = Scene::new(&hub, &host);
     for round in 0..2 {
         scene.stir();
         kube.kill();
@@ -294,16 +266,14 @@ fn a_definition_that_goes_takes_its_objects_and_what_became_of_them() {
         return;
     }
     const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    let kube = Kube::setup().start();
-    let namespace = kube.namespace();
-    let host = on(&kube).start();
-    let mut scene = Scene::new(kube.api(), &namespace);
-    (0..BUNDLES_AT_ALL_TIMES).for_each(|n| scene.make(&format!("b{n}")));
-    scene.converges("the start", &host);
+    let hub = Hub::on(&Kube::setup().start());
+    let kube = &hub.kube;
+    let host = on(kube).start();
+    Scene::new(&hub, &host);
     let crd = format!("{CRDS}/configbundles.examples.setpoint.dev");
     let definition = kube.api().get(&crd).ok();
     kube.api().delete(&crd).ok();
-    wait("the definition is gone", || (kube.api().get(&crd).status == 404).then_some(()));
+    hub.wait_for("the definition is gone", || (kube.api().get(&crd).status == 404).then_some(()));
     kube.api()
         .post(
             CRDS,
@@ -314,7 +284,7 @@ fn a_definition_that_goes_takes_its_objects_and_what_became_of_them() {
         )
         .with(201);
     // The server has deleted the objects, which their children do not outlive.
-    let mut scene = Scene::new(kube.api(), &namespace);
+    let mut scene = Scene::empty(&hub);
     scene.make("again");
     scene.converges("a definition that came back", &host);
 }
@@ -332,14 +302,12 @@ fn a_right_that_is_taken_away_is_missed_and_taken_up_again() {
     let maps = || hub.kube.allow(&user, None, &rule(&[""], &["configmaps"], &["*"]));
     let mut right = maps();
     let host = hub.host_of(&hub.kube.kubeconfig_with_certificate(&user, &[])).plugin("config-bundle").start();
-    let mut scene = Scene::new(hub.kube.api(), &hub.namespace);
-    (0..BUNDLES_AT_ALL_TIMES).for_each(|n| scene.make(&format!("b{n}")));
-    scene.converges("the start", &host);
+    let mut scene = Scene::new(&hub, &host);
     for round in 0..2 {
         right.revoke();
         scene.stir();
         let new = format!("new{round}");
-        wait("the bundle that came says what is missing", || {
+        hub.wait_for("the bundle that came says what is missing", || {
             let bundle = hub.get(BUNDLES, &new)?;
             let said = setpoint_e2e::condition(&bundle["status"], "Ready").to_string();
             (said.contains("configmaps") || said.contains("ConfigMap")).then_some(())

@@ -50,18 +50,13 @@ fn in_state(host: &Host, name: &str, state: &str) -> Value {
     host.wait_for(&format!("{name} is {state}"), |host| cluster(host, name).filter(|found| found["state"] == state))
 }
 
-/// A namespace of a server as a place for bundles.
-fn namespace_of(kube: &'static Kube) -> Hub {
-    Hub { kube, namespace: kube.namespace() }
-}
-
 /// Two servers of their own: a host that looks at all of one meets no other's objects. None where no server can run;
 /// that is said.
 fn pair() -> Option<(Hub, Hub)> {
     static PAIR: OnceLock<(Kube, Kube)> = OnceLock::new();
     shared()?;
     let (west, east) = PAIR.get_or_init(|| (Kube::setup().start(), Kube::setup().start()));
-    Some((namespace_of(west), namespace_of(east)))
+    Some((Hub::on(west), Hub::on(east)))
 }
 
 fn ready(place: &Hub, name: &str) {
@@ -123,7 +118,7 @@ fn clusters_come_go_and_come_back_while_objects_change() {
 #[test]
 fn a_cluster_that_cannot_be_had_says_why_and_touches_no_other() {
     let Some(first) = shared() else { return };
-    let west = namespace_of(first);
+    let west = Hub::on(first);
     let host = setup().config(DIRECTORY).plugin("config-bundle").start();
     join(&host, "west", &west.kube.kubeconfig());
     in_state(&host, "west", "Engaged");
@@ -261,9 +256,9 @@ fn credentials_in_a_secret_are_renewed_without_the_cluster_being_left() {
     let Some(hub) = Hub::new() else { return };
     // Of its own: this host looks at all of it.
     static SPOKE: OnceLock<Kube> = OnceLock::new();
-    let east = namespace_of(SPOKE.get_or_init(|| Kube::setup().start()));
+    let east = Hub::on(SPOKE.get_or_init(|| Kube::setup().start()));
     let secret = |token: &str| {
-        let text = kubeconfig_with(east.kube, token);
+        let text = kubeconfig_with(&east.kube, token);
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "east",
             "labels": {"sigs.k8s.io/multicluster-runtime-kubeconfig": "true"}}, "stringData": {"kubeconfig": text}})
     };
@@ -296,7 +291,7 @@ fn credentials_in_a_secret_are_renewed_without_the_cluster_being_left() {
     assert_eq!((&now["state"], &now["since"]), (&json!("Engaged"), &engaged["since"]), "it was never left");
 
     // A Secret that would have a command run is refused, and what is there goes on.
-    let evil = kubeconfig_with(east.kube, &new).replace(r#""token":"#, r#""exec":{"command":"sh"},"token":"#);
+    let evil = kubeconfig_with(&east.kube, &new).replace(r#""token":"#, r#""exec":{"command":"sh"},"token":"#);
     hub.change("v1/secrets", "east", &json!({"stringData": {"kubeconfig": evil}}));
     host.wait_for("it is said why", |host| {
         host.json("/v1/clusters")["troubles"].to_string().contains("exec, a command").then_some(())
@@ -341,7 +336,7 @@ fn only_a_person_ends_the_wait_for_a_cluster_that_never_comes_back() {
 #[test]
 fn namespaces_of_the_hub_are_clusters_of_their_own() {
     let Some(hub) = Hub::new() else { return };
-    let team = namespace_of(hub.kube);
+    let team = Hub::on(&hub.kube);
     let label = format!("fleet-{}", hub.namespace);
     let config = format!(
         "apiVersion: config.setpoint.dev/v1alpha1\nclusters:\n  teams:\n    prefix: team\n    namespaces: {{label: {label}=yes}}\n"
@@ -413,7 +408,7 @@ fn clusters_of_cluster_api_and_of_the_inventory_are_found() {
     hub.change(clusters, "west", &json!({"status": {"initialization": {"controlPlaneInitialized": true}}}));
     let found = in_state(&host, &capi, "Unreachable");
     assert!(found["reason"].as_str().is_some_and(|reason| reason.contains("not there yet")), "{found}");
-    let text = kubeconfig_with(east.kube, &token);
+    let text = kubeconfig_with(&east.kube, &token);
     hub.make(
         "v1/secrets",
         &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "west-kubeconfig"},

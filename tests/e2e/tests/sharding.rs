@@ -30,7 +30,7 @@ fn host(hub: &Hub, user: &str, sharding: &str) -> Setup {
 /// Namespaces of the hub that are clusters.
 fn teams(hub: &Hub, count: usize) -> Vec<Hub> {
     let team = |_| {
-        let team = Hub { kube: hub.kube, namespace: hub.kube.namespace() };
+        let team = Hub::on(&hub.kube);
         let labels = json!({"metadata": {"labels": {"shared-by": hub.namespace}}});
         hub.kube.api().merge(&format!("/api/v1/namespaces/{}", team.namespace), &labels).ok();
         team

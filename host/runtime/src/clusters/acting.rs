@@ -16,8 +16,9 @@ use setpoint_kubernetes::health::Check;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Clusters;
-use super::grip::{Grip, Leases, lock};
+use super::grip::{Grip, Leases};
 use super::member::Member;
+use crate::lock::lock;
 
 /// Live reads of a cluster at a time after a take-over.
 const READS: usize = 16;

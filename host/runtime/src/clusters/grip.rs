@@ -11,7 +11,7 @@
 //! divide work in different ways, as those of two versions of a configuration are, never act on the same.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use setpoint_cluster::Permit;
@@ -20,6 +20,8 @@ use setpoint_core::lease::Record;
 use setpoint_core::shards::Shard;
 use setpoint_kubernetes::{Fence, KubernetesCluster, Leadership, LeaseOptions, Listed};
 use tokio::sync::Notify;
+
+use crate::lock::lock;
 
 /// What leases of one installation are found by; its value is the name of the lease of all.
 const LABEL: &str = "setpoint.dev/lease";
@@ -31,10 +33,6 @@ const TOGETHER: &str = "shards";
 const BY_RANGES: &str = "ranges";
 /// A lease is given back within so long, or left to expire.
 const RELEASE: Duration = Duration::from_secs(3);
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The leases of this host, in the hub.
 pub(super) struct Leases {

@@ -11,7 +11,8 @@ use setpoint_core::shards::{HEAVIEST, Member, Sightings};
 use setpoint_kubernetes::{Leadership, Listed, boot_time};
 
 use super::Clusters;
-use super::grip::{Leases, lock};
+use super::grip::Leases;
+use crate::lock::lock;
 
 /// Of a member: its share of the work.
 const WEIGHT: &str = "setpoint.dev/weight";

@@ -33,6 +33,7 @@ use tokio::sync::Semaphore;
 use crate::driver::Driver;
 use crate::installation::Installation;
 use crate::kinds::Kinds;
+use crate::lock::lock;
 use crate::metrics::ClusterMetrics;
 use crate::views::{LeaseRow, ShardsRow};
 
@@ -52,7 +53,7 @@ pub use forgotten::ForgetError;
 pub use installer::InstallCrds;
 pub use lease::{LeaseConfig, ShardingConfig};
 
-use grip::{AnyOf, Grip, Leases, lock};
+use grip::{AnyOf, Grip, Leases};
 use installer::Installer;
 use lease::instance;
 use member::Member;

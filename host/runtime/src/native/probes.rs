@@ -17,10 +17,11 @@ use setpoint_mcp::{Access, SecretHeaders};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
+use super::Native;
 use super::permit::{Denied, Permit};
-use super::{Native, lock};
 use crate::clock::rfc3339;
 use crate::driver::unix_now;
+use crate::lock::lock;
 
 /// Endpoints that are looked at at a time.
 const AT_A_TIME: usize = 64;

@@ -19,7 +19,8 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 use super::permit::{Denied, Permit};
-use super::{KeeperProgram, Native, lock};
+use super::{KeeperProgram, Native};
+use crate::lock::lock;
 
 /// What is left of a stop for the keeper to end.
 const LEFT_OVER: Duration = Duration::from_secs(2);
