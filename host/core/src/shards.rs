@@ -128,7 +128,24 @@ fn draw(member: &Member, shard: u64) -> u64 {
 /// The leases of hosts that share work, as this one has seen them.
 #[derive(Default, Debug)]
 pub struct Sightings {
-    seen: BTreeMap<String, (Record, Time)>,
+    seen: BTreeMap<String, Sighting>,
+}
+
+/// A lease, as it was seen last.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// What it says.
+    pub record: Record,
+    /// Since when it is seen to say that.
+    pub since: Time,
+    /// It was seen to change: whoever holds it lived when this host did.
+    moved: bool,
+}
+
+impl Sighting {
+    fn is_live(&self, now: Time) -> bool {
+        !self.record.holder.is_empty() && now < self.since + self.record.duration
+    }
 }
 
 impl Sightings {
@@ -136,25 +153,35 @@ impl Sightings {
     pub fn listed(&mut self, now: Time, leases: Vec<(String, Record)>) {
         let mut before = std::mem::take(&mut self.seen);
         for (name, record) in leases {
-            let since = before.remove(&name).filter(|(known, _)| *known == record).map_or(now, |(_, since)| since);
-            self.seen.insert(name, (record, since));
+            let sighting = match before.remove(&name) {
+                Some(known) if known.record == record => known,
+                known => Sighting { record, since: now, moved: known.is_some() },
+            };
+            self.seen.insert(name, sighting);
         }
     }
 
-    /// A lease, and since when it is seen as it is.
-    pub fn seen(&self, name: &str) -> Option<&(Record, Time)> {
+    /// A lease.
+    pub fn seen(&self, name: &str) -> Option<&Sighting> {
         self.seen.get(name)
     }
 
     /// Whether a lease is held, as far as can be told from here.
     pub fn is_live(&self, name: &str, now: Time) -> bool {
-        self.seen.get(name).is_some_and(|(record, since)| !record.holder.is_empty() && now < since + record.duration)
+        self.seen.get(name).is_some_and(|sighting| sighting.is_live(now))
+    }
+
+    /// Whether a lease that counts as held is what somebody may have left who was gone before this host came: it was never
+    /// seen to change.
+    pub fn is_doubtful(&self, name: &str, now: Time) -> bool {
+        self.seen.get(name).is_some_and(|sighting| sighting.is_live(now) && !sighting.moved)
     }
 
     /// Whether a lease has not been touched for so long that nobody will.
     pub fn is_left(&self, name: &str, now: Time) -> bool {
         const LONG: u64 = 10;
-        self.seen.get(name).is_some_and(|(record, since)| now >= since + LONG * record.duration.max(1_000))
+        let long = |sighting: &Sighting| sighting.since + LONG * sighting.record.duration.max(1_000);
+        self.seen.get(name).is_some_and(|sighting| now >= long(sighting))
     }
 }
 

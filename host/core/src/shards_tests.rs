@@ -205,8 +205,23 @@ fn a_lease_is_live_until_it_was_not_renewed_for_as_long_as_it_lasts() {
     assert!(!seen.is_left("m", 40_099) && seen.is_left("m", 40_100));
     seen.listed(4_000, vec![("m".into(), record("a", "2"))]);
     assert!(seen.is_live("m", 7_999));
-    assert_eq!(seen.seen("m").map(|(_, since)| *since), Some(4_000));
-    assert_eq!(seen.seen("free"), None);
+    assert_eq!(seen.seen("m").map(|sighting| sighting.since), Some(4_000));
+    assert!(seen.seen("free").is_none());
+}
+
+#[test]
+fn a_lease_that_was_never_seen_to_change_may_be_what_somebody_left() {
+    let record =
+        |version: &str| Record { holder: "a".into(), duration: 4_000, version: version.into(), ..Record::default() };
+    let mut seen = Sightings::default();
+    seen.listed(100, vec![("gone".into(), record("1")), ("lives".into(), record("1"))]);
+    assert!(seen.is_doubtful("gone", 200) && seen.is_doubtful("lives", 200));
+    seen.listed(2_000, vec![("gone".into(), record("1")), ("lives".into(), record("2"))]);
+    assert!(seen.is_doubtful("gone", 2_000) && !seen.is_doubtful("lives", 2_000));
+    seen.listed(3_000, vec![("gone".into(), record("1")), ("lives".into(), record("2"))]);
+    assert!(!seen.is_doubtful("lives", 3_000), "it has changed once");
+    assert!(!seen.is_doubtful("gone", 4_100) && !seen.is_live("gone", 4_100), "it does not count any more");
+    assert!(!seen.is_doubtful("unknown", 200));
 }
 
 #[test]

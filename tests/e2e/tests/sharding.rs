@@ -183,6 +183,7 @@ fn clusters_are_shared_and_only_what_must_move_moves() {
         changed.len(),
         longest.as_secs_f64()
     );
+    assert!(longest < LEASE / 2, "nothing is handed over to a host before it takes it");
     teams.iter().for_each(|team| change(team, "shop", "2"));
     hub.wait_for("all goes on", || teams.iter().all(|team| shows(team, "shop", "2")).then_some(()));
 }

@@ -2,6 +2,7 @@
 //! of the others.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ pub(super) struct Membership {
     /// Its share of the work.
     pub(super) weight: u32,
     lease: Arc<Leadership>,
+    /// It says what it can take from the moment when it knows who else lives. Others would hand over to it before, what it
+    /// took for the part of one that is gone, as its own former life is.
+    announced: AtomicBool,
     sightings: Mutex<Sightings>,
     others: Mutex<Vec<Member>>,
     /// Why they cannot be seen.
@@ -38,12 +42,19 @@ impl Membership {
         let identity = leases.identity();
         let name = leases.members() + identity.rsplit('-').next().unwrap_or(identity);
         let lease = leases.contend(name, identity, annotations(weight, ""), None);
-        Self { weight, lease, sightings: Mutex::default(), others: Mutex::default(), trouble: Mutex::default() }
+        Self {
+            weight,
+            lease,
+            announced: AtomicBool::default(),
+            sightings: Mutex::default(),
+            others: Mutex::default(),
+            trouble: Mutex::default(),
+        }
     }
 
     /// What was seen of a lease, and since when it is like that.
     pub(super) fn seen(&self, name: &str) -> Option<(Record, Time)> {
-        lock(&self.sightings).seen(name).cloned()
+        lock(&self.sightings).seen(name).map(|sighting| (sighting.record.clone(), sighting.since))
     }
 
     /// The others that live.
@@ -86,8 +97,6 @@ impl Clusters {
         let every = Duration::from_millis(leases.options().terms.retry());
         loop {
             self.offer_what_is_ready();
-            let clusters: Vec<String> = lock(&self.shards).clusters().into_iter().collect();
-            membership.lease.annotate(annotations(membership.weight, &clusters.join(",")));
             let trouble = match leases.list().await {
                 Ok((now, listed)) => {
                     self.saw(leases, membership, now, listed).await;
@@ -95,6 +104,10 @@ impl Clusters {
                 }
                 Err(error) => Some(format!("who shares the work cannot be seen: {error}")),
             };
+            if membership.announced.load(Ordering::Relaxed) {
+                let clusters: Vec<String> = lock(&self.shards).clusters().into_iter().collect();
+                membership.lease.annotate(annotations(membership.weight, &clusters.join(",")));
+            }
             let before = std::mem::replace(&mut *lock(&membership.trouble), trouble.clone());
             if let Some(trouble) = trouble.filter(|trouble| before.as_ref() != Some(trouble)) {
                 tracing::warn!("{trouble}");
@@ -110,8 +123,12 @@ impl Clusters {
             sightings.listed(now, listed.iter().map(|lease| (lease.name.clone(), lease.record.clone())).collect());
             let mine = membership.lease.options().name.as_str();
             let members = || listed.iter().filter(|lease| lease.name.starts_with(&prefix) && lease.name != mine);
+            let at = boot_time();
             let others: Vec<Member> =
-                members().filter(|lease| sightings.is_live(&lease.name, boot_time())).map(member).collect();
+                members().filter(|lease| sightings.is_live(&lease.name, at)).map(member).collect();
+            if !members().any(|lease| sightings.is_doubtful(&lease.name, at)) {
+                membership.announced.store(true, Ordering::Relaxed);
+            }
             let left: Vec<&Listed> = members().filter(|lease| sightings.is_left(&lease.name, now)).collect();
             (others, left)
         };
