@@ -1,6 +1,6 @@
 //! Commands that change something in the running host.
 
-use setpoint_core::key::Key;
+use setpoint_core::key::{Key, LOCAL};
 use setpoint_runtime::http::Done;
 
 use crate::args::{ConfirmArgs, Globals, KindArgs, ObjectArgs, RollbackArgs};
@@ -43,7 +43,10 @@ pub(crate) fn confirm(args: &ConfirmArgs, globals: &Globals) -> Result<(), Failu
     match &args.plugin {
         Some(plugin) => say(&client.post(&format!("/v1/held/{}/confirm", segment(plugin)))?),
         // Clap lets nobody through who gives neither.
-        None => say(&client.post("/v1/confirm-resources")?),
+        None => {
+            let cluster = args.cluster.as_deref().unwrap_or(LOCAL);
+            say(&client.post(&format!("/v1/clusters/{}/confirm-resources", segment(cluster)))?)
+        }
     }
 }
 

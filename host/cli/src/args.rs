@@ -201,9 +201,9 @@ pub(crate) struct RunArgs {
     /// Address that serves only /healthz, /readyz and /metrics
     #[arg(long, value_name = "ADDR", env = "SETPOINT_HEALTH_LISTEN")]
     pub(crate) health_listen: Option<SocketAddr>,
-    /// Give a plugin (or `*`) a capability: described, read:GROUP/KIND, write:GROUP/KIND (each with @CLUSTER[/NAMESPACE]), process, http:HOST
-    #[arg(long = "grant", value_name = "PLUGIN=CAPABILITY", value_parser = grant, value_delimiter = ',', env = "SETPOINT_GRANT")]
-    pub(crate) grants: Vec<(String, Grant)>,
+    /// Give a plugin (or `*`) a capability: described, read:GROUP/KIND, write:GROUP/KIND (each with @CLUSTER[/NAMESPACE] or @{LABELS}[/NAMESPACE]), process, http:HOST; several with commas
+    #[arg(long = "grant", value_name = "PLUGIN=CAPABILITY", value_parser = GivenGrants::parse, env = "SETPOINT_GRANT")]
+    pub(crate) grants: Vec<GivenGrants>,
     /// Plugin calls at a time [default: number of cores × 4]
     #[arg(long, value_name = "N", env = "SETPOINT_WORKERS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) workers: Option<u32>,
@@ -230,6 +230,31 @@ fn words<T: Copy + Send + Sync + 'static, const N: usize>(
         let found = words.iter().find(|(word, _)| *word == given);
         found.map(|(_, value)| *value).ok_or("another word is expected")
     })
+}
+
+/// The grants of one flag.
+#[derive(Clone, Debug)]
+pub(crate) struct GivenGrants(Vec<(String, Grant)>);
+
+impl GivenGrants {
+    /// Reads `PLUGIN=CAPABILITY,…`; commas between braces are those of labels.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut depth = 0_u32;
+        let parts = text.split(|c: char| {
+            match c {
+                '{' => depth += 1,
+                '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            c == ',' && depth == 0
+        });
+        parts.map(grant).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// All of them.
+    pub(crate) fn all(given: &[Self]) -> Vec<(String, Grant)> {
+        given.iter().flat_map(|Self(grants)| grants).cloned().collect()
+    }
 }
 
 /// Reads `PLUGIN=CAPABILITY`.
@@ -364,13 +389,17 @@ pub(crate) struct KindArgs {
 }
 
 #[derive(Args, Debug)]
-#[group(id = "what", required = true, multiple = false, args = ["plugin", "resources"])]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(false)))]
 pub(crate) struct ConfirmArgs {
     /// Plugin whose deletions shall happen, as `get held` shows it
+    #[arg(group = "what")]
     pub(crate) plugin: Option<String>,
     /// The resources directory has really become what it is: delete what is no longer in it
-    #[arg(long)]
+    #[arg(long, group = "what")]
     pub(crate) resources: bool,
+    /// The directory of this cluster is meant; without it that of `local`
+    #[arg(long, value_name = "NAME", conflicts_with = "plugin")]
+    pub(crate) cluster: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -413,6 +442,8 @@ mod tests {
             &["completion", "sh"],
             &["confirm"],
             &["confirm", "workflow", "--resources"],
+            &["confirm", "workflow", "--cluster", "team"],
+            &["confirm", "--cluster", "team"],
             &["rbac", "-n", "A"],
             &["rbac", "--service-account", "a.b"],
             &["nothing"],
@@ -468,10 +499,13 @@ mod tests {
 
     #[test]
     fn grants_may_be_given_many_times_or_with_commas() {
-        let cli =
-            Cli::try_parse_from(["setpoint", "run", "--grant", "a=process,b=described@hub", "--grant", "*=http:*"]);
+        let given = ["a=process,b=described@hub", "c=described@{env=prod,tier in (a,b)}/web,d=process", "*=http:*"];
+        let flags = given.iter().flat_map(|given| ["--grant", given]);
+        let cli = Cli::try_parse_from(["setpoint", "run"].into_iter().chain(flags));
         let Ok(Cli { command: Command::Run(args), .. }) = cli else { panic!("{cli:?}") };
-        let grants: Vec<String> = args.grants.iter().map(|(plugin, grant)| format!("{plugin}={grant}")).collect();
-        assert_eq!(grants, ["a=process", "b=described@hub", "*=http:*"]);
+        let grants = GivenGrants::all(&args.grants).into_iter().map(|(plugin, grant)| format!("{plugin}={grant}"));
+        let expected =
+            ["a=process", "b=described@hub", "c=described@{env=prod,tier in (a,b)}/web", "d=process", "*=http:*"];
+        assert_eq!(grants.collect::<Vec<_>>(), expected);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use setpoint_core::key::split_api_version;
+use setpoint_core::key::{LOCAL, split_api_version};
 use setpoint_runtime::views::{FileRow, Filter, KindRow, ObjectView, ReconcileRow};
 
 use crate::age;
@@ -215,10 +215,13 @@ fn grouped(kinds: &[KindRow], rows: &[ReconcileRow], files: &[FileRow], wide: bo
         })
         .collect();
     if !files.is_empty() {
-        let mut table = Table::new(&["PLACE", "STATE", "MESSAGE"]);
+        let clusters = files.iter().any(|row| row.cluster != LOCAL);
+        let header = ["CLUSTER", "PLACE", "STATE", "MESSAGE"];
+        let mut table = Table::new(if clusters { &header } else { &header[1..] });
         for row in files {
             let place = format!("{}:{}:{}", row.file, row.line, row.column);
-            table.row(vec![place, row.state.clone(), row.message.clone()]);
+            let cells = clusters.then(|| row.cluster.clone()).into_iter();
+            table.row(cells.chain([place, row.state.clone(), row.message.clone()]).collect());
         }
         tables.push(format!("FILES WITH PROBLEMS\n{}", table.render()));
     }
@@ -238,7 +241,7 @@ pub(crate) struct Style {
 
 /// A table of reconciled objects of one kind.
 pub(crate) fn row_table(kind: Option<&KindRow>, rows: &[ReconcileRow], style: Style, now: Timestamp) -> Table {
-    let clusters = rows.iter().any(|row| row.cluster != setpoint_core::key::LOCAL);
+    let clusters = rows.iter().any(|row| row.cluster != LOCAL);
     let columns: Vec<&(String, String, String, i64)> = kind
         .iter()
         .flat_map(|kind| &kind.columns)
@@ -452,6 +455,7 @@ pub(crate) mod tests {
     fn without_a_kind_objects_are_grouped_and_files_with_problems_come_last() {
         let other = ReconcileRow { group: "a.io".into(), kind: "Zone".into(), namespace: None, ..row("z", "Synced") };
         let file = FileRow {
+            cluster: LOCAL.into(),
             file: "b.yaml".into(),
             line: 3,
             column: 5,

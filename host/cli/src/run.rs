@@ -8,7 +8,7 @@ use setpoint_runtime::mode::Mode;
 use setpoint_runtime::{Host, HostOptions, KeeperProgram, StartError};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{LogFormat, RunArgs, ServerArgs};
+use crate::args::{GivenGrants, LogFormat, RunArgs, ServerArgs};
 use crate::failure::Failure;
 use crate::output::print;
 use crate::signals::{INTERRUPTED, Signals};
@@ -44,7 +44,7 @@ fn options(args: RunArgs, server: ServerArgs) -> HostOptions {
         token_file: server.token_file,
         tls: args.tls_cert_file.zip(args.tls_key_file).map(|(certificate, key)| TlsFiles { certificate, key }),
         health_listen: args.health_listen,
-        grants: args.grants,
+        grants: GivenGrants::all(&args.grants),
         workers: args.workers,
         mode: args.mode,
         kubeconfig: args.kubeconfig,

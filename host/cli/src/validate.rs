@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use setpoint_cluster::local::{FileRefusal, Model};
 use setpoint_cluster::source::once::{read_directory, read_files};
 use setpoint_cluster::source::{Desired, Scope, SourceEvent};
-use setpoint_core::key::{GroupKind, Name};
+use setpoint_core::key::{GroupKind, LOCAL, Name};
 use setpoint_runtime::file_rows::{self, INVALID};
 use setpoint_runtime::views::FileRow;
 use setpoint_schema::Crd;
@@ -153,6 +153,7 @@ impl Found {
             }
             Err(FileRefusal::Invalid(errors)) => file_rows::mistakes(&file, &spans, &errors),
             Err(other) => vec![FileRow {
+                cluster: LOCAL.to_owned(),
                 file: file.to_string(),
                 line: line as usize,
                 column: 1,

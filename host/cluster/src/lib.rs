@@ -62,6 +62,11 @@ pub trait Cluster: Send + Sync {
         Box::pin(std::future::ready(Answer::Refused(Refusal::Transient("this host does not hold its lease".into()))))
     }
 
+    /// Whether it can be asked for the events that were recorded there. Default: not.
+    fn keeps_events(&self) -> bool {
+        false
+    }
+
     /// What the host needs to hear of from now on, all of it; what is not in it any more is not needed. The sink is
     /// told of it before this returns, so nothing may be locked that it locks. A cluster that tells everything it has
     /// anyway does nothing.

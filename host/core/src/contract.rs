@@ -295,11 +295,15 @@ pub struct OwnedKind {
 /// Annotation of a definition: `local` for a kind that is in the embedded cluster alone, whatever clusters there are.
 pub const ONLY_IN: &str = "setpoint.dev/only-in";
 
+/// Whether objects of a kind are in the embedded cluster alone, as its definition says.
+pub fn is_only_local(definition: &Value) -> bool {
+    definition["metadata"]["annotations"][ONLY_IN] == *LOCAL
+}
+
 impl OwnedKind {
     /// Whether objects of it are in the embedded cluster alone, as its definition says.
     pub fn is_local(&self) -> bool {
-        let definition: Value = serde_json::from_str(&self.crd).unwrap_or_default();
-        definition["metadata"]["annotations"][ONLY_IN] == *LOCAL
+        is_only_local(&serde_json::from_str(&self.crd).unwrap_or_default())
     }
 }
 

@@ -5,17 +5,18 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::contract::{Capability, Description};
-use crate::key::{GroupKind, Key, LOCAL};
+use crate::key::{GroupKind, Key, LOCAL, Name};
 use crate::native;
+use crate::selector::Selector;
 
 /// One grant as an operator writes it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Grant {
     /// `described`: all kinds that the plugin describes, in clusters that match. No processes and no network.
     Described(Scope),
-    /// `read:GROUP/KIND[@CLUSTER[/NAMESPACE]]`
+    /// `read:GROUP/KIND[@CLUSTERS[/NAMESPACE]]`
     Read(GroupKind, Scope),
-    /// `write:GROUP/KIND[@CLUSTER[/NAMESPACE]]`
+    /// `write:GROUP/KIND[@CLUSTERS[/NAMESPACE]]`
     Write(GroupKind, Scope),
     /// `process[:COMMAND]`: processes, of commands that match; `*` stands for any run of characters.
     Process(Option<String>),
@@ -35,6 +36,7 @@ impl From<&Capability> for Grant {
 /// Clusters and namespaces of a grant; `*` stands for any run of characters.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Scope {
+    /// A pattern, or a selector in braces, which is no cluster's name: see [`Grants::in_fleet`].
     cluster: String,
     namespace: Option<String>,
 }
@@ -50,6 +52,11 @@ impl Scope {
         Self { cluster: cluster.into(), namespace: None }
     }
 
+    /// The labels that its clusters have, if it says so.
+    fn selector(&self) -> Option<&str> {
+        self.cluster.strip_prefix('{')?.strip_suffix('}')
+    }
+
     fn covers(&self, cluster: &str, namespace: Option<&str>) -> bool {
         glob(&self.cluster, cluster)
             && match (&self.namespace, namespace) {
@@ -63,7 +70,7 @@ impl Scope {
 /// Why a grant does not parse.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "grant {text:?}: {problem}; known are described, read:GROUP/KIND, write:GROUP/KIND (each with @CLUSTER[/NAMESPACE]), process[:COMMAND] and http:HOST[:PORT]"
+    "grant {text:?}: {problem}; known are described, read:GROUP/KIND, write:GROUP/KIND (each with @CLUSTER[/NAMESPACE] or @{{LABELS}}[/NAMESPACE]), process[:COMMAND] and http:HOST[:PORT]"
 )]
 pub struct GrantError {
     text: String,
@@ -120,12 +127,29 @@ impl Grant {
         let (what, scope) = match text.split_once('@') {
             None => (text, Scope::everywhere()),
             Some((what, scope)) => {
-                let (cluster, namespace) = match scope.split_once('/') {
-                    Some((cluster, namespace)) => (cluster, Some(namespace.to_owned())),
-                    None => (scope, None),
+                // The key of a label may have a slash.
+                let (labels, rest) = match scope.split_once('}').filter(|_| scope.starts_with('{')) {
+                    Some((labels, rest)) => (labels.len() + 1, rest),
+                    None if scope.starts_with('{') => return Err(error("the `}` after the labels is missing")),
+                    None => (0, scope),
                 };
+                let (name, namespace) = match rest.split_once('/') {
+                    Some((name, namespace)) => (name, Some(namespace.to_owned())),
+                    None => (rest, None),
+                };
+                let cluster = &scope[..labels + name.len()];
                 if cluster.is_empty() || namespace.as_deref() == Some("") {
                     return Err(error("the pattern after `@` is empty"));
+                }
+                if labels > 0 && !name.is_empty() {
+                    return Err(error("after the labels comes nothing, or `/NAMESPACE`"));
+                }
+                if let Some(selector) = cluster.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+                    match Selector::parse(selector) {
+                        Err(problem) => return Err(error(&problem.to_string())),
+                        Ok(_) if selector.trim().is_empty() => return Err(error("the labels are missing")),
+                        Ok(_) => {}
+                    }
                 }
                 (what, Scope { cluster: cluster.to_owned(), namespace })
             }
@@ -147,6 +171,24 @@ impl Grant {
             }
             _ => Err(error("it is not known")),
         }
+    }
+}
+
+impl Grant {
+    fn scope(&self) -> Option<&Scope> {
+        match self {
+            Grant::Described(scope) | Grant::Read(_, scope) | Grant::Write(_, scope) => Some(scope),
+            Grant::Process(_) | Grant::Http(_) => None,
+        }
+    }
+
+    /// The same for one cluster.
+    fn in_cluster(&self, name: &str) -> Self {
+        let mut grant = self.clone();
+        if let Grant::Described(scope) | Grant::Read(_, scope) | Grant::Write(_, scope) = &mut grant {
+            scope.cluster = name.to_owned();
+        }
+        grant
     }
 }
 
@@ -194,6 +236,23 @@ impl Grants {
     /// The default: all that a plugin describes, in the embedded cluster only.
     pub fn described_in_local() -> Self {
         Self { grants: vec![Grant::Described(Scope::cluster(crate::key::LOCAL))] }
+    }
+
+    /// Whether one of them is for clusters with labels.
+    pub fn is_by_label(&self) -> bool {
+        self.grants.iter().filter_map(Grant::scope).any(|scope| scope.selector().is_some())
+    }
+
+    /// The same in a fleet of these clusters: what is granted by labels is granted for the clusters that have them, by their names.
+    #[must_use]
+    pub fn in_fleet<'f>(&self, clusters: impl Iterator<Item = (&'f Name, &'f [(Box<str>, Box<str>)])> + Clone) -> Self {
+        let named = |grant: &Grant| -> Vec<Grant> {
+            let Some(selector) = grant.scope().and_then(Scope::selector) else { return vec![grant.clone()] };
+            let Ok(selector) = Selector::parse(selector) else { return Vec::new() };
+            let matching = clusters.clone().filter(|(_, labels)| selector.matches(labels));
+            matching.map(|(name, _)| grant.in_cluster(name)).collect()
+        };
+        Self { grants: self.grants.iter().flat_map(named).collect() }
     }
 
     /// The grants.
@@ -334,6 +393,37 @@ mod tests {
         let key = Key::new("local", "", "ConfigMap", Some("default"), "a");
         assert!(Grants::default().may_write(&key, &Value::Null).is_err());
         assert!(!Grants::default().may_read(&key.group_kind(), "local", None));
+    }
+
+    #[test]
+    fn clusters_are_chosen_by_labels() -> Result<(), GrantError> {
+        let text = ["read:core/Secret@{env=prod,topology.kubernetes.io/region in (eu,us)}/team-*", "described@local"];
+        let granted = grants(&text)?;
+        assert_eq!(granted.iter().map(ToString::to_string).collect::<Vec<_>>(), text);
+        assert!(granted.is_by_label() && !grants(&text[1..])?.is_by_label());
+        let labels = |env: &str, region: &str| -> Vec<(Box<str>, Box<str>)> {
+            vec![("env".into(), env.into()), ("topology.kubernetes.io/region".into(), region.into())]
+        };
+        let (west, east, test): (Name, Name, Name) = ("west".into(), "east".into(), "test".into());
+        let fleet = [(west, labels("prod", "us")), (east, labels("prod", "asia")), (test, labels("test", "eu"))];
+        let in_fleet = granted.in_fleet(fleet.iter().map(|(name, labels)| (name, labels.as_slice())));
+        let texts: Vec<String> = in_fleet.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["read:core/Secret@west/team-*", "described@local"]);
+        let secret = GroupKind::new("", "Secret");
+        assert!(in_fleet.may_read(&secret, "west", Some("team-a")) && !in_fleet.may_read(&secret, "west", Some("web")));
+        assert!(!granted.may_read(&secret, "west", Some("team-a")), "not before it is known which clusters there are");
+        assert!(!granted.may_read(&secret, "{env=prod}", Some("team-a")));
+        for (text, problem) in [
+            ("described@{env=prod", "the `}` after the labels is missing"),
+            ("described@{}", "the labels are missing"),
+            ("described@{env=prod}x", "after the labels comes nothing"),
+            ("described@{env=prod}/", "the pattern after `@` is empty"),
+            ("described@{env in prod}", "env in prod"),
+        ] {
+            let error = Grant::parse(text).map_err(|error| error.to_string());
+            assert!(error.as_ref().is_err_and(|error| error.contains(problem)), "{text}: {error:?}");
+        }
+        Ok(())
     }
 
     #[test]

@@ -13,8 +13,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use crate::connection::{Connection, Directory, DirectoryOptions};
 use crate::gate::Gate;
-use crate::{Aware, ClusterNotFound, ClusterRow, Engaged, Provider, Reach};
+use crate::{Aware, ClusterNotFound, ClusterRow, Engaged, Provider, Reach, Way};
 
 /// How a fleet is set up.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct FleetOptions {
     pub limits: Limits,
     /// How long one try to reach a cluster may take. Default: 10 s.
     pub patience: Duration,
+    /// Where directories keep their state. Default: none, and there can be none.
+    pub directories: Option<DirectoryOptions>,
     /// Seed of jitter.
     pub seed: u64,
 }
@@ -38,6 +41,7 @@ impl Default for FleetOptions {
             status_manager: "".into(),
             limits: Limits::default(),
             patience: Duration::from_secs(10),
+            directories: None,
             seed: 0,
         }
     }
@@ -72,11 +76,26 @@ struct Inner {
     /// Reached and not engaged yet.
     reached: HashMap<u64, Connected>,
     members: BTreeMap<Name, Connected>,
+    /// Those that take part from the beginning to the end.
+    seated: BTreeMap<Name, Connection>,
+}
+
+impl Inner {
+    fn connection(&self, name: &str) -> Option<&Connection> {
+        self.seated.get(name).or_else(|| self.members.get(name).map(|member| &member.connection))
+    }
+
+    /// Who has files of a directory already that is not the same one.
+    fn nested(&self, connection: &Connection) -> Option<Name> {
+        let connected = self.members.values().chain(self.reached.values()).map(|connected| &connected.connection);
+        let mut all = self.seated.values().chain(connected);
+        all.find(|other| other.is_nested(connection)).map(|other| other.cluster().name().clone())
+    }
 }
 
 #[derive(Clone)]
 struct Connected {
-    cluster: Arc<KubernetesCluster>,
+    connection: Connection,
     gate: Arc<Gate>,
     reach: Reach,
 }
@@ -99,6 +118,7 @@ impl Fleet {
             tries: HashMap::new(),
             reached: HashMap::new(),
             members: BTreeMap::new(),
+            seated: BTreeMap::new(),
         };
         Arc::new(Self {
             options,
@@ -114,8 +134,11 @@ impl Fleet {
 
     /// A cluster takes part from the beginning to the end, and is not this fleet's to reach: its name and, in its
     /// namespaces, what it is are taken.
-    pub fn seat(&self, name: &Name, provider: &str, identity: &str, namespaces: Vec<Name>) {
-        self.work(|inner, now| inner.machine.seat(now, name, &provider.into(), identity, namespaces));
+    pub fn seat(&self, name: &Name, provider: &str, connection: Connection, namespaces: Vec<Name>) {
+        self.work(|inner, now| {
+            inner.machine.seat(now, name, &provider.into(), &connection.place(), namespaces);
+            inner.seated.insert(name.clone(), connection);
+        });
     }
 
     fn now(&self) -> Time {
@@ -136,9 +159,9 @@ impl Fleet {
     ///
     /// # Errors
     /// There is none of this name.
-    pub fn get(&self, name: &str) -> Result<Arc<KubernetesCluster>, ClusterNotFound> {
-        let member = self.locked().members.get(name).map(|member| member.cluster.clone());
-        member.ok_or_else(|| ClusterNotFound { name: name.to_owned() })
+    pub fn get(&self, name: &str) -> Result<Connection, ClusterNotFound> {
+        let connection = self.locked().connection(name).cloned();
+        connection.ok_or_else(|| ClusterNotFound { name: name.to_owned() })
     }
 
     /// All clusters that are offered, in order of their names.
@@ -148,7 +171,7 @@ impl Fleet {
             let reach = inner.reaches.get(&(row.provider.clone(), row.name.clone()));
             ClusterRow {
                 labels: reach.map(|reach| reach.labels.clone()).unwrap_or_default(),
-                cluster: inner.members.get(&row.name).map(|member| member.cluster.clone()),
+                connection: inner.connection(&row.name).cloned(),
                 for_ms: now.saturating_sub(row.since),
                 next_ms: row.next.map(|next| next.saturating_sub(now)),
                 name: row.name,
@@ -236,17 +259,17 @@ impl Fleet {
             Step::Connect { name, provider, ticket } => self.connect(name, provider, ticket),
             Step::Engage { name, ticket } => {
                 let Some(connected) = self.locked().reached.remove(&ticket) else { return };
-                let (cluster, reach) = (connected.cluster.clone(), connected.reach.clone());
+                let (connection, reach) = (connected.connection.clone(), connected.reach.clone());
                 self.locked().members.insert(name.clone(), connected);
-                let mut identity = cluster.identity().to_owned();
+                let mut identity = connection.identity().to_owned();
                 if reach.scoped {
                     let namespaces: Vec<&str> = reach.namespaces.iter().map(|namespace| &**namespace).collect();
                     identity = format!("{identity}/{}", namespaces.join(","));
                 }
-                tracing::info!(cluster = %name, server = cluster.server(), "it takes part");
+                tracing::info!(cluster = %name, at = connection.address(), "it takes part");
                 let provider = self.locked().machine.row(&name).map(|row| row.provider).unwrap_or_else(|| "".into());
                 let (namespaces, labels) = (reach.namespaces, reach.labels);
-                self.aware.engage(&Engaged { name, provider, cluster, identity, namespaces, labels });
+                self.aware.engage(&Engaged { name, provider, connection, identity, namespaces, labels });
             }
             Step::Disengage { name, reason, .. } => {
                 let member = self.locked().members.remove(&name);
@@ -254,7 +277,7 @@ impl Fleet {
                 if let Some(member) = member {
                     member.gate.close();
                     self.aware.disengage(&name, &reason);
-                    member.cluster.shutdown();
+                    member.connection.shutdown();
                 }
             }
             Step::Drop { ticket } => {
@@ -265,7 +288,9 @@ impl Fleet {
                 if let Some(run) = run {
                     run.abort();
                 }
-                drop(reached);
+                if let Some(reached) = reached {
+                    reached.connection.shutdown();
+                }
             }
         }
     }
@@ -279,11 +304,19 @@ impl Fleet {
             let result = this.reach(&name, reach).await;
             this.work(|inner, now| {
                 inner.tries.remove(&ticket);
+                let nested = result.as_ref().ok().and_then(|reached| inner.nested(&reached.connection));
+                let result = match (result, nested) {
+                    (Ok(connected), Some(other)) => {
+                        connected.connection.shutdown();
+                        Err(format!("its files are those of the cluster {other}, too: one directory is in the other"))
+                    }
+                    (result, _) => result,
+                };
                 match result {
                     Ok(connected) => {
-                        let identity = connected.cluster.identity().to_owned();
+                        let place = connected.connection.place();
                         inner.reached.insert(ticket, connected);
-                        inner.machine.connected(now, ticket, &identity);
+                        inner.machine.connected(now, ticket, &place);
                     }
                     Err(reason) => {
                         let before = inner.machine.row(&name).and_then(|row| row.reason);
@@ -299,8 +332,20 @@ impl Fleet {
     }
 
     async fn reach(&self, name: &Name, reach: Reach) -> Result<Connected, String> {
-        let access = reach.access.clone()?;
         let gate = Gate::new(self.sink.clone());
+        let access = match reach.way.clone()? {
+            Way::Server(access) => access,
+            Way::Directory(root) => {
+                let Some(options) = self.options.directories.clone() else {
+                    return Err("directories are no clusters here: there is nowhere to keep their state".into());
+                };
+                let (name, sink) = (name.clone(), gate.clone());
+                let opening = tokio::task::spawn_blocking(move || Directory::open(&name, &root, &options, sink)).await;
+                let directory = opening.map_err(|error| error.to_string())??;
+                let connection = Connection::Directory(Arc::new(directory));
+                return Ok(Connected { connection, gate, reach });
+            }
+        };
         let options = ConnectOptions {
             name: name.clone(),
             access,
@@ -313,7 +358,7 @@ impl Fleet {
         };
         let connecting = KubernetesCluster::connect(options, gate.clone());
         match tokio::time::timeout(self.options.patience, connecting).await {
-            Ok(Ok(cluster)) => Ok(Connected { cluster, gate, reach }),
+            Ok(Ok(cluster)) => Ok(Connected { connection: Connection::Server(cluster), gate, reach }),
             // How long it took is not told: it differs each time.
             Ok(Err(ConnectError::Unreachable { server, reason, .. })) => {
                 Err(format!("the API server {server} cannot be reached: {reason}"))
@@ -332,7 +377,7 @@ impl Fleet {
         tries.into_values().for_each(|run| run.abort());
         for member in members.into_values() {
             member.gate.close();
-            member.cluster.shutdown();
+            member.connection.shutdown();
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | what do providers and those who listen have to do | here |
 //! | how is a cluster reached, engaged and let go | [`fleet`] |
 //! | which providers are there | [`providers`] |
+//! | what stands for a cluster that takes part | [`Connection`] |
 //!
 //! A provider of one's own:
 //!
@@ -46,17 +47,20 @@
 #![deny(missing_docs)]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use setpoint_cluster::BoxFuture;
 use setpoint_core::fleet::{OfferError, State};
 use setpoint_core::key::Name;
-use setpoint_kubernetes::{Access, KubernetesCluster};
+use setpoint_kubernetes::Access;
 
+mod connection;
 pub mod fleet;
 mod gate;
 pub mod providers;
 
+pub use connection::{Connection, Directory, DirectoryOptions};
 pub use fleet::{Fleet, FleetOptions, Offers};
 
 /// Finds clusters, and offers them until it is told to stop: by its future being dropped.
@@ -93,7 +97,7 @@ pub struct Engaged {
     /// Who offers it.
     pub provider: Name,
     /// The connection.
-    pub cluster: Arc<KubernetesCluster>,
+    pub connection: Connection,
     /// What owner marks and field managers are made of.
     pub identity: String,
     /// Only these namespaces are looked at; empty: all.
@@ -102,13 +106,29 @@ pub struct Engaged {
     pub labels: BTreeMap<String, String>,
 }
 
+/// How a cluster is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// Over its API server.
+    Server(Access),
+    /// It is a directory of files.
+    Directory(PathBuf),
+}
+
+impl From<Access> for Way {
+    fn from(access: Access) -> Self {
+        Self::Server(access)
+    }
+}
+
 /// How a cluster is reached, and what is said of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reach {
-    /// Where address and credentials come from; or why they do not come, for a cluster that is known to be there.
-    pub access: Result<Access, String>,
+    /// Where address and credentials come from, or its directory; or why that is not known, for a cluster that is known
+    /// to be there.
+    pub way: Result<Way, String>,
     /// Differs when it is reached in another way, such as at another address. Credentials that are renewed are no
-    /// other way. Default: what [`Reach::access`] shows of itself.
+    /// other way. Default: what [`Reach::way`] shows of itself.
     pub instance: String,
     /// Only these namespaces are looked at; empty: all.
     pub namespaces: Vec<Name>,
@@ -120,16 +140,17 @@ pub struct Reach {
 
 impl Reach {
     /// A cluster that is looked at as a whole.
-    pub fn of(access: Access) -> Self {
-        let instance = format!("{access:?}");
-        Self { access: Ok(access), instance, namespaces: Vec::new(), scoped: false, labels: BTreeMap::new() }
+    pub fn of(way: impl Into<Way>) -> Self {
+        let way = way.into();
+        let instance = format!("{way:?}");
+        Self { way: Ok(way), instance, namespaces: Vec::new(), scoped: false, labels: BTreeMap::new() }
     }
 
     /// A cluster that is known to be there and cannot be reached, for this reason.
     pub fn unusable(reason: impl Into<String>) -> Self {
         let reason = reason.into();
         let instance = reason.clone();
-        Self { access: Err(reason), instance, namespaces: Vec::new(), scoped: false, labels: BTreeMap::new() }
+        Self { way: Err(reason), instance, namespaces: Vec::new(), scoped: false, labels: BTreeMap::new() }
     }
 }
 
@@ -158,14 +179,14 @@ pub struct ClusterRow {
     pub for_ms: u64,
     /// Milliseconds until it is tried again, if it waits for that.
     pub next_ms: Option<u64>,
-    /// What it is, once that is known: the uid of its namespace `kube-system`.
+    /// What it is, once that is known: the uid of its namespace `kube-system`, or its directory.
     pub identity: Option<String>,
     /// Only these namespaces are looked at; empty: all.
     pub namespaces: Vec<Name>,
     /// What its provider says of it.
     pub labels: BTreeMap<String, String>,
     /// The connection, if it takes part.
-    pub cluster: Option<Arc<KubernetesCluster>>,
+    pub connection: Option<Connection>,
 }
 
 /// A name for a cluster made of one that may have other characters: they become `-`.

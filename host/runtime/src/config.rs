@@ -105,6 +105,8 @@ impl KubernetesConfig {
 pub struct PluginConfig {
     /// Its grants; none: the default, `described@local`.
     pub grants: Option<Vec<Grant>>,
+    /// The clusters in which its kinds are reconciled; none: all.
+    pub clusters: Option<Vec<String>>,
     /// Its configuration.
     pub config: Option<Value>,
     /// Digest that the component must have, `sha256:…` or hex.
@@ -452,7 +454,7 @@ mod tests {
                 "string" => ("x", "[1]"),
                 "path" => ("dir", "[1]"),
                 "address" => ("127.0.0.1:9000", "[1]"),
-                "list of names" | "list of paths" | "list of strings" => ("[a]", "7"),
+                "list of names" | "list of paths" | "list of patterns" | "list of strings" => ("[a]", "7"),
                 "object of strings" => ("{a: b}", "7"),
                 "KEY=VALUE" => ("a=b", "ab"),
                 "all or current" => ("current", "both"),

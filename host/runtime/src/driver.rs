@@ -10,7 +10,7 @@ use setpoint_core::Time;
 use setpoint_core::contract::Failure;
 use setpoint_core::coverage::Scope;
 use setpoint_core::engine::{Attempt, CallResult, ClusterFacts, Engine, Passed, Step, Told};
-use setpoint_core::key::{Key, LOCAL, Name, Source};
+use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
 use setpoint_core::shards::Shard;
@@ -530,6 +530,7 @@ impl Driver {
     /// Tells subscribers of events.
     pub(crate) fn tell(&self, about: &Key, events: &[setpoint_core::contract::Event]) {
         let now = rfc3339(unix_now());
+        let kept = self.engaged().get(&about.cluster).is_some_and(|cluster| cluster.keeps_events());
         for event in events {
             let row = EventRow {
                 kind: event.kind.as_str().into(),
@@ -540,7 +541,7 @@ impl Driver {
                 last: now.clone(),
                 count: 1,
             };
-            if &*about.cluster != LOCAL {
+            if !kept {
                 self.recent.record(unix_now(), about, &row);
             }
             let _ = self.stream.send(StreamItem::Event(row));

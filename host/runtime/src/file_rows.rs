@@ -2,7 +2,7 @@
 //! shows them, and `setpoint validate` prints the same without one.
 
 use setpoint_cluster::source::{FileReport, Position, Spans};
-use setpoint_core::key::GroupKind;
+use setpoint_core::key::{GroupKind, LOCAL};
 use setpoint_core::sanitize::sanitize;
 use setpoint_schema::{FieldError, FieldErrorKind, FieldPath};
 
@@ -51,5 +51,12 @@ pub fn of_report(report: &FileReport) -> Vec<FileRow> {
 }
 
 pub(crate) fn row(file: &str, at: Position, state: &str, message: String) -> FileRow {
-    FileRow { file: file.into(), line: at.line as usize, column: at.column as usize, state: state.into(), message }
+    FileRow {
+        cluster: LOCAL.to_owned(),
+        file: file.into(),
+        line: at.line as usize,
+        column: at.column as usize,
+        state: state.into(),
+        message,
+    }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use setpoint_cluster::local::Local;
 use setpoint_core::effects::PAUSED;
 use setpoint_core::engine::{Engine, FIRST_PASS, FirstPass, Held, NotHeld, Phase};
 use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
@@ -19,7 +18,7 @@ use crate::clock::rfc3339;
 use crate::clusters::rows::FleetView;
 use crate::clusters::{Clusters, ForgetError};
 use crate::driver::{Driver, unix_now};
-use crate::files::Files;
+use crate::file_clusters::{FileCluster, FileClusters};
 use crate::installation::Installation;
 use crate::kinds::Kinds;
 use crate::metrics::MetricsSnapshot;
@@ -34,8 +33,7 @@ const STOPPING: &str = "the host is stopping";
 
 pub(crate) struct Inner {
     pub(crate) driver: Arc<Driver>,
-    pub(crate) local: Arc<Local>,
-    pub(crate) files: Arc<Files>,
+    pub(crate) files: Arc<FileClusters>,
     pub(crate) kinds: Arc<Kinds>,
     pub(crate) plugins: Arc<Plugins>,
     pub(crate) passed: Arc<Passed>,
@@ -49,7 +47,6 @@ pub(crate) struct Inner {
     /// How processes that speak MCP answer clients; none: they do not.
     pub(crate) mcp: Option<Gateway>,
     pub(crate) started: Instant,
-    pub(crate) confirm: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
 /// A running host, for those who look and ask. Cheap to clone.
@@ -113,17 +110,10 @@ impl Handle {
             ready = false;
             reasons.push(STOPPING.to_owned());
         }
-        if !self.inner.files.scanned() {
+        let problems = self.inner.files.local().problems();
+        if !problems.is_empty() {
             ready = false;
-            reasons.push("the resources directory has not been read completely yet".to_owned());
-        }
-        if let Some(suspicion) = self.inner.files.suspicion() {
-            ready = false;
-            reasons.push(format!("SourceSuspicious: {suspicion}"));
-        }
-        if let Some(trouble) = self.inner.local.trouble() {
-            ready = false;
-            reasons.push(format!("StoreTrouble: {trouble}"));
+            reasons.extend(problems);
         }
         let looked = |engine: &mut Engine, now| (engine.unsynced(), engine.first_pass(now), quarantines(engine));
         let (unsynced, first_pass, quarantined) = self.inner.driver.with(looked);
@@ -232,12 +222,7 @@ impl Handle {
 
     /// Documents that are no objects, and what is wrong with files.
     pub fn files(&self) -> Vec<FileRow> {
-        let mut rows = self.inner.files.rows();
-        if let Some(suspicion) = self.inner.files.suspicion() {
-            let message = suspicion;
-            rows.insert(0, FileRow { file: ".".into(), line: 1, column: 1, state: "Suspicious".into(), message });
-        }
-        rows
+        self.inner.files.all().iter().flat_map(|cluster| cluster.rows()).collect()
     }
 
     /// Somebody asks for an attempt now. False if nothing reconciles such an object.
@@ -272,11 +257,11 @@ impl Handle {
     /// # Errors
     /// There is no such object, or it could not be written.
     pub async fn set_paused(&self, key: &Key, paused: bool) -> Result<(), String> {
-        self.keeps(key, || match paused {
+        let keeper = self.keeper(key, || match paused {
             true => format!("kubectl annotate {} {PAUSED}=true", kubectl_name(key)),
             false => format!("kubectl annotate {} {PAUSED}-", kubectl_name(key)),
         })?;
-        said(self.inner.local.annotate(key, PAUSED, paused.then_some("true")).await, key)
+        said(keeper.local().annotate(key, PAUSED, paused.then_some("true")).await, key)
     }
 
     /// Deletes an object that no file defines.
@@ -284,19 +269,18 @@ impl Handle {
     /// # Errors
     /// There is no such object, a file defines it, or it could not be written.
     pub async fn delete(&self, key: &Key) -> Result<(), String> {
-        self.keeps(key, || format!("kubectl delete {}", kubectl_name(key)))?;
-        said(self.inner.local.delete(key).await, key)
+        let keeper = self.keeper(key, || format!("kubectl delete {}", kubectl_name(key)))?;
+        said(keeper.local().delete(key).await, key)
     }
 
-    /// Whether this host keeps an object itself.
+    /// The cluster of an object that this host keeps itself.
     ///
     /// # Errors
     /// A Kubernetes cluster has it: this is how it is done there.
-    fn keeps(&self, key: &Key, elsewhere: impl FnOnce() -> String) -> Result<(), String> {
-        if &*key.cluster == LOCAL {
-            return Ok(());
-        }
-        Err(format!("{key} is not in this host but in a cluster; there it is done with: {}", elsewhere()))
+    fn keeper(&self, key: &Key, elsewhere: impl FnOnce() -> String) -> Result<Arc<FileCluster>, String> {
+        self.inner.files.of(&key.cluster).ok_or_else(|| {
+            format!("{key} is not in this host but in a cluster; there it is done with: {}", elsewhere())
+        })
     }
 
     /// The MCP endpoint of the processes; none if it is switched off.
@@ -309,15 +293,13 @@ impl Handle {
         self.inner.driver.subscribe()
     }
 
-    /// A person says that the files that are gone are gone for good (rule D1).
+    /// A person says that the files of a cluster that are gone are gone for good (rule D1).
     ///
     /// # Errors
     /// Nothing waits for that, or the directory is not there: what it holds cannot be looked at.
-    pub async fn confirm_resources(&self) -> Result<(), String> {
-        if self.inner.files.suspicion().is_none() {
-            return Err("nothing is suspicious: there is nothing to confirm".into());
-        }
-        (self.inner.confirm)()
+    pub async fn confirm_resources(&self, cluster: &str) -> Result<(), String> {
+        let cluster = self.inner.files.of(cluster);
+        cluster.ok_or_else(|| "it is no cluster of files: there is nothing to confirm".to_owned())?.confirm()
     }
 
     /// Deletions that wait for a person, by plugin (rule B3).
@@ -349,7 +331,7 @@ impl Handle {
 
     /// Numbers of this moment.
     pub fn metrics(&self) -> MetricsSnapshot {
-        let store = self.inner.local.metrics();
+        let store = self.inner.files.local().local().metrics();
         let of_engine = self.inner.driver.look(|engine| MetricsSnapshot::of(engine, store));
         MetricsSnapshot {
             latencies: self.inner.native.latencies(),

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use setpoint_cluster::local::{Local, LocalOptions, OpenError, STORE_ID};
-use setpoint_cluster::source::{FileSource, SourceEvent};
+use setpoint_cluster::local::{Local, LocalOptions, OpenError};
 use setpoint_core::effects::status_manager;
 use setpoint_core::engine::{ClusterFacts, Engine, Options};
 use setpoint_core::grants::Grant;
-use setpoint_core::key::{GroupKind, HUB, LOCAL, Name, Source};
+use setpoint_core::key::{HUB, LOCAL, Name};
 use setpoint_fleet::providers::Hub;
-use setpoint_fleet::{Fleet, FleetOptions};
+use setpoint_fleet::{Connection, Directory, DirectoryOptions, Fleet, FleetOptions};
 use setpoint_kubernetes::ConnectError;
 use setpoint_kubernetes::state::SharedState;
 use setpoint_mcp::gateway::{Gateway, GatewayOptions};
@@ -24,12 +23,12 @@ use crate::clusters::{self, Clusters, InstallCrds, LeaseConfig, fleet, lease};
 use crate::config::{Config, ConfigError};
 use crate::driver::{Driver, EngineSink};
 use crate::embed::Embedded;
-use crate::files::Files;
+use crate::file_clusters::{FileClusters, end_rebuilt};
 use crate::handle::{Handle, Inner};
 use crate::http::{HttpOptions, TlsFiles, TlsListener, check_listen};
 use crate::installation::Installation;
 use crate::kinds::Kinds;
-use crate::late::{LateSink, SharedSource};
+use crate::late::LateSink;
 use crate::mode::{Mode, decide};
 use crate::native::{KeeperProgram, McpServers, Native};
 use crate::passed::Passed;
@@ -134,12 +133,12 @@ pub enum StartError {
 }
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8474);
+/// Below the state directory: what clusters of directories keep.
+const CLUSTERS: &str = "clusters";
 /// What runs when the host stops has so long to end.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 /// Between looks at the configuration file.
 const CONFIG_POLL: Duration = Duration::from_secs(2);
-/// Between looks at whether the first pass on a rebuilt store is over.
-const REBUILT_POLL: Duration = Duration::from_secs(1);
 
 /// A running host.
 pub struct Host {
@@ -148,8 +147,7 @@ pub struct Host {
     mcp: Option<Gateway>,
     clusters: Arc<Clusters>,
     driver: Arc<Driver>,
-    local: Arc<Local>,
-    source: SharedSource,
+    files: Arc<FileClusters>,
     tasks: Vec<JoinHandle<()>>,
     server: Option<String>,
     address: Option<SocketAddr>,
@@ -254,10 +252,8 @@ impl Host {
         let kinds = Arc::new(Kinds::default());
         let sink = Arc::new(LateSink::default());
         let local = Local::open(LocalOptions { strict: config.strict, ..LocalOptions::new(&state_dir) }, sink.clone())?;
-        let store_id = local
-            .bookkeeping_get(STORE_ID)
-            .map(|id| String::from_utf8_lossy(&id).into_owned())
-            .unwrap_or_else(|| LOCAL.to_owned());
+        let here = Arc::new(Directory::of(local.clone(), with_files.then_some(&resources)));
+        let store_id = here.identity().to_owned();
         let only = match options.watch_namespaces.as_slice() {
             [] => config.kubernetes.namespaces.clone(),
             given => Some(given.to_vec()),
@@ -313,13 +309,14 @@ impl Host {
             .iter()
             .filter_map(|(name, provider)| Some((name.as_str().into(), provider.install_crds?)))
             .collect();
-        let identity = cluster.as_ref().map(|hub| hub.identity().to_owned());
+        let seated_hub = cluster.clone().map(Connection::Server);
+        let files = FileClusters::new(&driver, &kinds, local.clone(), with_files.then(|| resources.clone()));
         let beside_lease = cluster.as_ref().filter(|_| lease_config.is_enabled());
         let beside_lease = beside_lease.map(|hub| SharedState::of(hub, &lease_config.namespace()));
         let installation = Installation::open(local.clone(), driver.clone(), beside_lease);
         let clusters = Clusters::new(clusters::Parts {
             driver: driver.clone(),
-            local: local.clone(),
+            files: files.clone(),
             kinds: kinds.clone(),
             hub: cluster.map(|cluster| (cluster, only.clone())),
             lease: lease_config,
@@ -335,6 +332,7 @@ impl Host {
                 instance: lease::instance(),
                 status_manager: manager.clone(),
                 limits: config.kubernetes.limits(),
+                directories: Some(DirectoryOptions { state: state_dir.join(CLUSTERS), strict: config.strict }),
                 seed: crate::driver::unix_now(),
                 ..FleetOptions::default()
             },
@@ -342,9 +340,9 @@ impl Host {
             sink.clone(),
             clusters.clone(),
         );
-        fleet.seat(&LOCAL.into(), "host", &store_id, Vec::new());
-        if let Some(identity) = identity {
-            fleet.seat(&HUB.into(), "mode", &identity, only.unwrap_or_default());
+        fleet.seat(&LOCAL.into(), "host", Connection::Directory(here), Vec::new());
+        if let Some(hub) = seated_hub {
+            fleet.seat(&HUB.into(), "mode", hub, only.unwrap_or_default());
         }
         clusters.set_fleet(fleet.clone());
         clusters.restore_forgotten();
@@ -352,24 +350,11 @@ impl Host {
         let native = Native::new(driver.clone(), local.clone(), manager.clone(), options.keeper.clone());
         let native = native.map_err(StartError::Native)?;
         sink.set_native(native.clone());
-        let files = Files::new(local.clone(), driver.clone());
-        // The cluster's lock is taken before the engine's, everywhere.
-        let (places, built_in) = local.read(|model| (model.places(), model.kinds()));
         let passed = Passed::open(local.clone());
         let note = passed.clone();
         driver.on_passed(Box::new(move |passed| note.note(passed)));
-        driver.with(|engine, _| {
-            engine.restore_places(places);
-            engine.restore_passed(passed.all());
-            for crd in &built_in {
-                engine.source_syncing(&Source::new(LOCAL, &crd.group, &crd.kind));
-            }
-        });
-        for crd in built_in {
-            files.kind_served_from_start(&GroupKind::new(&crd.group, &crd.kind));
-            kinds.insert(crd);
-        }
-        local.snapshot();
+        driver.with(|engine, _| engine.restore_passed(passed.all()));
+        files.begin();
 
         let plugin_host = {
             let options = setpoint_plugin::HostOptions {
@@ -396,7 +381,6 @@ impl Host {
             host: plugin_host,
             driver: driver.clone(),
             kinds: kinds.clone(),
-            local: local.clone(),
             files: files.clone(),
             config: config.clone(),
             beside: options.grants.clone(),
@@ -408,27 +392,10 @@ impl Host {
         plugins.scan().await;
         plugins.warn_of_unknown();
 
-        let source = SharedSource::default();
-        let files_source = source.clone();
-        let take = files.clone();
-        // Without files there is nothing to look at when a kind comes.
-        let reclassify = move |ticket| match with_files {
-            true => files_source.with(|source| source.reclassify(ticket)),
-            false => take.take(SourceEvent::Reclassified { ticket }),
-        };
-        if with_files {
-            source.start(&resources, &kinds, &local, &files)?;
-        } else {
-            files.take(SourceEvent::InitialScanDone);
-        }
-        let again = reclassify.clone();
-        plugins.on_kinds(Box::new(again));
-        // The plugins that were there before the source: the first scan knows their kinds.
-        reclassify(files.last_ticket());
-        let confirm = source.clone();
+        let started = files.local().start(&kinds);
+        started.map_err(|source| StartError::Resources { path: resources, source })?;
         let handle = Handle::new(Inner {
             driver: driver.clone(),
-            local: local.clone(),
             files: files.clone(),
             kinds,
             plugins: plugins.clone(),
@@ -439,14 +406,6 @@ impl Host {
             home,
             mcp: mcp.clone(),
             started: Instant::now(),
-            confirm: Box::new(move || {
-                if !resources.is_dir() {
-                    let what_to_do = "make it, empty if everything is to go, and confirm again";
-                    return Err(format!("the resources directory is not there: {what_to_do}"));
-                }
-                confirm.with(FileSource::confirm);
-                Ok(())
-            }),
         });
         clusters.drop_what_is_left().await;
         // What they show of a life before is wrong now, and nobody shall act upon it.
@@ -467,10 +426,12 @@ impl Host {
             tasks.push(tokio::spawn(crate::http::serve_health(listener, handle.clone())));
         }
         if let Some(path) = config_path {
-            tasks.push(tokio::spawn(watch_config(path, config, plugins, local.clone())));
+            tasks.push(tokio::spawn(watch_config(path, config, plugins, files.clone())));
         }
         if local.rebuilt() {
-            tasks.push(tokio::spawn(end_rebuilt(driver.clone(), local.clone(), files)));
+            let known = |engine: &Engine| engine.unsynced().iter().all(|(source, _)| &*source.cluster != LOCAL);
+            let over = move |engine: &Engine| known(engine) && engine.held().is_empty() && engine.rebuilt_is_over();
+            tasks.push(tokio::spawn(end_rebuilt(driver.clone(), Arc::downgrade(files.local()), over)));
         }
         let host_file = state_dir.join("host.json");
         let server = address.map(|address| reached(address, secure));
@@ -478,7 +439,7 @@ impl Host {
             let text = serde_json::json!({"server": server, "pid": std::process::id()}).to_string();
             write_atomically(&host_file, &text).map_err(|source| StartError::Io { path: host_file.clone(), source })?;
         }
-        Ok(Self { handle, native, mcp, clusters, driver, local, source, tasks, server, address, host_file })
+        Ok(Self { handle, native, mcp, clusters, driver, files, tasks, server, address, host_file })
     }
 
     /// What can be asked of it.
@@ -504,9 +465,8 @@ impl Host {
         if let Some(mcp) = &self.mcp {
             mcp.close();
         }
-        if let Some(source) = self.source.take() {
-            let _ = tokio::task::spawn_blocking(move || source.stop()).await;
-        }
+        let files = self.files.clone();
+        let _ = tokio::task::spawn_blocking(move || files.stop()).await;
         let (ended, ()) = tokio::join!(self.driver.stop(SHUTDOWN), self.native.close(SHUTDOWN));
         if !ended {
             tracing::warn!("attempts did not end in time and were cut off; they are made anew after the next start");
@@ -515,10 +475,10 @@ impl Host {
         for task in &self.tasks {
             task.abort();
         }
-        let (local, plugins) = (self.local.clone(), self.handle.inner.plugins.clone());
+        let (files, plugins) = (self.files.clone(), self.handle.inner.plugins.clone());
         let closing = move || {
             plugins.keep_components();
-            local.close();
+            files.close();
         };
         let _ = tokio::task::spawn_blocking(closing).await;
         let _ = std::fs::remove_file(&self.host_file);
@@ -545,23 +505,8 @@ fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::rename(&new, path)
 }
 
-/// Until the first pass on a rebuilt store is over, a restart has to begin as carefully as this start
-/// did (rule D10). Deletions that wait for a person keep it open, and so do objects whose plugin is not
-/// there or is not called.
-async fn end_rebuilt(driver: Arc<Driver>, local: Arc<Local>, files: Arc<Files>) {
-    let known = |engine: &Engine| engine.unsynced().iter().all(|(source, _)| &*source.cluster != LOCAL);
-    let over = |engine: &Engine| known(engine) && engine.held().is_empty() && engine.rebuilt_is_over();
-    while !files.scanned() || !driver.look(over) {
-        tokio::time::sleep(REBUILT_POLL).await;
-    }
-    match local.first_pass_over().await {
-        Ok(()) => tracing::info!("the first pass on the rebuilt state is over"),
-        Err(error) => tracing::error!(%error, "the end of the first pass on the rebuilt state could not be recorded"),
-    }
-}
-
 /// Reads the configuration anew when the file changes; a bad version keeps the last good one.
-async fn watch_config(path: PathBuf, config: Arc<RwLock<Config>>, plugins: Arc<Plugins>, local: Arc<Local>) {
+async fn watch_config(path: PathBuf, config: Arc<RwLock<Config>>, plugins: Arc<Plugins>, files: Arc<FileClusters>) {
     let stamp = || std::fs::metadata(&path).ok().map(|m| (m.len(), m.modified().ok()));
     let mut seen = stamp();
     loop {
@@ -578,7 +523,7 @@ async fn watch_config(path: PathBuf, config: Arc<RwLock<Config>>, plugins: Arc<P
                     continue;
                 }
                 let later = old.at_next_start(&new);
-                local.set_strict(new.strict);
+                files.set_strict(new.strict);
                 *config.write().unwrap_or_else(PoisonError::into_inner) = new;
                 tracing::info!("the configuration has changed");
                 if !later.is_empty() {

@@ -1,63 +1,15 @@
-//! What is there before those whom it serves: the sink of clusters that are opened before there is an engine, and the
-//! file source that stops before they do.
+//! What is there before those whom it serves: the sink of clusters that are opened before there is an engine.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use setpoint_cluster::Sink;
-use setpoint_cluster::local::Local;
-use setpoint_cluster::source::{FileSource, Scope, SourceOptions};
 use setpoint_core::coverage;
 use setpoint_core::engine::Told;
-use setpoint_core::key::{GroupKind, Key, Source};
+use setpoint_core::key::{Key, Source};
 use setpoint_core::object::Object;
 
 use crate::driver::EngineSink;
-use crate::files::Files;
-use crate::host::StartError;
-use crate::kinds::Kinds;
 use crate::native::Native;
-
-/// The file source, until the host stops.
-#[derive(Clone, Default)]
-pub(crate) struct SharedSource(Arc<Mutex<Option<FileSource>>>);
-
-impl SharedSource {
-    /// Reads and watches a directory.
-    pub(crate) fn start(
-        &self,
-        resources: &Path,
-        kinds: &Arc<Kinds>,
-        local: &Arc<Local>,
-        files: &Arc<Files>,
-    ) -> Result<(), StartError> {
-        let (lookup, take) = (kinds.clone(), files.clone());
-        let options = SourceOptions {
-            known: local.read(|model| model.files()),
-            identity: Files::recorded_identity(local),
-            ..SourceOptions::new(
-                resources,
-                Arc::new(move |group: &str, kind: &str| {
-                    lookup.get(&GroupKind::new(group, kind)).map(|crd| Scope { namespaced: crd.namespaced })
-                }),
-            )
-        };
-        let started = options.start(move |event| take.take(event));
-        let source = started.map_err(|source| StartError::Resources { path: resources.to_owned(), source })?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
-        Ok(())
-    }
-
-    pub(crate) fn with(&self, work: impl FnOnce(&FileSource)) {
-        if let Some(source) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            work(source);
-        }
-    }
-
-    pub(crate) fn take(&self) -> Option<FileSource> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
 
 /// The sink of the embedded cluster, which is opened before there is an engine: its store's id goes
 /// into the engine's marks. Nothing is told before [`Local::snapshot`].

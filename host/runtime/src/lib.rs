@@ -37,6 +37,7 @@ mod code;
 pub mod config;
 pub mod driver;
 pub mod embed;
+mod file_clusters;
 pub mod file_rows;
 pub mod files;
 mod filter;

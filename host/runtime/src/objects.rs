@@ -8,8 +8,8 @@ use futures_util::stream::{Stream, StreamExt, iter, unfold};
 use serde_json::Value;
 use setpoint_cluster::local::{EventFilter, RecordedEvent};
 use setpoint_core::contract::Readiness as Shown;
-use setpoint_core::engine::{Engine, Row};
-use setpoint_core::key::{GroupKind, Key, LOCAL, Source};
+use setpoint_core::engine::Row;
+use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
 use setpoint_core::mask::Path;
 use setpoint_core::object::Object;
 use setpoint_core::sanitize::sanitize;
@@ -78,8 +78,7 @@ impl Handle {
 
     /// The objects of a kind as far as they are known, whether somebody reconciles them or not.
     fn known(&self, kind: &GroupKind) -> Vec<(Arc<Key>, Arc<Object>)> {
-        let here = self.inner.local.objects(kind).into_iter();
-        let mut all: Vec<_> = here.map(|object| (Arc::new(object.key(&LOCAL.into())), object)).collect();
+        let mut all = self.inner.files.objects(kind);
         if &*self.inner.home != LOCAL {
             let source = Source { cluster: self.inner.home.clone(), kind: kind.clone() };
             self.inner.driver.look(|engine| {
@@ -109,8 +108,7 @@ impl Handle {
             None => (None, None),
         };
         let waiting = row.as_ref().and_then(|row| row.waiting.as_ref()).map(|text| text.to_string());
-        let problems =
-            self.inner.local.read(|model| model.problems(key)).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let problems = self.inner.files.problems(key);
         ReconcileRow {
             cluster: key.cluster.to_string(),
             group: key.group.to_string(),
@@ -215,17 +213,20 @@ impl Handle {
             let view = engine.cache().keys().find(key).and_then(|id| engine.cache().view(id).cloned());
             (view, engine.row(key))
         });
-        // The embedded cluster has more than the rules look at.
-        let object = if &*key.cluster == LOCAL { self.inner.local.object(key) } else { object }?;
+        // A cluster of files has more than the rules look at.
+        let object = match self.inner.files.of(&key.cluster) {
+            Some(cluster) => cluster.local().object(key),
+            None => object,
+        }?;
         let reconciled = row.is_some() || native::reconciles(&key.group, &key.kind);
         let reconcile = reconciled.then(|| self.row(key, Some(&object), row));
-        let events = self.inner.local.events(&EventFilter { about: Some(key.clone()), ..EventFilter::default() });
+        let events = self.inner.files.events(&EventFilter { about: Some(key.clone()), ..EventFilter::default() });
         let elsewhere = self.inner.driver.recent.of(|about| about == key);
         Some(ObjectView {
             object: shown(&object),
             reconcile,
             events: events.iter().map(event_row).chain(elsewhere).collect(),
-            file: self.inner.local.read(|model| model.file_of(key)).map(|file| file.to_string()),
+            file: self.inner.files.file_of(key),
         })
     }
 
@@ -235,13 +236,15 @@ impl Handle {
     /// The label selector does not parse.
     pub fn objects(&self, filter: &Filter) -> Result<Vec<Value>, SelectorError> {
         let wanted = Wanted::of(filter, &self.inner.kinds)?;
-        let mut all = self.inner.local.all();
-        if self.inner.clusters.hub().is_some() {
-            let cached = |engine: &Engine| {
-                let others = engine.cache().all().filter(|(key, _)| &*key.cluster != LOCAL);
-                others.map(|(key, object)| (key.clone(), object.clone())).collect::<Vec<_>>()
-            };
-            all.extend(self.inner.driver.look(cached));
+        let clusters = self.inner.files.all();
+        let mut all: Vec<_> = clusters.iter().flat_map(|cluster| cluster.local().all()).collect();
+        let of_files: BTreeSet<&Name> = clusters.iter().map(|cluster| cluster.name()).collect();
+        let others = self.inner.driver.look(|engine| {
+            let others = engine.cache().all().filter(|(key, _)| !of_files.contains(&key.cluster));
+            others.map(|(key, object)| (key.clone(), object.clone())).collect::<Vec<_>>()
+        });
+        if !others.is_empty() || clusters.len() > 1 {
+            all.extend(others);
             all.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
         let all = all.into_iter().filter(|(key, object)| wanted.key(key) && wanted.labels(Some(object)));
@@ -254,7 +257,7 @@ impl Handle {
     /// The label selector does not parse.
     pub fn events(&self, filter: &Filter) -> Result<Vec<EventRow>, SelectorError> {
         let wanted = Wanted::of(filter, &self.inner.kinds)?;
-        let events = self.inner.local.events(&EventFilter::default());
+        let events = self.inner.files.events(&EventFilter::default());
         let here = events.iter().filter(|event| wanted.key(&event.about)).map(event_row);
         Ok(here.chain(self.inner.driver.recent.of(|about| wanted.key(about))).collect())
     }

@@ -17,10 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use setpoint_cluster::local::Local;
 use setpoint_core::engine::Trial;
 use setpoint_core::grants::Grant;
-use setpoint_core::key::{GroupKind, LOCAL, Name, Source};
+use setpoint_core::key::{GroupKind, Name};
 use setpoint_plugin::PluginHost;
 use tokio::sync::Notify;
 
@@ -29,7 +28,7 @@ use crate::code::Code;
 use crate::config::Config;
 use crate::driver::{Component, Driver};
 use crate::embed::{Embedded, Given};
-use crate::files::Files;
+use crate::file_clusters::FileClusters;
 use crate::installation::Installation;
 use crate::kinds::Kinds;
 use crate::shadow::Tried;
@@ -93,9 +92,6 @@ struct Load {
     number: u64,
 }
 
-/// What is asked of the kinds' files when a kind comes.
-pub type Reclassify = Box<dyn Fn(u64) + Send + Sync>;
-
 /// The plugins of a directory.
 pub struct Plugins {
     dir: Option<PathBuf>,
@@ -104,8 +100,7 @@ pub struct Plugins {
     host: PluginHost,
     driver: Arc<Driver>,
     kinds: Arc<Kinds>,
-    local: Arc<Local>,
-    files: Arc<Files>,
+    files: Arc<FileClusters>,
     config: Arc<RwLock<Config>>,
     beside: Vec<(String, Grant)>,
     home: Name,
@@ -119,7 +114,6 @@ pub struct Plugins {
     /// One rollback at a time.
     rolling_back: tokio::sync::Mutex<()>,
     changed: Arc<Notify>,
-    reclassify: Mutex<Option<Reclassify>>,
     /// The directory cannot be read, and that was said.
     unreadable: AtomicBool,
 }
@@ -138,10 +132,8 @@ pub struct Parts {
     pub driver: Arc<Driver>,
     /// Served kinds.
     pub kinds: Arc<Kinds>,
-    /// The embedded cluster.
-    pub local: Arc<Local>,
-    /// Its files.
-    pub files: Arc<Files>,
+    /// The clusters of files.
+    pub(crate) files: Arc<FileClusters>,
     /// The configuration in force.
     pub config: Arc<RwLock<Config>>,
     /// Grants of the command line: plugin and grant.
@@ -166,7 +158,6 @@ impl Plugins {
             host,
             driver,
             kinds,
-            local,
             files,
             config,
             beside,
@@ -176,13 +167,12 @@ impl Plugins {
             installation,
         } = parts;
         Arc::new(Self {
-            versions: Versions::open(&state_dir, local.clone()),
+            versions: Versions::open(&state_dir, files.local().local().clone()),
             dir,
             given: embedded.given,
             host,
             driver,
             kinds,
-            local,
             files,
             config,
             beside,
@@ -194,14 +184,8 @@ impl Plugins {
             starting: Mutex::default(),
             rolling_back: tokio::sync::Mutex::default(),
             changed: Arc::new(Notify::new()),
-            reclassify: Mutex::default(),
             unreadable: AtomicBool::new(false),
         })
-    }
-
-    /// What is called when a kind comes after the start.
-    pub fn on_kinds(&self, reclassify: Reclassify) {
-        *self.reclassify.lock().unwrap_or_else(PoisonError::into_inner) = Some(reclassify);
     }
 
     /// Looks at everything anew, such as after a change of the configuration.
@@ -430,13 +414,13 @@ impl Plugins {
         for crd in &prepared.crds {
             self.kinds.insert(crd.clone());
         }
+        let sources = self.files.sources(&prepared.crds);
         self.driver.with(|engine, now| {
-            for crd in &prepared.crds {
-                let source = Source::new(LOCAL, &crd.group, &crd.kind);
-                if engine.plugin_for(&source).is_none()
-                    && !matches!(engine.cache().state(&source), setpoint_core::cache::SourceState::Synced)
+            for source in &sources {
+                if engine.plugin_for(source).is_none()
+                    && !matches!(engine.cache().state(source), setpoint_core::cache::SourceState::Synced)
                 {
-                    engine.source_syncing(&source);
+                    engine.source_syncing(source);
                 }
             }
             engine.plugin_started_after(now, info, Trial { deletions });
@@ -444,11 +428,7 @@ impl Plugins {
         self.driver.plugins_changed();
         self.clusters.bring(&prepared.crds);
         self.installation.has_plugin(&description);
-        let mut ticket = 0;
-        for crd in &prepared.crds {
-            ticket = self.files.kind_served(&GroupKind::new(&crd.group, &crd.kind));
-            drop(self.local.install_kind((**crd).clone()));
-        }
+        self.files.serve(&prepared.crds);
         for before in before.iter().filter(|before| before.code.digest().as_str() != digest) {
             self.driver.remove_component(before.code.digest().as_str());
         }
@@ -475,9 +455,7 @@ impl Plugins {
             self.changed.notify_one();
         }
         drop(slots);
-        if let Some(reclassify) = &*self.reclassify.lock().unwrap_or_else(PoisonError::into_inner) {
-            reclassify(ticket);
-        }
+        self.files.look_again();
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream::{StreamExt, iter};
 use setpoint_core::effects::{FINALIZER, ReleaseReport, ReleaseRun};
-use setpoint_core::key::{GroupKind, Key, LOCAL, Name};
+use setpoint_core::key::{GroupKind, Key, Name};
 use setpoint_core::object::Object;
 use setpoint_core::selector::SelectorError;
 
@@ -112,7 +112,8 @@ impl Handle {
         if let Some((key, _)) = running {
             return Err(ReleaseError::Running(key));
         }
-        let places = self.inner.local.read(|model| model.places());
+        let clusters = self.inner.files.all();
+        let places: Vec<_> = clusters.iter().flat_map(|cluster| cluster.local().read(|model| model.places())).collect();
         let runs = owners.into_iter().map(|(owner, object)| {
             let places = places.iter().find(|(key, _)| *key == owner).map(|(_, places)| places.clone());
             self.release_one(owner, object, places.unwrap_or_default(), request.delete_children)
@@ -140,8 +141,9 @@ impl Handle {
 
     fn owners(&self, kind: &GroupKind, wanted: &Wanted) -> Vec<(Key, Arc<Object>)> {
         let meant = |object: &Object| wanted.is_named() || object.terminating() && object.has_finalizer(FINALIZER);
-        let objects = self.inner.local.objects(kind).into_iter().map(|object| (object.key(&LOCAL.into()), object));
-        objects.filter(|(key, object)| wanted.key(key) && wanted.labels(Some(object)) && meant(object)).collect()
+        let objects = self.inner.files.objects(kind).into_iter();
+        let meant = objects.filter(|(key, object)| wanted.key(key) && wanted.labels(Some(object)) && meant(object));
+        meant.map(|(key, object)| ((*key).clone(), object)).collect()
     }
 
     async fn release_one(
@@ -217,6 +219,7 @@ mod tests {
     use setpoint_cluster::Cluster;
     use setpoint_cluster::local::Local;
     use setpoint_core::effects::{Identity, OWNER_KEY, OWNER_LABEL};
+    use setpoint_core::key::LOCAL;
     use setpoint_core::op::{Answer, Op, Precondition};
 
     use super::*;

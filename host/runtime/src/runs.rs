@@ -14,7 +14,7 @@ impl Handle {
     pub fn runs(&self, key: &Key) -> Vec<RunRow> {
         let clock = &self.inner.driver.clock;
         let runs = self.inner.driver.look(|engine| engine.why(key));
-        let file = |key: &Key| self.inner.local.read(|model| model.file_of(key).map(|file| file.to_string()));
+        let file = |key: &Key| self.inner.files.file_of(key);
         let because = |run: &RunRecord| run.because.iter().map(|because| cause(because, &file)).collect();
         runs.iter().map(|run| RunRow { because: because(run), ..row(clock, run) }).collect()
     }

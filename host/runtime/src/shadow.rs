@@ -158,7 +158,7 @@ fn same_view(before: &Description, after: &Description) -> Vec<GroupKind> {
 /// The keys of the children that an outcome returns; none if it leaves its children, or is no answer.
 fn child_keys(info: &PluginInfo, shapes: &dyn Shapes, request: &Request, outcome: &Outcome) -> Option<Vec<Key>> {
     let (_, children) =
-        validate(&request.key, request.deleting, outcome, &info.description, &info.grants, shapes).ok()?;
+        validate(&request.key, request.deleting, outcome, &info.description, info.grants(), shapes).ok()?;
     Some(children?.into_iter().filter_map(|child| child.key).collect())
 }
 

@@ -448,6 +448,9 @@ impl KindRow {
 /// A document of a file that is no object (unclaimed or wrong): part of `GET /v1/files`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileRow {
+    /// The cluster of files.
+    #[serde(default = "local")]
+    pub cluster: String,
     /// File, relative to its root.
     pub file: String,
     /// Line, from 1.

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use clap_complete::Shell;
-use setpoint_core::grants::Grant;
 use setpoint_runtime::config::parse_duration;
 
-use super::{OutputArgs, grant};
+use super::{GivenGrants, OutputArgs};
 use crate::names::is_dns_label;
 
 #[derive(Args, Debug)]
@@ -45,8 +44,8 @@ pub(crate) struct PlanFileArgs {
     #[arg(long, value_name = "FILE", env = "SETPOINT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Give a plugin (or `*`) a capability, as `setpoint run` does; processes and the network are never given
-    #[arg(long = "grant", value_name = "PLUGIN=CAPABILITY", value_parser = grant, value_delimiter = ',', env = "SETPOINT_GRANT")]
-    pub(crate) grants: Vec<(String, Grant)>,
+    #[arg(long = "grant", value_name = "PLUGIN=CAPABILITY", value_parser = GivenGrants::parse, env = "SETPOINT_GRANT")]
+    pub(crate) grants: Vec<GivenGrants>,
     /// How long to wait for the objects to come to rest, before and after
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) wait: Duration,

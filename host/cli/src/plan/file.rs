@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::compare::{State, compare};
-use crate::args::{PlanFileArgs, ServerArgs};
+use crate::args::{GivenGrants, PlanFileArgs, ServerArgs};
 use crate::client::recorded;
 use crate::crds;
 use crate::failure::Failure;
@@ -92,7 +92,7 @@ impl Bench {
             // Whatever this machine is: a plan is made of files.
             mode: Some(setpoint_runtime::Mode::Files),
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-            grants: args.grants.iter().filter(|(_, grant)| is_harmless(grant)).cloned().collect(),
+            grants: GivenGrants::all(&args.grants).into_iter().filter(|(_, grant)| is_harmless(grant)).collect(),
             ..HostOptions::default()
         };
         Ok(Self { dir, options, plugin })
@@ -286,7 +286,19 @@ fn copy_config(path: &Path, dir: &Path) -> Result<PathBuf, Failure> {
 
 fn withdraw(config: &mut Value) {
     let Some(top) = config.as_object_mut() else { return };
-    for outside in ["pluginsDir", "resourcesDir", "stateDir", "listen", "healthListen"] {
+    const OUTSIDE: [&str; 10] = [
+        "pluginsDir",
+        "resourcesDir",
+        "stateDir",
+        "listen",
+        "healthListen",
+        "tls",
+        "tokenFile",
+        "mode",
+        "kubernetes",
+        "clusters",
+    ];
+    for outside in OUTSIDE {
         top.remove(outside);
     }
     for plugin in top.get_mut("plugins").and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut()) {
@@ -308,6 +320,8 @@ mod tests {
         let mut config = json!({
             "apiVersion": "config.setpoint.dev/v1alpha1",
             "listen": "127.0.0.1:8474", "healthListen": "0.0.0.0:8080", "stateDir": "s", "workers": 2,
+            "mode": "kubernetes", "kubernetes": {"kubeconfig": "k"}, "clusters": {"a": {"kubeconfigs": ["c"]}},
+            "tls": {"certFile": "c", "keyFile": "k"}, "tokenFile": "t",
             "plugins": {"a": {"grants": ["described@local", "process", "http:*"], "config": {"x": 1}}, "b": {}},
         });
         withdraw(&mut config);

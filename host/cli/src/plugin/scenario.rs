@@ -29,7 +29,7 @@
 use serde_json::{Map, Value, json};
 use setpoint_cluster::source::identity::{Identity, Place, Scope, identify};
 use setpoint_cluster::source::yaml::{Document, Position, SourceError, ends_document, parse_documents};
-use setpoint_core::key::{GroupKind, Key};
+use setpoint_core::key::{GroupKind, Key, LOCAL};
 use setpoint_core::recording::{Question, RecordedResult};
 use setpoint_runtime::config::nearest;
 
@@ -167,7 +167,7 @@ fn key_of(
         Some(Scope { namespaced: known.unwrap_or(namespaced) })
     };
     let nested = Document { value: bare, spans, line: position.line, booleans: Vec::new() };
-    match identify(&nested, Place { file, alone: false }, scope)? {
+    match identify(&nested, Place { cluster: LOCAL, file, alone: false }, scope)? {
         Identity::Object(object) => Ok(object.key),
         Identity::Unclaimed(unclaimed) => {
             Err(SourceError::new(position, format!("the kind {} is not known", unclaimed.kind)))
@@ -252,7 +252,7 @@ pub(crate) fn came(result: &RecordedResult, asked: &[Question], refused: &[Strin
 /// (namespace `*` for all), with `INDEX=VALUE` if an index was asked, and ` in CLUSTER` if it is another.
 pub(crate) fn read(question: &Question) -> String {
     let elsewhere = |cluster: &str| {
-        if cluster == setpoint_core::key::LOCAL { String::new() } else { format!(" in {cluster}") }
+        if cluster == LOCAL { String::new() } else { format!(" in {cluster}") }
     };
     match question {
         Question::Get(text) => match Key::parse(text) {

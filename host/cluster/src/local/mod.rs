@@ -1,4 +1,4 @@
-//! The embedded cluster: a cluster like any other, of files and a store (design §3).
+//! An embedded cluster, as `local` is: a cluster like any other, of files and a store (design §3).
 //!
 //! | question | module |
 //! |---|---|
@@ -70,9 +70,11 @@ pub const REBUILT: &str = "rebuilt";
 /// Unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// Where and how the embedded cluster keeps its state.
+/// Where and how an embedded cluster keeps its state.
 #[derive(Clone)]
 pub struct LocalOptions {
+    /// What it is called. Default `local`.
+    pub name: Name,
     /// The state directory, made if there is none.
     pub state_dir: PathBuf,
     /// Refuse files with fields that the schema does not know, instead of leaving those fields out
@@ -85,7 +87,7 @@ pub struct LocalOptions {
 impl LocalOptions {
     /// The defaults for a state directory.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self { state_dir: state_dir.into(), strict: false, clock: Arc::new(system_time) }
+        Self { name: LOCAL.into(), state_dir: state_dir.into(), strict: false, clock: Arc::new(system_time) }
     }
 }
 
@@ -105,7 +107,7 @@ pub struct LocalMetrics {
     pub mutations: u64,
 }
 
-/// The embedded cluster `local`. Watch events reach the sink in the order of the changes, each when it
+/// An embedded cluster. Watch events reach the sink in the order of the changes, each when it
 /// is on disk; then the write that made it is answered.
 pub struct Local {
     name: Name,
@@ -145,7 +147,7 @@ impl Local {
         let store = opened.start(fresh, board.clone())?;
         // A failure shows in every later write; nothing is lost that anybody was told of.
         drop(store.commit(effects.mutations));
-        Ok(Arc::new(Self::with(board, Some(store), options.clock)))
+        Ok(Arc::new(Self::with(options.name, board, Some(store), options.clock)))
     }
 
     /// Rebuilds the state of a directory whose store could not be read and was set aside, from what
@@ -180,14 +182,14 @@ impl Local {
         self.lock().model.set_strict(strict);
     }
 
-    /// A cluster that keeps nothing, for tests and for plans.
+    /// A `local` that keeps nothing, for tests and for plans.
     pub fn in_memory(sink: Arc<dyn Sink>) -> Arc<Self> {
         let board = Arc::new(Board::new(Model::with_seed(seed()), sink));
-        Arc::new(Self::with(board, None, Arc::new(system_time)))
+        Arc::new(Self::with(LOCAL.into(), board, None, Arc::new(system_time)))
     }
 
-    fn with(board: Arc<Board>, store: Option<Store>, clock: Clock) -> Self {
-        Self { name: LOCAL.into(), board, store, clock, writes: AtomicU64::new(0) }
+    fn with(name: Name, board: Arc<Board>, store: Option<Store>, clock: Clock) -> Self {
+        Self { name, board, store, clock, writes: AtomicU64::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -491,6 +493,10 @@ fn seed() -> u128 {
 impl Cluster for Local {
     fn name(&self) -> &Name {
         &self.name
+    }
+
+    fn keeps_events(&self) -> bool {
+        true
     }
 
     fn perform<'a>(&'a self, op: Op) -> BoxFuture<'a, Answer> {

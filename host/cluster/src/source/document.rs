@@ -33,15 +33,16 @@ impl ParsedFile {
         Self { errors: vec![error], ..Self::default() }
     }
 
-    /// Parses the text of a file whose path below the root is `file`.
+    /// Parses the text of a file of a cluster, whose path below the root is `file`.
     pub(super) fn parse(
+        cluster: &str,
         file: &str,
         text: &str,
         scope_of: impl Fn(&str, &str) -> Option<Scope>,
         digests: &RandomState,
     ) -> Self {
         let documents = parse_documents(text);
-        let place = Place { file, alone: documents.len() == 1 };
+        let place = Place { cluster, file, alone: documents.len() == 1 };
         let mut parsed = Self::default();
         let mut lines: BTreeMap<Key, u32> = BTreeMap::new();
         let mut ignored: Option<(Position, Vec<String>)> = None;

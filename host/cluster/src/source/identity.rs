@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use setpoint_core::Key;
-use setpoint_core::key::{DEFAULT_NAMESPACE, LOCAL, split_api_version};
+use setpoint_core::key::{DEFAULT_NAMESPACE, Name, split_api_version};
 
 use super::yaml::{Document, Position, SourceError};
 
@@ -37,7 +37,7 @@ pub struct Notice {
 /// A document that is an object.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Identified {
-    /// Its canonical key in the cluster `local`, the default namespace filled in.
+    /// Its canonical key, the default namespace filled in.
     pub key: Key,
     /// The version that it is written in, such as `v1alpha1`.
     pub version: String,
@@ -52,6 +52,8 @@ pub struct Identified {
 /// A document whose kind is not known here (yet): no key, no object (rule D5).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unclaimed {
+    /// The cluster that it is in.
+    pub cluster: Name,
     /// API group, empty for the core group.
     pub group: String,
     /// Version.
@@ -69,8 +71,8 @@ impl Unclaimed {
     pub fn possible_keys(&self) -> [Key; 2] {
         let namespace = self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
         [
-            Key::new(LOCAL, &self.group, &self.kind, Some(namespace), &self.name),
-            Key::new(LOCAL, &self.group, &self.kind, None, &self.name),
+            Key::new(&self.cluster, &self.group, &self.kind, Some(namespace), &self.name),
+            Key::new(&self.cluster, &self.group, &self.kind, None, &self.name),
         ]
     }
 }
@@ -87,6 +89,8 @@ pub enum Identity {
 /// The file that a document is in.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
+    /// The cluster whose files are read.
+    pub cluster: &'a str,
     /// Path relative to the root.
     pub file: &'a str,
     /// Whether the file has no other document.
@@ -149,6 +153,7 @@ pub fn identify(
 
     let Some(scope) = scope_of(group, kind) else {
         return Ok(Identity::Unclaimed(Unclaimed {
+            cluster: place.cluster.into(),
             group: group.into(),
             version: version.into(),
             kind: kind.into(),
@@ -185,7 +190,7 @@ pub fn identify(
     };
     content.insert("metadata".into(), Value::Object(metadata));
     Ok(Identity::Object(Box::new(Identified {
-        key: Key::new(LOCAL, group, kind, namespace, name),
+        key: Key::new(place.cluster, group, kind, namespace, name),
         version: version.into(),
         value: Value::Object(content),
         notices,

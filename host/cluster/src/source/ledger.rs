@@ -51,6 +51,7 @@ struct Told {
 }
 
 pub(super) struct Ledger {
+    cluster: Name,
     root: PathBuf,
     kinds: KindLookup,
     sink: Box<dyn FnMut(SourceEvent) + Send>,
@@ -68,6 +69,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(
+        cluster: Name,
         root: PathBuf,
         kinds: KindLookup,
         known: Vec<(Key, Name)>,
@@ -75,6 +77,7 @@ impl Ledger {
         sink: Box<dyn FnMut(SourceEvent) + Send>,
     ) -> Self {
         Self {
+            cluster,
             root,
             kinds,
             sink,
@@ -128,7 +131,7 @@ impl Ledger {
     }
 
     fn parse(&self, file: &str, text: &str) -> ParsedFile {
-        ParsedFile::parse(file, text, |group, kind| (self.kinds)(group, kind), &self.digests)
+        ParsedFile::parse(&self.cluster, file, text, |group, kind| (self.kinds)(group, kind), &self.digests)
     }
 
     fn take(&mut self, now: Time, file: &Name, parsed: ParsedFile, state: Option<FileState>) {

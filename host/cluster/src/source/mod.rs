@@ -1,4 +1,4 @@
-//! The file source of the local cluster: a directory of YAML and JSON files as desired state.
+//! The file source of an embedded cluster: a directory of YAML and JSON files as desired state.
 //!
 //! | question | module |
 //! |---|---|

@@ -1,10 +1,10 @@
-//! One look at files without a running source: what a source would tell of them at its start.
+//! One look at files without a running source: what a source of `local` would tell of them at its start.
 
 use std::io;
 use std::path::Path;
 use std::sync::mpsc;
 
-use setpoint_core::key::Name;
+use setpoint_core::key::{LOCAL, Name};
 
 use super::event::SourceEvent;
 use super::ledger::{Ledger, Outcome};
@@ -62,7 +62,7 @@ fn look(
         // The other end lives until the ledger is gone.
         let _ = tell.send(event);
     };
-    let mut ledger = Ledger::new(root.to_owned(), kinds, Vec::new(), None, Box::new(sink));
+    let mut ledger = Ledger::new(LOCAL.into(), root.to_owned(), kinds, Vec::new(), None, Box::new(sink));
     show(&mut ledger)?;
     ledger.flush();
     drop(ledger);

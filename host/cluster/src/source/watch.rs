@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use setpoint_core::Key;
 use setpoint_core::file_proof::RootIdentity;
-use setpoint_core::key::Name;
+use setpoint_core::key::{LOCAL, Name};
 
 use super::event::SourceEvent;
 use super::identity::Scope;
@@ -24,6 +24,8 @@ pub type KindLookup = Arc<dyn Fn(&str, &str) -> Option<Scope> + Send + Sync>;
 /// How to run a file source.
 #[derive(Clone)]
 pub struct SourceOptions {
+    /// The cluster that the files are in. Default `local`.
+    pub cluster: Name,
     /// The directory; may be a symlink, which is resolved anew with each scan.
     pub root: PathBuf,
     /// What the store remembers: the objects of this root and the file that gave each.
@@ -44,6 +46,7 @@ impl SourceOptions {
     /// A root that the store knows nothing of, with the defaults.
     pub fn new(root: impl Into<PathBuf>, kinds: KindLookup) -> Self {
         Self {
+            cluster: LOCAL.into(),
             root: root.into(),
             known: Vec::new(),
             identity: None,

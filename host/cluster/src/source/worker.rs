@@ -100,7 +100,7 @@ impl Worker {
             watches: Watches::new(input, options.force_polling),
             rescan: milliseconds(options.rescan),
             poll: milliseconds(options.poll),
-            ledger: Ledger::new(root, options.kinds, options.known, options.identity, sink),
+            ledger: Ledger::new(options.cluster, root, options.kinds, options.known, options.identity, sink),
             inputs,
             origin: Instant::now(),
             created,

@@ -1,10 +1,13 @@
 //! Which clusters take part: one comes, goes, and comes back (rules A4, B13).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use rustc_hash::FxHashSet;
 
 use super::Engine;
 use super::pass::{Start, Trial};
-use super::plugins::PluginVersion;
+use super::plugins::{PluginInfo, PluginVersion};
 use super::reflect::Told;
 use super::schedule::Touch;
 use super::state::Class;
@@ -14,7 +17,8 @@ use crate::cache::SourceState;
 use crate::contract::Cause;
 use crate::coverage::Scope;
 use crate::effects::Identity;
-use crate::key::{GroupKind, Key, Name, Source};
+use crate::grants::Grants;
+use crate::key::{GroupKind, Key, KeyId, Name, Source};
 use crate::queue::{ClusterId, Lane, PluginId};
 use crate::shards::Division;
 
@@ -30,12 +34,24 @@ pub struct ClusterFacts {
     pub at_a_time: Option<u32>,
     /// How its keys are divided among hosts that share work.
     pub division: Division,
+    /// Its store was rebuilt, and no first pass has ended since (rule D10).
+    pub rebuilt: bool,
+    /// What grants choose it by.
+    pub labels: Vec<(Box<str>, Box<str>)>,
 }
 
 impl ClusterFacts {
     /// A cluster that is looked at as a whole, without a limit.
     pub fn of(identity: impl Into<String>) -> Self {
-        Self { identity: identity.into(), namespaces: None, at_a_time: None, division: Division::Whole }
+        let division = Division::Whole;
+        Self {
+            identity: identity.into(),
+            namespaces: None,
+            at_a_time: None,
+            division,
+            rebuilt: false,
+            labels: Vec::new(),
+        }
     }
 }
 
@@ -44,6 +60,13 @@ impl ClusterFacts {
 #[error("the cluster {0} takes part; take it away from its provider first")]
 pub struct StillThere(Name);
 
+fn granted_in(granted: &Grants, clusters: &BTreeMap<Name, ClusterFacts>) -> Grants {
+    match granted.is_by_label() {
+        true => granted.in_fleet(clusters.iter().map(|(name, facts)| (name, facts.labels.as_slice()))),
+        false => granted.clone(),
+    }
+}
+
 impl Engine {
     /// A cluster takes part from now on: plugins that are loaded reconcile their kinds there, too. Its sources are
     /// unknown until they are synced. One that takes part already goes on as it is.
@@ -51,8 +74,10 @@ impl Engine {
         if self.clusters.contains_key(name) {
             return;
         }
-        let at_a_time = facts.at_a_time;
+        let (at_a_time, rebuilt) = (facts.at_a_time, facts.rebuilt);
         self.clusters.insert(name.clone(), facts);
+        // Who waits for it sees it with what is granted there.
+        self.grant_by_labels();
         let next = ClusterId(self.cluster_ids.len() as u32);
         let id = *self.cluster_ids.entry(name.clone()).or_insert(next);
         self.queue.limit_cluster(id, at_a_time);
@@ -70,7 +95,7 @@ impl Engine {
         for (source, plugin, version) in taken {
             let left = self.left.remove(&source);
             self.kinds.insert(source.clone(), plugin);
-            if left.is_some_and(|left| left != (plugin, version)) {
+            if rebuilt || left.is_some_and(|left| left != (plugin, version)) {
                 changed.insert(plugin);
                 for scope in within(Scope::All, only.as_deref()) {
                     self.cache.set_scope_state(&source, &scope, SourceState::Syncing);
@@ -80,16 +105,70 @@ impl Engine {
         // For the objects of the cluster this is the first pass after an upgrade, though for those of others it
         // may be over (rule B3).
         for plugin in changed {
-            if self.extend_pass(plugin) {
-                continue;
+            if !self.extend_pass(plugin) {
+                let (none, trial) = (FxHashSet::default(), Trial::default());
+                self.begin_pass(now, plugin, none, Cause::Upgraded, &trial, Start::Restored);
             }
-            let (none, trial) = (FxHashSet::default(), Trial::default());
-            self.begin_pass(now, plugin, none, Cause::Upgraded, &trial, Start::Restored);
+            if rebuilt {
+                self.freeze(plugin);
+            }
         }
         let waiting: Vec<Source> = self.deps.awaited_sources().filter(|s| s.cluster == *name).cloned().collect();
         for source in waiting {
             self.source_changed(now, &source);
         }
+    }
+
+    /// The labels of a cluster that takes part. Where that changes what a plugin was granted, its objects are called again,
+    /// guarded as after any change of grants (rule B3).
+    pub fn label_cluster(&mut self, now: Time, name: &Name, labels: Vec<(Box<str>, Box<str>)>) {
+        let Some(facts) = self.clusters.get_mut(name) else { return };
+        if facts.labels == labels {
+            return;
+        }
+        facts.labels = labels;
+        for plugin in self.grant_by_labels() {
+            self.wanted += 1;
+            self.call_all_again(now, plugin);
+        }
+    }
+
+    /// What is granted by labels is what it is for the clusters that take part. Answers for whom it is something else now.
+    fn grant_by_labels(&mut self) -> Vec<PluginId> {
+        let mut changed = Vec::new();
+        for (at, plugin) in self.plugins.iter_mut().enumerate() {
+            let Some(info) = plugin.info.as_ref().filter(|info| info.granted().is_by_label()) else { continue };
+            let grants = granted_in(info.granted(), &self.clusters);
+            if grants != info.grants {
+                let mut other = (**info).clone();
+                other.grants = grants;
+                plugin.info = Some(Arc::new(other));
+                changed.push(PluginId(at as u32));
+            }
+        }
+        changed
+    }
+
+    fn call_all_again(&mut self, now: Time, plugin: PluginId) {
+        let mut sources: Vec<Source> =
+            self.kinds.iter().filter(|(_, of)| **of == plugin).map(|(source, _)| source.clone()).collect();
+        sources.sort_unstable();
+        let mut keys = FxHashSet::default();
+        for source in sources {
+            keys.extend(self.cache.list(&source).map(|(id, _)| id).filter(|id| self.state(*id).is_some()));
+        }
+        let mut ordered: Vec<KeyId> = keys.iter().copied().collect();
+        ordered.sort_unstable();
+        for id in ordered {
+            let because = Cause::Configured.into();
+            self.touch(now, id, Touch { class: Class::Hard, lane: Lane::Resync, because, debounce: false, read: true });
+        }
+        self.begin_pass(now, plugin, keys, Cause::Configured, &Trial::default(), Start::Known);
+    }
+
+    /// A plugin that does not run here, with what it is granted in the clusters that take part.
+    pub fn resolve(&self, info: &mut PluginInfo) {
+        info.grants = granted_in(info.granted(), &self.clusters);
     }
 
     /// A cluster does not take part any more. Its queued work goes, attempts on its objects that run are the

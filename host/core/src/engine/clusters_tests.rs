@@ -179,14 +179,21 @@ fn one_that_comes_back_is_taken_up_again() {
     assert_eq!(clusters_of(&mut engine, 40), ["west"], "b was deleted meanwhile: nobody is called for it");
 }
 
+fn read(engine: &mut Engine, attempt: &Attempt) -> Result<bool, ReadError> {
+    match engine.read_get(attempt.id(), &map("west", "m"), false) {
+        Answered::Now(answer) => answer.map(|object| object.is_some()),
+        Answered::Syncing(source) => panic!("{source} is waited for"),
+    }
+}
+
+fn wants(engine: &Engine, cluster: &str, kind: &str) -> bool {
+    engine.wants(&cluster.into()).iter().any(|want| &*want.kind.kind == kind)
+}
+
 #[test]
 fn who_has_read_there_is_told_when_it_leaves_and_when_it_comes_back() {
     let mut engine = engine();
     show(&mut engine, 0, &map("west", "m"), None);
-    let read = |engine: &mut Engine, attempt: &Attempt| match engine.read_get(attempt.id(), &map("west", "m"), false) {
-        Answered::Now(answer) => answer.map(|object| object.is_some()),
-        Answered::Syncing(source) => panic!("{source} is waited for"),
-    };
     let mut now = 10;
     let mut reader = None;
     while let Some(mut attempt) = engine.next(now) {
@@ -289,6 +296,76 @@ fn a_version_that_came_while_it_was_away_is_on_probation_there() {
     assert!(!engine.may_prune(PluginId(0), there), "it is not over there");
     run_all(&mut engine, 70);
     assert!(engine.may_prune(PluginId(0), there));
+}
+
+#[test]
+fn nothing_is_deleted_while_a_cluster_comes_whose_store_was_rebuilt() {
+    let mut engine = engine();
+    run_all(&mut engine, 10);
+    let hub = engine.cache().keys().find(&thing("hub", "a")).expect("it is known");
+    engine.remove_cluster(20, &west(), "gone");
+    engine.add_cluster(30, &west(), ClusterFacts { rebuilt: true, ..ClusterFacts::of("uid of west") });
+    show(&mut engine, 40, &thing("west", "a"), None);
+    assert!(engine.is_frozen(PluginId(0)) && !engine.may_prune(PluginId(0), hub), "nowhere");
+    complete(&mut engine, 40, "west");
+    let there = engine.cache().keys().find(&thing("west", "a")).expect("it is known");
+    assert!(!engine.may_prune(PluginId(0), there) && !engine.rebuilt_is_over_in("west"));
+    run_all(&mut engine, 50);
+    assert!(engine.may_prune(PluginId(0), there) && engine.may_prune(PluginId(0), hub));
+    assert!(engine.rebuilt_is_over_in("west"));
+}
+
+#[test]
+fn what_is_granted_by_labels_is_what_the_clusters_have() {
+    let labels = |env: &str| -> Vec<(Box<str>, Box<str>)> { vec![("env".into(), env.into())] };
+    let facts = |env: &str| ClusterFacts { labels: labels(env), ..ClusterFacts::of("uid of west") };
+    let mut engine = engine();
+    engine.remove_cluster(5, &west(), "gone");
+    let mut info = plugin("two");
+    let grants = ["described@local", "described@hub", "described@{env=prod}"];
+    let grants = grants.map(|text| Grant::parse(text).expect("a grant")).to_vec();
+    info = PluginInfo::new("two", info.description, "{}".into(), Grants::new(grants)).expect("it is right");
+    engine.plugin_started(10, info);
+    run_all(&mut engine, 20);
+
+    // One that is not there is waited for, and then seen with its labels.
+    let mut now = 100;
+    let mut look = |engine: &mut Engine, expected: &str| {
+        now += 10_000;
+        engine.trigger(now, &thing("hub", "a"));
+        let mut attempt = engine.next(now).expect("it is called");
+        while !matches!(engine.step(now, WALL, &mut attempt), Step::Call(_)) {}
+        let answer = format!("{:?}", read(engine, &attempt));
+        assert!(answer.contains(expected), "{answer}");
+        engine.called(now, &mut attempt, outcome(None));
+        carry(engine, now, &mut attempt);
+        now
+    };
+    look(&mut engine, "does not take part");
+    engine.add_cluster(60_000, &west(), facts("test"));
+    complete(&mut engine, 60_000, "west");
+    look(&mut engine, "NotGranted");
+    engine.label_cluster(70_000, &west(), labels("prod"));
+    assert!(engine.next(70_001).is_some_and(|attempt| attempt.key().cluster != west()), "its objects are called again");
+    assert!(wants(&engine, "west", "ConfigMap"));
+    engine.label_cluster(80_000, &west(), labels("test"));
+    assert!(!wants(&engine, "west", "ConfigMap"));
+    let hub = engine.cache().keys().find(&thing("hub", "a")).expect("it is known");
+    assert!(!engine.may_prune(PluginId(0), hub), "it is guarded");
+}
+
+#[test]
+fn kinds_are_reconciled_in_the_clusters_that_are_said() {
+    let mut engine = engine();
+    run_all(&mut engine, 10);
+    let mut info = plugin("one");
+    info.clusters = Some(vec!["hub".into(), "edge.*".into()]);
+    engine.plugin_started(20, info);
+    let names: Vec<String> = engine.rows().iter().map(|row| row.key.to_string()).collect();
+    assert!(names.iter().all(|name| name.starts_with("hub/")) && !names.is_empty(), "{names:?}");
+    assert!(!wants(&engine, "west", "Thing"));
+    engine.add_cluster(30, &"edge.one".into(), ClusterFacts::of("uid of edge"));
+    assert!(wants(&engine, "edge.one", "Thing"));
 }
 
 #[test]

@@ -241,6 +241,13 @@ impl Engine {
         self.pass_of(plugin).is_some_and(|pass| pass.rebuilt() && !pass.over)
     }
 
+    /// Nothing at all is deleted before the pass of a plugin is over: what it reads in a cluster was rebuilt.
+    pub(super) fn freeze(&mut self, plugin: PluginId) {
+        if let Some(pass) = self.pass_mut(plugin) {
+            pass.start = Start::Rebuilt;
+        }
+    }
+
     fn pass_of(&self, plugin: PluginId) -> Option<&Pass> {
         self.plugins.get(plugin.0 as usize)?.pass.as_ref()
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::pass::{NotHeld, Pass};
 use super::plugins::{PluginState, PluginVersion};
+use crate::cache::SourceState;
 use crate::effects::{OWNER_KEY, OWNER_LABEL};
 use crate::key::{GroupKind, Key, KeyId, LOCAL, Name, Source};
 use crate::native;
@@ -128,6 +129,19 @@ impl Engine {
             && self.cache.sources().all(|(source, _, objects)| objects == 0 || !of_plugins(source) || is_passed(source))
             && self.places.keys().all(|owner| is_passed(&owner.source()))
             && objects().filter_map(|object| self.marked_owner(object)).all(|owner| is_passed(&owner.source()))
+    }
+
+    /// The same for a cluster that has come with a rebuilt store: nothing is frozen because of it, and each of its kinds
+    /// that has objects has a plugin.
+    pub fn rebuilt_is_over_in(&self, cluster: &str) -> bool {
+        let frozen = (0..self.plugins.len() as u32).map(PluginId).any(|plugin| self.is_frozen(plugin));
+        let built_in = |group: &str| group.is_empty() || group == native::GROUP;
+        let mut there = self.cache.sources().filter(|(source, ..)| *source.cluster == *cluster);
+        !frozen
+            && there.all(|(source, state, objects)| {
+                let passed = objects == 0 || built_in(&source.kind.group) || self.plugin_of(source).is_some();
+                *state == SourceState::Synced && passed
+            })
     }
 
     /// The owner whose mark, made by this host, an object carries.

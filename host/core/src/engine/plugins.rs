@@ -18,7 +18,7 @@ use crate::Time;
 use crate::cache::SourceState;
 use crate::contract::{Cause, Description, OwnedKind};
 use crate::delay::Backoff;
-use crate::grants::Grants;
+use crate::grants::{Grants, glob};
 use crate::key::{GroupKind, KeyId, LOCAL, Name, Source};
 use crate::mask::{Mask, Path, PathError};
 use crate::native;
@@ -59,7 +59,7 @@ mod digest_text {
 }
 
 /// What the engine has to know of a plugin. Times in milliseconds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PluginInfo {
     /// The identity across versions.
     pub name: Name,
@@ -69,8 +69,13 @@ pub struct PluginInfo {
     pub description: Arc<Description>,
     /// The operator's configuration as JSON.
     pub config: Arc<str>,
-    /// What it was granted.
-    pub grants: Grants,
+    /// What it was granted, in the clusters that take part.
+    pub(super) grants: Grants,
+    /// The same as it was written.
+    granted: Grants,
+    /// The clusters in which its kinds are reconciled, as patterns; none: all. Kinds of `local` alone are everywhere where
+    /// they can be.
+    pub clusters: Option<Vec<String>>,
     /// Its backoff.
     pub backoff: Backoff,
     /// Its resync period; 0 for none.
@@ -115,7 +120,9 @@ impl PluginInfo {
             name: description.name.clone(),
             digest: digest.into(),
             config,
+            granted: grants.clone(),
             grants,
+            clusters: None,
             backoff: Backoff {
                 first: tuning.first_backoff.unwrap_or(usual.first).max(1),
                 longest: tuning.longest_backoff.unwrap_or(usual.longest).max(1),
@@ -134,7 +141,18 @@ impl PluginInfo {
     /// The kinds that it reconciles in a cluster.
     pub fn kinds_in<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a OwnedKind> {
         let elsewhere = cluster != LOCAL;
-        self.description.kinds.iter().filter(move |kind| !(elsewhere && self.is_local(&kind.kind.group_kind())))
+        let wanted = self.clusters.as_ref().is_none_or(|clusters| clusters.iter().any(|of| glob(of, cluster)));
+        let is_there = move |local: bool| if local { !elsewhere } else { wanted };
+        self.description.kinds.iter().filter(move |kind| is_there(self.is_local(&kind.kind.group_kind())))
+    }
+
+    /// What it was granted, in the clusters that take part.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    pub(super) fn granted(&self) -> &Grants {
+        &self.granted
     }
 
     /// Whether objects of a kind are in the embedded cluster alone.
@@ -152,7 +170,12 @@ impl PluginInfo {
         PluginVersion {
             digest: self.digest.clone(),
             config: hash(&|h| self.config.hash(h)),
-            grants: hash(&|h| self.grants.hash(h)),
+            grants: hash(&|h| {
+                self.granted.hash(h);
+                if let Some(clusters) = &self.clusters {
+                    clusters.hash(h);
+                }
+            }),
         }
     }
 
@@ -244,6 +267,8 @@ impl Engine {
     /// The same after a trial in the shadow of the version before: the deletions that it has foreseen are
     /// held back from the beginning if they are too many (rules B3, D11).
     pub fn plugin_started_after(&mut self, now: Time, info: PluginInfo, trial: Trial) {
+        let mut info = info;
+        self.resolve(&mut info);
         let info = Arc::new(info);
         let id = match self.plugins.iter().position(|plugin| plugin.name == info.name) {
             Some(at) => PluginId(at as u32),
@@ -311,7 +336,8 @@ impl Engine {
         }
         let plugin = &mut self.plugins[id.0 as usize];
         let interrupted = std::mem::take(&mut plugin.interrupted);
-        let rebuilt = self.options.rebuilt && !plugin.passed_rebuilt;
+        let rebuilt = self.options.rebuilt || self.clusters.values().any(|facts| facts.rebuilt);
+        let rebuilt = rebuilt && !plugin.passed_rebuilt;
         let restored = plugin.restored.take();
         let moved = moved || moved_before;
         if rebuilt || interrupted || moved || last.is_some_and(|last| last != info.version()) {

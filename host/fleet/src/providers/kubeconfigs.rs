@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use setpoint_core::grants::glob;
 use setpoint_kubernetes::{Access, KubeContext, contexts};
 
+use super::paths::{is_pattern, last, list, parent};
 use crate::{BoxFuture, Offers, Provider, Reach, cluster_name};
 
 /// Between two looks.
@@ -158,8 +159,7 @@ impl Files {
         let mut owners: BTreeMap<String, PathBuf> = BTreeMap::new();
         for (path, file) in &self.files {
             // Of one that never was good its cluster says so.
-            let mut trouble =
-                file.trouble.clone().filter(|_| file.clusters.iter().any(|(_, reach)| reach.access.is_ok()));
+            let mut trouble = file.trouble.clone().filter(|_| file.clusters.iter().any(|(_, reach)| reach.way.is_ok()));
             for (name, reach) in &file.clusters {
                 match owners.get(name) {
                     Some(first) => {
@@ -193,7 +193,7 @@ impl Files {
             Err(problem) => {
                 // The name of the file is said beside.
                 let problem = problem.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&problem).to_owned();
-                let usable = |file: &File| file.clusters.iter().any(|(_, reach)| reach.access.is_ok());
+                let usable = |file: &File| file.clusters.iter().any(|(_, reach)| reach.way.is_ok());
                 let clusters = match known {
                     Some(file) if usable(&file) => file.clusters,
                     _ => vec![(stem(path), Reach::unusable(format!("{}: {problem}", path.display())))],
@@ -235,45 +235,21 @@ fn stem(path: &Path) -> String {
     cluster_name(ending.map_or(&*name, |ending| &name[..name.len() - ending.len()]))
 }
 
-fn last(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn is_pattern(path: &Path) -> bool {
-    last(path).contains('*')
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// The files that a path stands for, and whether it is a directory. `was_dir`: it was one before, and what was in it is
 /// not gone because it is not there.
 fn expand(path: &Path, was_dir: bool) -> Result<(Vec<PathBuf>, bool), String> {
     if is_pattern(path) {
         let pattern = last(path);
-        return list(parent(path), |name| glob(&pattern, name)).map(|files| (files, false));
+        return list(parent(path), |name, path| glob(&pattern, name) && !path.is_dir()).map(|files| (files, false));
     }
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => list(path, is_kubeconfig).map(|files| (files, true)),
+        Ok(metadata) if metadata.is_dir() => {
+            list(path, |name, path| is_kubeconfig(name) && !path.is_dir()).map(|files| (files, true))
+        }
         Err(error) if was_dir => Err(format!("it cannot be read: {error}")),
         // One that is named and not there shows that when it is read.
         _ => Ok((vec![path.to_owned()], false)),
     }
-}
-
-fn list(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, String> {
-    let entries = std::fs::read_dir(dir).map_err(|error| format!("it cannot be read: {error}"))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| format!("it cannot be read: {error}"))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && wanted(&name) && !entry.path().is_dir() {
-            files.push(entry.path());
-        }
-    }
-    files.sort_unstable();
-    Ok(files)
 }
 
 fn is_kubeconfig(name: &str) -> bool {

@@ -32,7 +32,7 @@ impl Dir {
     /// Names, with `!` behind those that cannot be reached, and what is wrong.
     fn look(&mut self) -> (Vec<String>, Vec<String>) {
         let found = self.files.look(&self.options);
-        let name = |(name, reach): &(String, Reach)| format!("{name}{}", if reach.access.is_err() { "!" } else { "" });
+        let name = |(name, reach): &(String, Reach)| format!("{name}{}", if reach.way.is_err() { "!" } else { "" });
         let troubles = found.troubles.into_values().flatten().collect();
         (found.clusters.iter().map(name).collect(), troubles)
     }
@@ -94,10 +94,10 @@ fn a_file_that_is_named_and_not_there_shows_that() {
         Kubeconfigs { name: "files".into(), prefix: None, paths: vec![path.clone()], contexts: Contexts::Current };
     let mut files = Files::default();
     let found = files.look(&options);
-    assert!(found.clusters[0].0 == "prod" && found.clusters[0].1.access.is_err());
+    assert!(found.clusters[0].0 == "prod" && found.clusters[0].1.way.is_err());
     std::fs::write(&path, kubeconfig(&["a"], "https://p")).unwrap();
     let found = files.look(&options);
-    assert!(found.clusters[0].0 == "prod" && found.clusters[0].1.access.is_ok());
+    assert!(found.clusters[0].0 == "prod" && found.clusters[0].1.way.is_ok());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a list | [`Fixed`] |
 //! | kubeconfig files: one by one, in directories, by pattern | [`Kubeconfigs`] |
+//! | directories of files, each a cluster | [`Directories`] |
 //! | Secrets with a label | [`Secrets`] |
 //! | namespaces of a cluster, each as a cluster | [`Namespaces`] |
 //! | Cluster API | [`ClusterApi`] |
@@ -13,14 +14,17 @@
 //! reached, what they have offered stays.
 
 mod cluster_api;
+mod directories;
 mod fixed;
 mod inventory;
 mod kubeconfigs;
 mod namespaces;
+mod paths;
 mod secrets;
 mod watched;
 
 pub use cluster_api::ClusterApi;
+pub use directories::Directories;
 pub use fixed::Fixed;
 pub use inventory::{AccessCommand, Inventory};
 pub use kubeconfigs::{Contexts, Kubeconfigs};

@@ -159,9 +159,9 @@ mod tests {
     fn a_kubeconfig_that_is_no_good_keeps_the_last_good_one_and_shows_why() {
         let mut kept = Kept::default();
         let bad = kept.reach("a", "the Secret", Err("it is empty".into()));
-        assert_eq!(bad.access, Err("the Secret: it is empty".into()));
+        assert_eq!(bad.way, Err("the Secret: it is empty".into()));
         let good = kept.reach("a", "the Secret", Ok(kubeconfig("https://a", "1")));
-        assert!(good.access.is_ok() && !kept.troubles.contains_key("a"));
+        assert!(good.way.is_ok() && !kept.troubles.contains_key("a"));
         let again = kept.reach("a", "the Secret", Ok("clusters: [".into()));
         assert_eq!(again, good);
         assert!(kept.troubles["a"].contains("no kubeconfig"));

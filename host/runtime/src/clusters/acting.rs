@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{StreamExt, iter};
+use setpoint_cluster::local::Local;
 use setpoint_core::effects::OWNER_KEY;
 use setpoint_core::engine::Told;
-use setpoint_core::key::{Key, LOCAL};
+use setpoint_core::key::Key;
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
 use setpoint_core::shards::{Shard, Step, Ticket};
@@ -227,7 +228,7 @@ impl Clusters {
         }
         let left = self.local_children(|owner| shard.covers(owner));
         self.drop_local(&left).await;
-        let still = |key: &Arc<Key>| self.local.object(key).is_some();
+        let still = |key: &Arc<Key>| self.local().object(key).is_some();
         while left.iter().any(still) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -253,19 +254,23 @@ impl Clusters {
         });
     }
 
-    /// What this host runs for such owners in clusters.
+    pub(super) fn local(&self) -> &Local {
+        self.files.local().local()
+    }
+
+    /// What this host runs for such owners in clusters that others could act on.
     fn local_children(&self, of: impl Fn(&Key) -> bool) -> Vec<Arc<Key>> {
         let meant = |object: &Object| {
             let owner = object.mark(OWNER_KEY).and_then(Key::parse);
-            owner.is_some_and(|owner| &*owner.cluster != LOCAL && of(&owner))
+            owner.is_some_and(|owner| self.files.of(&owner.cluster).is_none() && of(&owner))
         };
-        self.local.all().into_iter().filter(|(_, object)| meant(object)).map(|(key, _)| key).collect()
+        self.local().all().into_iter().filter(|(_, object)| meant(object)).map(|(key, _)| key).collect()
     }
 
     /// It belongs to whoever acts on its owner (rule B14).
     async fn drop_local(&self, children: &[Arc<Key>]) {
         for key in children {
-            if let Answer::Refused(refusal) = self.local.delete(key).await {
+            if let Answer::Refused(refusal) = self.local().delete(key).await {
                 tracing::warn!(%key, %refusal, "it could not be dropped when this host stopped acting");
             }
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use setpoint_core::key::Name;
 use setpoint_fleet::providers::{
-    AccessCommand, ClusterApi, Contexts, Fixed, Hub, Inventory, Kubeconfigs, Namespaces, Secrets,
+    AccessCommand, ClusterApi, Contexts, Directories, Fixed, Hub, Inventory, Kubeconfigs, Namespaces, Secrets,
 };
-use setpoint_fleet::{Provider, Reach};
+use setpoint_fleet::{Provider, Reach, Way};
 use setpoint_kubernetes::Access;
 
 use super::InstallCrds;
@@ -36,6 +36,11 @@ pub enum ProviderKind {
         paths: Vec<PathBuf>,
         /// Which contexts count.
         contexts: Contexts,
+    },
+    /// Directories of files.
+    Directories {
+        /// Directories and patterns.
+        paths: Vec<PathBuf>,
     },
     /// In Secrets of the hub.
     Secrets {
@@ -72,6 +77,8 @@ pub enum ProviderKind {
 /// A cluster of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedCluster {
+    /// Its files; none: it has an API server.
+    pub directory: Option<PathBuf>,
     /// Its kubeconfig; none: what `kubectl` would take.
     pub kubeconfig: Option<PathBuf>,
     /// Its context; none: the current one.
@@ -104,6 +111,7 @@ pub(crate) fn providers(config: &ClustersConfig, hub: Option<&Hub>) -> Result<Ve
         };
         let (prefix, name) = (config.prefix.clone(), name.clone());
         Ok(match config.kind.clone() {
+            ProviderKind::Directories { paths } => Arc::new(Directories { name, prefix, paths }),
             ProviderKind::Kubeconfigs { paths, contexts } => Arc::new(Kubeconfigs { name, prefix, paths, contexts }),
             ProviderKind::Secrets { namespace, label, key } => {
                 Arc::new(Secrets { hub: hub()?, name, prefix, namespace, label, key })
@@ -124,8 +132,9 @@ pub(crate) fn providers(config: &ClustersConfig, hub: Option<&Hub>) -> Result<Ve
 }
 
 fn reach_of((name, listed): (String, ListedCluster)) -> (String, Reach) {
-    let ListedCluster { kubeconfig: path, context, namespaces, labels } = listed;
-    (name, Reach { namespaces, labels, ..Reach::of(Access::Kubeconfig { path, context }) })
+    let ListedCluster { directory, kubeconfig: path, context, namespaces, labels } = listed;
+    let way = directory.map_or_else(|| Access::Kubeconfig { path, context }.into(), Way::Directory);
+    (name, Reach { namespaces, labels, ..Reach::of(way) })
 }
 
 #[cfg(test)]

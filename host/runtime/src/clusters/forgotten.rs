@@ -28,7 +28,7 @@ pub enum ForgetError {
 
 impl Clusters {
     fn forgotten(&self) -> BTreeSet<String> {
-        let kept = self.local.bookkeeping_get(FORGOTTEN);
+        let kept = self.local().bookkeeping_get(FORGOTTEN);
         kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
@@ -45,7 +45,7 @@ impl Clusters {
             tracing::info!(cluster = name, "it was forgotten, and takes part again: what is there is looked at anew");
             // If this is lost it is found out again at the next start.
             let text = serde_json::to_vec(&forgotten).unwrap_or_default();
-            drop(self.local.bookkeeping_put(FORGOTTEN, Some(&text)));
+            drop(self.local().bookkeeping_put(FORGOTTEN, Some(&text)));
         }
     }
 
@@ -65,7 +65,7 @@ impl Clusters {
         }
         if !there && forgotten.insert(name.to_owned()) {
             let text = serde_json::to_vec(&forgotten).map_err(|error| ForgetError::Store(error.to_string()))?;
-            let kept = self.local.bookkeeping_put(FORGOTTEN, Some(&text)).await;
+            let kept = self.local().bookkeeping_put(FORGOTTEN, Some(&text)).await;
             kept.map_err(|error| ForgetError::Store(error.to_string()))?;
         }
         let owners = self.driver.with(|engine, now| engine.forget_cluster(now, &cluster))?;

@@ -19,18 +19,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use setpoint_cluster::Sink;
-use setpoint_cluster::local::Local;
 use setpoint_core::engine::ClusterFacts;
 use setpoint_core::fleet::State;
 use setpoint_core::grants::glob;
 use setpoint_core::key::{HUB, Name};
 use setpoint_core::shards::{Division, Shard, Shards, Ticket, cluster_id};
-use setpoint_fleet::{Aware, Engaged, Fleet};
+use setpoint_fleet::{Aware, Connection, Directory, Engaged, Fleet};
 use setpoint_kubernetes::{Access, ConnectError, ConnectOptions, KubernetesCluster, LeaseOptions, Limits};
 use setpoint_schema::Crd;
 use tokio::sync::Semaphore;
 
 use crate::driver::Driver;
+use crate::file_clusters::FileClusters;
 use crate::installation::Installation;
 use crate::kinds::Kinds;
 use crate::lock::lock;
@@ -100,7 +100,7 @@ fn attempts_at_a_time(limits: &Limits) -> u32 {
 /// What is needed of the host.
 pub(crate) struct Parts {
     pub(crate) driver: Arc<Driver>,
-    pub(crate) local: Arc<Local>,
+    pub(crate) files: Arc<FileClusters>,
     pub(crate) kinds: Arc<Kinds>,
     /// The hub, with the namespaces that are looked at.
     pub(crate) hub: Option<(Arc<KubernetesCluster>, Option<Vec<Name>>)>,
@@ -119,7 +119,7 @@ pub(crate) struct Parts {
 /// The Kubernetes clusters of a running host.
 pub(crate) struct Clusters {
     driver: Arc<Driver>,
-    local: Arc<Local>,
+    files: Arc<FileClusters>,
     kinds: Arc<Kinds>,
     hub: Option<Arc<Member>>,
     /// The leases of the hub; none: this host acts always.
@@ -154,7 +154,7 @@ impl Clusters {
     /// # Errors
     /// What is said of leases makes no sense.
     pub(crate) fn new(parts: Parts) -> Result<Arc<Self>, String> {
-        let Parts { driver, local, kinds, hub, lease, sharding, installation, limits, install, install_elsewhere } =
+        let Parts { driver, files, kinds, hub, lease, sharding, installation, limits, install, install_elsewhere } =
             parts;
         let terms = lease.terms()?;
         sharding.fits(&lease)?;
@@ -176,7 +176,7 @@ impl Clusters {
         };
         let mut this = Self {
             driver,
-            local,
+            files,
             kinds,
             hub: None,
             membership: shared.map(|leases| Membership::start(leases, weight)),
@@ -399,6 +399,13 @@ impl Clusters {
     }
 }
 
+/// Labels as the engine compares them.
+type Labels = Vec<(Box<str>, Box<str>)>;
+
+fn labels(of: &BTreeMap<String, String>) -> Labels {
+    of.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+}
+
 /// What a cluster is called in the draw for its shards: those who divide it in another way could not act on them.
 fn drawn_for(cluster: &str, division: Division) -> String {
     match division {
@@ -407,16 +414,38 @@ fn drawn_for(cluster: &str, division: Division) -> String {
     }
 }
 
+impl Clusters {
+    /// A directory takes part: this host's own, whoever holds which lease.
+    fn take_in_directory(&self, name: &Name, directory: &Directory, labels: Labels) {
+        if self.files.of(name).is_some_and(|cluster| Arc::ptr_eq(cluster.local(), directory.local())) {
+            return;
+        }
+        self.kinds.engage_directory(name);
+        self.remember(name);
+        let facts =
+            ClusterFacts { rebuilt: directory.local().rebuilt(), labels, ..ClusterFacts::of(directory.identity()) };
+        self.driver.add_cluster(directory.local().clone(), facts, None);
+        self.files.engage(directory);
+    }
+}
+
 impl Aware for Clusters {
     fn engage(&self, engaged: &Engaged) {
+        let cluster = match &engaged.connection {
+            Connection::Server(cluster) => cluster,
+            Connection::Directory(directory) => {
+                return self.take_in_directory(&engaged.name, directory, labels(&engaged.labels));
+            }
+        };
         let known = self.members().all.get(&engaged.name).cloned();
-        if known.is_some_and(|member| Arc::ptr_eq(&member.cluster, &engaged.cluster)) {
+        if known.is_some_and(|member| Arc::ptr_eq(&member.cluster, cluster)) {
             return;
         }
         let namespaces = Some(engaged.namespaces.clone()).filter(|namespaces| !namespaces.is_empty());
-        let facts = ClusterFacts { namespaces, ..ClusterFacts::of(&engaged.identity) };
+        let labels = labels(&engaged.labels);
+        let facts = ClusterFacts { namespaces, labels, ..ClusterFacts::of(&engaged.identity) };
         let install = self.install_elsewhere.get(&engaged.provider).copied().unwrap_or(InstallCrds::Off);
-        self.take_in(engaged.cluster.clone(), facts, install);
+        self.take_in(cluster.clone(), facts, install);
     }
 
     fn disengage(&self, name: &Name, reason: &str) {
@@ -431,6 +460,7 @@ impl Aware for Clusters {
             Some(leases) if leases.shared => leases.hear.notify_one(),
             _ => lock(&self.grips).retain(|shard, _| shard.cluster != *name),
         }
+        self.files.disengage(name);
         self.driver.remove_cluster(name, reason);
         self.kinds.disengage(name);
     }

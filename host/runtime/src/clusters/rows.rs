@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use setpoint_core::key::{HUB, LOCAL, Name};
+use setpoint_core::key::Name;
 use setpoint_core::sanitize::sanitize;
-use setpoint_fleet::ClusterRow;
+use setpoint_fleet::{ClusterRow, Connection};
 
 use super::Clusters;
 use crate::clock::rfc3339;
@@ -28,10 +28,10 @@ pub struct ClusterView {
     /// When it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_try: Option<String>,
-    /// Address of its server.
+    /// Address of its server, or its directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// The uid of its namespace `kube-system`, or the id of its store.
+    /// The uid of its namespace `kube-system`, or its directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
     /// Only these namespaces are looked at; empty: all.
@@ -110,13 +110,12 @@ impl Clusters {
 
     fn row(&self, row: ClusterRow, objects: &BTreeMap<Name, usize>) -> ClusterView {
         let now = unix_now();
-        let cluster = match &*row.name {
-            HUB => self.hub.as_ref().map(|hub| hub.cluster.clone()),
-            _ => row.cluster,
+        let health = match &row.connection {
+            Some(Connection::Server(cluster)) => Some(cluster.health()),
+            Some(Connection::Directory(_)) | None => None,
         };
-        let health = cluster.as_ref().map(|cluster| cluster.health());
+        let of_files = self.files.of(&row.name).map(|cluster| cluster.problems());
         let watches = health.as_ref().map(|health| health.watches.as_slice()).unwrap_or_default();
-        let here = cluster.is_some() || *row.name == *LOCAL;
         let share = self.share_of(&row.name);
         ClusterView {
             shards_held: share.map(|(held, _)| held),
@@ -126,18 +125,19 @@ impl Clusters {
             reason: row.reason.as_deref().map(sanitize),
             since: rfc3339(now.saturating_sub(row.for_ms)),
             next_try: row.next_ms.map(|next| rfc3339(now + next)),
-            server: health.as_ref().map(|health| health.server.clone()),
+            server: row.connection.as_ref().and_then(Connection::address),
             identity: row.identity,
             namespaces: row.namespaces.iter().map(ToString::to_string).collect(),
             labels: row.labels,
             also_offered_by: row.rivals.iter().map(ToString::to_string).collect(),
-            acting: here && self.driver.look(|engine| engine.is_acting(&row.name)),
+            acting: row.connection.is_some() && self.driver.look(|engine| engine.is_acting(&row.name)),
             objects: objects.get(&row.name).copied().unwrap_or_default(),
             watches: watches.len(),
             watches_behind: watches.iter().filter(|watch| !watch.known || watch.stalled).count(),
             watch_age_ms: watches.iter().filter(|watch| !watch.missing).map(|watch| watch.silent_for).max(),
             problems: health
                 .map(|health| health.reasons())
+                .or(of_files)
                 .unwrap_or_default()
                 .iter()
                 .map(|why| sanitize(why))

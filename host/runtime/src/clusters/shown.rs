@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use setpoint_core::fleet::State;
-use setpoint_core::key::{GroupKind, HUB, Key, LOCAL, Name};
+use setpoint_core::key::{GroupKind, Key, LOCAL, Name};
 use setpoint_core::native;
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Precondition};
 use setpoint_core::sanitize::sanitize;
-use setpoint_fleet::ClusterRow;
+use setpoint_fleet::{ClusterRow, Connection};
 
-use super::Clusters;
+use super::{Clusters, labels};
 use crate::clock::rfc3339;
 use crate::driver::unix_now;
 
@@ -52,6 +52,12 @@ impl Clusters {
     async fn show_all(&self, manager: &str) -> bool {
         let Some(fleet) = self.fleet.get() else { return true };
         let rows = fleet.list();
+        // Grants may choose clusters by them.
+        self.driver.with(|engine, now| {
+            for row in rows.iter().filter(|row| row.connection.is_some()) {
+                engine.label_cluster(now, &row.name, labels(&row.labels));
+            }
+        });
         let mut good = true;
         let mut there = Vec::new();
         for row in &rows {
@@ -60,7 +66,7 @@ impl Clusters {
             there.push(key);
         }
         let kind = GroupKind::new(native::GROUP, native::CLUSTER);
-        for object in self.local.objects(&kind) {
+        for object in self.local().objects(&kind) {
             let key = object.key(&LOCAL.into());
             if there.contains(&key) {
                 continue;
@@ -72,7 +78,7 @@ impl Clusters {
                 let reason = "it has not been offered since the host has started";
                 let status = status(&object, "Unknown", Some(reason), None, None, &[]);
                 good &= self.write_status(&key, &object, status, manager).await;
-            } else if let Answer::Refused(refusal) = self.local.delete(&key).await {
+            } else if let Answer::Refused(refusal) = self.local().delete(&key).await {
                 tracing::warn!(%key, %refusal, "it is not shown any more, and cannot be deleted");
                 good = false;
             }
@@ -81,13 +87,10 @@ impl Clusters {
     }
 
     fn shown(&self, row: &ClusterRow) -> Shown {
-        let server = match &*row.name {
-            HUB => self.hub.as_ref().map(|hub| hub.server()),
-            _ => row.cluster.as_ref().map(|cluster| cluster.server()),
-        };
+        let server = row.connection.as_ref().and_then(Connection::address);
         let nothing = Object::new(json!({"metadata": {"generation": 1}}), None);
         let key = key_of(&row.name);
-        let before = self.local.object(&key).unwrap_or_else(|| Arc::new(nothing));
+        let before = self.local().object(&key).unwrap_or_else(|| Arc::new(nothing));
         let (state, identity) = (row.state.word(), row.identity.as_deref());
         let status = status(&before, state, row.reason.as_deref(), server.as_deref(), identity, &row.namespaces);
         Shown { provider: row.provider.to_string(), labels: row.labels.clone(), status }
@@ -95,7 +98,7 @@ impl Clusters {
 
     async fn show_one(&self, key: &Key, shown: &Shown, manager: &str) -> bool {
         let spec = json!({"provider": shown.provider});
-        let object = match self.local.object(key) {
+        let object = match self.local().object(key) {
             Some(object) if is_as(&object, &spec, &shown.labels) => object,
             before => {
                 let version = format!("{}/v1alpha1", native::GROUP);

@@ -1,7 +1,7 @@
 //! The clusters of the fleet, as the configuration names them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use setpoint_core::key::Name;
@@ -41,7 +41,7 @@ impl Reader<'_> {
 
     fn provider(&self, value: &Value, at: &str, base: &Path) -> Result<ProviderConfig, ConfigError> {
         let map = self.object(value, at, &keys::below("clusters.<name>"))?;
-        let sources = ["kubeconfigs", "secrets", "namespaces", "clusterApi", "inventory", "list"];
+        let sources = ["kubeconfigs", "directories", "secrets", "namespaces", "clusterApi", "inventory", "list"];
         let given: Vec<&str> = sources.into_iter().filter(|name| map.get(*name).is_some()).collect();
         let [source] = given.as_slice() else {
             let message = format!("a provider finds clusters in one way: write one of {}", sources.join(", "));
@@ -54,11 +54,12 @@ impl Reader<'_> {
         }
         let at_source = format!("{at}/{source}");
         let below = |name: &str| self.object(value, &at_source, &keys::below(&format!("clusters.<name>.{name}")));
+        let paths = || -> Result<Vec<PathBuf>, ConfigError> {
+            Ok(self.texts(map, at, source)?.unwrap_or_default().iter().map(|path| base.join(path)).collect())
+        };
         let kind = match *source {
-            "kubeconfigs" => ProviderKind::Kubeconfigs {
-                paths: self.texts(map, at, source)?.unwrap_or_default().iter().map(|path| base.join(path)).collect(),
-                contexts: contexts.unwrap_or_default(),
-            },
+            "directories" => ProviderKind::Directories { paths: paths()? },
+            "kubeconfigs" => ProviderKind::Kubeconfigs { paths: paths()?, contexts: contexts.unwrap_or_default() },
             "secrets" => {
                 let map = below("secrets")?;
                 ProviderKind::Secrets {
@@ -124,7 +125,20 @@ impl Reader<'_> {
 
     fn listed(&self, value: &Value, at: &str, base: &Path) -> Result<ListedCluster, ConfigError> {
         let map = self.object(value, at, &keys::below("clusters.<name>.list.<cluster>"))?;
+        if let Some(directory) = self.text(map, at, "directory")? {
+            if let Some(other) = ["kubeconfig", "context", "namespaces"].iter().find(|other| map.get(**other).is_some())
+            {
+                let message = format!("{other}: a directory of files has none; leave it out");
+                return Err(self.error(&format!("{at}/{other}"), message));
+            }
+            return Ok(ListedCluster {
+                directory: Some(base.join(directory)),
+                labels: self.strings(map, at, "labels")?,
+                ..ListedCluster::default()
+            });
+        }
         Ok(ListedCluster {
+            directory: None,
             kubeconfig: self.text(map, at, "kubeconfig")?.map(|path| base.join(path)),
             context: self.text(map, at, "context")?.map(str::to_owned),
             namespaces: self

@@ -100,7 +100,14 @@ const KEYS: &[ConfigKey] = &[
         "all",
         "Of kubeconfigs: each context is a cluster, called FILE.CONTEXT, or only the current one, called FILE",
     ),
+    key(
+        "clusters.<name>.directories",
+        "list of paths",
+        "none",
+        "Directories of files, each a cluster that is called as it is, and patterns with * in the last part",
+    ),
     key("clusters.<name>.list", "object", "none", "Clusters by their names"),
+    key("clusters.<name>.list.<cluster>.directory", "path", "none", "Its files; it has no API server then"),
     key("clusters.<name>.list.<cluster>.kubeconfig", "path", "what kubectl would take", "Its kubeconfig"),
     key("clusters.<name>.list.<cluster>.context", "string", "the current one", "Its context"),
     key("clusters.<name>.list.<cluster>.namespaces", "list of names", "all", "Only these are looked at"),
@@ -153,6 +160,12 @@ const KEYS: &[ConfigKey] = &[
         "[described@local]",
         "What it may read, write and use, such as read:core/Secret@local/team-*",
     ),
+    key(
+        "plugins.<name>.clusters",
+        "list of patterns",
+        "all",
+        "The clusters in which its kinds are reconciled, such as hub or edge.*; elsewhere they are left alone",
+    ),
     key("plugins.<name>.config", "object", "{}", "Its configuration, checked against the schema that it brings"),
     key("plugins.<name>.digest", "string", "none", "SHA-256 that the component must have"),
     key("plugins.<name>.tuning", "object", "{}", "Overrides of its own defaults"),
@@ -201,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_keys_below_a_path_are_those_one_step_down() {
-        assert_eq!(below("plugins.<name>"), ["grants", "config", "digest", "tuning", "limits"]);
+        assert_eq!(below("plugins.<name>"), ["grants", "clusters", "config", "digest", "tuning", "limits"]);
         assert!(below("").contains(&"plugins") && !below("").contains(&"plugins.<name>.grants"));
         assert!(below("plugins.<name>.tuning").contains(&"warmCalls"));
     }

@@ -236,6 +236,7 @@ impl Reader<'_> {
         let mut plugin = PluginConfig {
             config: map.get("config").filter(|config| !config.is_null()).cloned(),
             digest: self.text(map, at, "digest")?.map(str::to_owned),
+            clusters: self.texts(map, at, "clusters")?,
             ..PluginConfig::default()
         };
         if plugin.config.as_ref().is_some_and(|config| !config.is_object()) {

@@ -52,7 +52,7 @@ pub use setpoint_core::contract::{
     Readiness, Reason, Request, Tuning, Update,
 };
 pub use setpoint_core::key::{GroupKind, Key};
-pub use setpoint_fleet::{BoxFuture, Offers, Provider, Reach};
+pub use setpoint_fleet::{BoxFuture, Offers, Provider, Reach, Way};
 pub use setpoint_kubernetes::Access;
 pub use shutdown::Shutdown;
 

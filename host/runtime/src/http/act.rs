@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use setpoint_core::engine::NotHeld;
-use setpoint_core::key::{GroupKind, Key};
+use setpoint_core::key::{GroupKind, Key, LOCAL};
 
 use super::App;
 use super::codes::Code;
@@ -108,7 +108,16 @@ pub(super) async fn confirm_held(State(app): State<App>, NamePath(plugin): NameP
 }
 
 pub(super) async fn confirm_resources(State(app): State<App>) -> Answer {
-    app.handle.confirm_resources().await.map_err(|text| ApiError::new(Code::NothingToConfirm, text))?;
+    confirm_files(&app, LOCAL).await
+}
+
+/// The same for a directory of the fleet.
+pub(super) async fn confirm_resources_of(State(app): State<App>, NamePath(cluster): NamePath) -> Answer {
+    confirm_files(&app, &cluster).await
+}
+
+async fn confirm_files(app: &App, cluster: &str) -> Answer {
+    app.handle.confirm_resources(cluster).await.map_err(|text| ApiError::new(Code::NothingToConfirm, text))?;
     Ok(done("confirmed", "resources"))
 }
 

@@ -79,6 +79,7 @@ const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/v1/held", "", "deletions that wait for a person, by plugin"),
     endpoint("POST", "/v1/held/{id}/confirm", "", "lets them happen"),
     endpoint("POST", "/v1/confirm-resources", "", "says that files that are gone are gone for good"),
+    endpoint("POST", "/v1/clusters/{name}/confirm-resources", "", "the same for a directory that is a cluster"),
     endpoint(
         "POST",
         "/v1/plan",

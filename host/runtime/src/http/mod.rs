@@ -21,7 +21,7 @@
 //! | `POST /v1/plugins/{name}/rollback` | [`Done`] |
 //! | `POST /v1/kinds/{group}/{kind}/{enable,disable}` | [`Done`] |
 //! | `GET /v1/held`, `POST /v1/held/{id}/confirm` | [`HeldRow`]s, [`Done`] |
-//! | `POST /v1/confirm-resources` | [`Done`] |
+//! | `POST /v1/confirm-resources`, `POST /v1/clusters/{name}/confirm-resources` | [`Done`] |
 //! | `POST /v1/plan` | of a [`PlanRequest`](crate::views::PlanRequest): [`PlanRow`](crate::views::PlanRow)s; nothing is written |
 //! | `POST /v1/release` | of a [`ReleaseRequest`](crate::views::ReleaseRequest): [`Released`](crate::views::Released) |
 //! | `GET /v1/record` | server-sent [`RecordedCall`](setpoint_core::recording::RecordedCall)s of a filter |
@@ -161,6 +161,7 @@ fn api(app: App, options: HttpOptions) -> Router {
         .route("/v1/held", get(read::held))
         .route("/v1/held/{id}/confirm", post(act::confirm_held))
         .route("/v1/confirm-resources", post(act::confirm_resources))
+        .route("/v1/clusters/{name}/confirm-resources", post(act::confirm_resources_of))
         .route("/v1/plan", post(ask::plan))
         .route("/v1/release", post(ask::release))
         .route("/v1/record", get(stream::record))

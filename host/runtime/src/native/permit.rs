@@ -33,7 +33,7 @@ impl Permit {
     /// # Errors
     /// Why not, and what to grant.
     pub(super) fn run(&self, command: &str) -> Result<(), Reason> {
-        if self.plugin.grants.may_run(command) {
+        if self.plugin.grants().may_run(command) {
             return Ok(());
         }
         Err(self.not_granted("process"))
@@ -41,7 +41,7 @@ impl Permit {
 
     /// Whether a host may be spoken to.
     pub(super) fn may_dial(&self, host: &str, port: u16) -> bool {
-        self.plugin.grants.may_dial(host, port)
+        self.plugin.grants().may_dial(host, port)
     }
 
     /// The reason for which it may not.
@@ -62,7 +62,7 @@ impl Permit {
             let message = format!("the plugin {} does not describe that it reads Secrets", self.plugin.name);
             return Err(Reason::new("NotGranted", message));
         }
-        if !self.plugin.grants.may_read(&kind, cluster, namespace) {
+        if !self.plugin.grants().may_read(&kind, cluster, namespace) {
             let scope = namespace.map(|namespace| format!("/{namespace}")).unwrap_or_default();
             return Err(self.not_granted(&format!("read:core/Secret@{cluster}{scope}")));
         }

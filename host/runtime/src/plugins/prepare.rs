@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use setpoint_core::contract::Description;
 use setpoint_core::engine::PluginInfo;
-use setpoint_core::grants::{Grant, Grants};
+use setpoint_core::grants::{Grant, Grants, glob};
 use setpoint_core::sanitize::sanitize;
 use setpoint_plugin::Limits;
 use setpoint_schema::{Crd, Part};
 
 use crate::code::Code;
 use crate::config::{Config, PluginConfig};
+use crate::driver::Driver;
 use crate::shadow::Candidate;
 
 /// A component that was read and compiled, or a reconciler of the program.
@@ -71,8 +72,10 @@ impl Prepared {
         }
         let given = check_config(&description, said.config.as_ref())?;
         let grants = config.grants(&description.name, beside);
+        let at_home = said.clusters.as_ref().is_none_or(|clusters| clusters.iter().any(|of| glob(of, home.0)));
+        let missing = if at_home { grants.missing(&description, home.0, home.1) } else { Vec::new() };
         let prepared = Self {
-            missing: grants.missing(&description, home.0, home.1).iter().map(ToString::to_string).collect(),
+            missing: missing.iter().map(ToString::to_string).collect(),
             limits: said.limits(&description.tuning),
             config: given.to_string().into(),
             loaded,
@@ -106,17 +109,20 @@ impl Prepared {
             .map_err(|error| error.to_string())?;
         info.resync = said.resync.unwrap_or(info.resync);
         info.concurrency = said.concurrency.unwrap_or(info.concurrency).max(1);
+        info.clusters.clone_from(&said.clusters);
         info.backoff.first = said.first_backoff.unwrap_or(info.backoff.first).max(1);
         info.backoff.longest = said.longest_backoff.unwrap_or(info.backoff.longest).max(info.backoff.first);
         Ok(info)
     }
 
-    /// As the shadow tries it.
+    /// As the shadow tries it, in the clusters that take part.
     ///
     /// # Errors
     /// As [`Prepared::info`].
-    pub(super) fn candidate(&self) -> Result<Candidate, String> {
-        Ok(Candidate { code: self.loaded.code.clone(), limits: self.limits, info: Arc::new(self.info()?) })
+    pub(super) fn candidate(&self, driver: &Driver) -> Result<Candidate, String> {
+        let mut info = self.info()?;
+        driver.look(|engine| engine.resolve(&mut info));
+        Ok(Candidate { code: self.loaded.code.clone(), limits: self.limits, info: Arc::new(info) })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use setpoint_core::engine::{Engine, Quarantined};
-use setpoint_core::key::{LOCAL, Source};
+use setpoint_core::engine::Quarantined;
+use setpoint_core::key::GroupKind;
 
 use super::{Plugins, Slot};
 use crate::metrics::Calls;
@@ -40,13 +40,10 @@ impl Plugins {
             (None, None) => "Loading",
         };
         let objects = description.map_or(0, |description| {
-            let count = |kind: &setpoint_core::contract::OwnedKind| {
-                let source = |cluster: &str| Source { cluster: cluster.into(), kind: kind.kind.group_kind() };
-                let of = |engine: &Engine, cluster: &str| engine.cache().list(&source(cluster)).count();
-                let elsewhere = |engine: &Engine| if &*self.home == LOCAL { 0 } else { of(engine, &self.home) };
-                self.driver.look(|engine| of(engine, LOCAL) + elsewhere(engine))
-            };
-            description.kinds.iter().map(count).sum()
+            let is_its = |kind: &GroupKind| description.kinds.iter().any(|owned| owned.kind.group_kind() == *kind);
+            self.driver.look(|engine| {
+                engine.cache().sources().filter(|(source, ..)| is_its(&source.kind)).map(|(.., objects)| objects).sum()
+            })
         });
         let version = self.versions.of(&name).filter(|version| digest.as_ref() == Some(&version.running));
         let rolled_back = version.as_ref().is_some_and(|version| version.avoided.is_some());

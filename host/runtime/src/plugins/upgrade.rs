@@ -30,7 +30,7 @@ impl Plugins {
         if requests.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Trial { before, candidate: prepared.candidate()?, requests }))
+        Ok(Some(Trial { before, candidate: prepared.candidate(&self.driver)?, requests }))
     }
 
     /// The version that runs goes on meanwhile.

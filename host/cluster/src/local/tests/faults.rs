@@ -123,7 +123,7 @@ fn cluster(disk: &Disk) -> (Local, Arc<Watcher>) {
     let watcher = Arc::new(Watcher::default());
     let board = Arc::new(Board::new(model(), watcher.clone()));
     let store = Store::start(disk.open(), board.clone()).expect("the writer starts");
-    let local = Local::with(board, Some(store), Arc::new(|| 0));
+    let local = Local::with("local".into(), board, Some(store), Arc::new(|| 0));
     local.install_kind(crd(&redis())).wait().unwrap();
     (local, watcher)
 }
@@ -139,7 +139,7 @@ fn restarted(disk: &Disk) -> (Picture, Option<Vec<u8>>) {
     model.install_kind(crd(&redis()));
     let board = Arc::new(Board::new(model, Arc::new(Watcher::default())));
     let store = Store::start(database, board.clone()).expect("the writer starts");
-    let local = Local::with(board, Some(store), Arc::new(|| 0));
+    let local = Local::with("local".into(), board, Some(store), Arc::new(|| 0));
     let found = (shown(&local), local.bookkeeping_get("note"));
     local.bookkeeping_put("later", Some(b"1")).wait().expect("there is room again");
     found
@@ -250,7 +250,7 @@ fn a_kind_is_not_announced_by_a_store_that_has_failed() {
     let known = Arc::new(Known::default());
     let board = Arc::new(Board::new(model(), known.clone()));
     let store = Store::start(disk.open(), board.clone()).expect("the writer starts");
-    let local = Local::with(board, Some(store), Arc::new(|| 0));
+    let local = Local::with("local".into(), board, Some(store), Arc::new(|| 0));
     disk.arm(Some(Fault::From(0, ErrorKind::StorageFull)));
     // What the file says cannot be taken: that the object is absent is not proven by that.
     let refused = local.desired(&named(0), document(&named(0), json!({"spec": {}})), "f.yaml");
@@ -273,7 +273,7 @@ fn whoever_panics_over_a_change_ends_the_writing_and_not_its_telling_why() {
     let disk = Disk::default();
     let board = Arc::new(Board::new(model(), Arc::new(Clumsy)));
     let store = Store::start(disk.open(), board.clone()).expect("the writer starts");
-    let local = Local::with(board, Some(store), Arc::new(|| 0));
+    let local = Local::with("local".into(), board, Some(store), Arc::new(|| 0));
     begin(&local, &Step::Child(0, 1)).wait().unwrap();
     assert_eq!(local.trouble(), None);
     begin(&local, &Step::Child(1, 1)).wait().expect("it is on disk, whatever became of the telling");

@@ -174,7 +174,7 @@ fn a_write_that_cannot_be_kept_is_never_answered_as_done() {
     let disk = Disk::default();
     let board = Arc::new(Board::new(model(), Arc::new(Heard::default())));
     let store = Store::start(disk.open(), board.clone()).expect("the writer starts");
-    let local = Local::with(board, Some(store), Arc::new(|| 0));
+    let local = Local::with("local".into(), board, Some(store), Arc::new(|| 0));
     let runtime = runtime();
     let write = |name: &str| runtime.block_on(local.perform(apply_op(&key(name), A, false, json!({"spec": {}}))));
     assert!(matches!(write("a"), Answer::Applied { .. }));

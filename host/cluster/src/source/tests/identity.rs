@@ -15,7 +15,7 @@ fn identify_in(file: &str, text: &str) -> Result<Identity, SourceError> {
     let mut documents = parse_documents(text);
     let alone = documents.len() == 1;
     let document = documents.remove(0).expect("valid YAML");
-    identify(&document, Place { file, alone }, scope)
+    identify(&document, Place { cluster: "local", file, alone }, scope)
 }
 
 fn object(file: &str, text: &str) -> Identified {
