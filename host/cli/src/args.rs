@@ -77,6 +77,8 @@ pub(crate) struct Globals {
 pub(crate) enum Command {
     /// Run the host until it is interrupted
     Run(RunArgs),
+    /// Run the host, and build plugins from their sources as they change
+    Dev(DevArgs),
     /// Write, build and look at plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -278,6 +280,18 @@ pub(crate) enum PluginCommand {
     Test(plugin::test::TestArgs),
     /// Let the running host go back to the component that a plugin had before
     Rollback(RollbackArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DevArgs {
+    /// Directories of plugins' sources [default: this one]
+    #[arg(value_name = "CRATE")]
+    pub(crate) crates: Vec<PathBuf>,
+    /// Install the target wasm32-wasip2 if it is missing
+    #[arg(long)]
+    pub(crate) setup: bool,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }
 
 #[derive(Args, Debug)]

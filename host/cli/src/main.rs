@@ -86,6 +86,7 @@ fn main() -> ExitCode {
 fn run(command: Command, globals: Globals) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(args, globals.server),
+        Command::Dev(args) => plugin::dev::dev(args, globals.server),
         Command::Plugin(command) => plugin::run(command, &globals),
         Command::Plugins(args) => plugins::plugins(&args, &globals),
         Command::Get(args) => get::get(&args, &globals),

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use setpoint_e2e::CONFIG_MAP;
 use setpoint_test_support::host::command;
-use setpoint_test_support::{Host, Ran, run};
+
+use setpoint_test_support::command::start;
+use setpoint_test_support::{Host, Ran, Running, get_json, run};
 
 const BUILD: Duration = Duration::from_secs(540);
 
@@ -75,8 +77,41 @@ fn a_new_plugin_is_scaffolded_tested_built_and_running() {
     let plugins = host.list("/v1/plugins");
     assert_eq!((&plugins[0]["name"], &plugins[0]["state"]), (&json!("redis-cluster"), &json!("Running")));
 
+    // The same with one command that looks at the sources: what is broken leaves running what runs.
+    assert!(host.terminate().0.success());
+    let edit = |text: &str| std::fs::write(dir.join("src/lib.rs"), text).unwrap_or_else(|error| panic!("{error}"));
+    let mut dev = command(host.root());
+    dev.args(["dev", "redis-cluster", "--listen", "127.0.0.1:0"]).env("HOME", host.root().join("home"));
+    let mut running = start(with_cargo(dev.env("CARGO_NET_OFFLINE", "true")));
+    let greets = |running: &mut Running, word: &str| {
+        let began = Instant::now();
+        let found = || -> Option<bool> {
+            let file = std::fs::read(host.root().join(".setpoint/host.json")).ok()?;
+            let server = serde_json::from_slice::<Value>(&file).ok()?["server"].as_str()?.to_owned();
+            let answer = get_json(&format!("{server}/v1/objects/{}", Host::path(CONFIG_MAP, "example")))?;
+            Some(answer["object"]["data"]["greeting"].as_str()?.starts_with(&format!("1: {word} example")))
+        };
+        while found() != Some(true) {
+            let said = format!("{}{}", running.stdout(), running.stderr());
+            assert!(!running.ended() && began.elapsed() < BUILD, "it does not greet with {word}\n{said}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    greets(&mut running, "moin from");
+    edit("no Rust");
+    let began = Instant::now();
+    while !running.stderr().contains("what runs keeps running") {
+        assert!(began.elapsed() < BUILD, "{}", running.stderr());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    greets(&mut running, "moin from");
+    edit(&source.replace("hello from", "servus from"));
+    greets(&mut running, "servus from");
+    running.interrupt();
+    running.end(Duration::from_secs(20)).ok();
+
     // Its own tests pass as they are.
-    std::fs::write(dir.join("src/lib.rs"), source).unwrap_or_else(|error| panic!("{error}"));
+    edit(&source);
     let tested = build(&dir, || {
         let mut test = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         test.arg("test").current_dir(&dir);

@@ -12,14 +12,33 @@ use crate::args::BuildArgs;
 use crate::failure::Failure;
 use crate::output::print;
 
-/// Builds it, checks that a host would take it, and puts it there in one step.
+/// Builds the crate in this directory.
 pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
-    if !Path::new("Cargo.toml").exists() {
-        return Err(Failure::new("there is no Cargo.toml in this directory")
-            .hint("go to the plugin's directory, or make one with `setpoint plugin new NAME`"));
-    }
+    is_crate(Path::new("."))?;
     ensure_target(args.setup)?;
-    let files = compile()?;
+    build_in(Path::new("."), &args.plugins, &mut |_| {})
+}
+
+/// Whether there is a crate.
+///
+/// # Errors
+/// There is none: what to do.
+pub(super) fn is_crate(dir: &Path) -> Result<(), Failure> {
+    if dir.join("Cargo.toml").exists() {
+        return Ok(());
+    }
+    let place = if dir == Path::new(".") { "this directory".to_owned() } else { dir.display().to_string() };
+    Err(Failure::new(format!("there is no Cargo.toml in {place}"))
+        .hint("go to the plugin's directory, or make one with `setpoint plugin new NAME`"))
+}
+
+/// Builds a crate, checks that a host would take what it makes, and puts that into the plugins directory in one step.
+/// `started` is told the process that compiles.
+///
+/// # Errors
+/// What is wrong with it; the plugins directory is as it was.
+pub(super) fn build_in(dir: &Path, plugins: &Path, started: &mut dyn FnMut(u32)) -> Result<(), Failure> {
+    let files = compile(dir, started)?;
     if files.is_empty() {
         return Err(Failure::new("the build made no component")
             .hint("Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`"));
@@ -28,7 +47,7 @@ pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
     for file in files {
         let plugin = load(&host, &file)?;
         let description = plugin.description();
-        let target = args.plugins.join(format!("{}.wasm", description.name));
+        let target = plugins.join(format!("{}.wasm", description.name));
         let bytes = std::fs::read(&file).map_err(|error| Failure::io(&file, &error))?;
         sdk::write(&target, &bytes).map_err(|error| Failure::io(&target, &error))?;
         let kinds: Vec<String> =
@@ -39,7 +58,10 @@ pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
 }
 
 /// Whether rustc can build for the target; installs it if asked to.
-fn ensure_target(setup: bool) -> Result<(), Failure> {
+///
+/// # Errors
+/// It cannot, and what to do.
+pub(super) fn ensure_target(setup: bool) -> Result<(), Failure> {
     let libraries = run("rustc", &["--print", "target-libdir", "--target", TARGET])?;
     if Path::new(libraries.trim()).is_dir() {
         return Ok(());
@@ -75,12 +97,14 @@ fn run(program: &str, args: &[&str]) -> Result<String, Failure> {
 }
 
 /// Builds the crate; cargo tells which components it made, wherever its target directory is.
-fn compile() -> Result<Vec<PathBuf>, Failure> {
+fn compile(dir: &Path, started: &mut dyn FnMut(u32)) -> Result<Vec<PathBuf>, Failure> {
     let mut cargo = Command::new("cargo")
+        .current_dir(dir)
         .args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| not_started("cargo", &error))?;
+    started(cargo.id());
     let mut files = Vec::new();
     if let Some(stdout) = cargo.stdout.take() {
         // A line that cannot be read is none of those that we look for.

@@ -1,6 +1,7 @@
 //! `setpoint plugin`: writing, building, testing and looking at plugins, without a host.
 
 mod build;
+pub(crate) mod dev;
 mod embedded;
 mod inspect;
 mod new;
