@@ -6,22 +6,30 @@ use crate::commands::{bins, guests};
 use crate::step::{Failure, begin, cannot_start, end, run, with_built};
 use crate::{kube, machine, page, paths, peers};
 
-/// What takes an API server has a table of its own, and programs to compare with.
-const WITH_SERVER: &str = "kube";
+/// What takes an API server, each with a table of its own.
+const WITH_SERVER: [&str; 2] = [BESIDE_PEERS, "fleet"];
+/// This one takes programs to compare with, too.
+const BESIDE_PEERS: &str = "kube";
 
 /// Builds for release and measures these parts, all of them if there are none. With `write` the figures go
 /// into the docs as well.
 pub(crate) fn bench(parts: &[&str], write: bool) -> Result<(), Failure> {
     build()?;
-    let takes_server = |part: &&str| part.split('.').next() == Some(WITH_SERVER);
-    let (with_server, alone): (Vec<&str>, Vec<&str>) = parts.iter().partition(|part| takes_server(part));
+    let table_of = |part: &str| WITH_SERVER.into_iter().find(|table| part.split('.').next() == Some(*table));
+    let of = |table: Option<&str>| parts.iter().copied().filter(|part| table_of(part) == table).collect::<Vec<_>>();
     let mut result = Ok(());
+    let alone = of(None);
     if parts.is_empty() || !alone.is_empty() {
         result = show(page::FIGURES, write, || measure(&alone, None));
     }
-    if parts.is_empty() || !with_server.is_empty() {
-        let parts = if with_server.is_empty() { vec![WITH_SERVER] } else { with_server };
-        result = result.and(show(WITH_SERVER, write, || measure_with_server(&parts)));
+    for table in WITH_SERVER {
+        let mut of_it = of(Some(table));
+        if parts.is_empty() {
+            of_it.push(table);
+        }
+        if !of_it.is_empty() {
+            result = result.and(show(table, write, || measure_with_server(table, &of_it)));
+        }
     }
     result
 }
@@ -60,10 +68,12 @@ pub(crate) fn measure(parts: &[&str], idle_seconds: Option<u64>) -> Result<(Stri
 }
 
 /// The same of what takes an API server.
-fn measure_with_server(parts: &[&str]) -> Result<(String, Result<(), Failure>), Failure> {
+fn measure_with_server(table: &str, parts: &[&str]) -> Result<(String, Result<(), Failure>), Failure> {
     let mut bench = command(parts);
     kube::for_tests(&mut bench);
-    peers::with_peers(&mut bench)?;
+    if table == BESIDE_PEERS {
+        peers::with_peers(&mut bench)?;
+    }
     output(bench)
 }
 

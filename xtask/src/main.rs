@@ -33,8 +33,9 @@ usage: cargo xtask COMMAND
 
   bench [--write] [PART]...
                 measure the budgets of the design in a release build; with --write into docs/benchmarks.md;
-                parts: core, plugin, host, start, neighbours, idle; kube, beside kube-rs and controller-runtime
-                on a real API server, which takes Go; or of it kube.job, kube.controllers, kube.large
+                parts: core, plugin, host, start, neighbours, servers, idle; on a real API server, which takes Go:
+                kube, beside kube-rs and controller-runtime, or of it kube.job, kube.controllers, kube.large;
+                fleet, many clusters, or of it fleet.engage, fleet.rest, fleet.handover
   fuzz [TARGET] [SECONDS]
                 one fuzz target, or each, guided by coverage: 60 s unless told; needs cargo-fuzz and nightly
   soak [SEEDS] [--minutes N]

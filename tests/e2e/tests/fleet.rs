@@ -171,13 +171,11 @@ fn the_dead_do_not_hold_up_the_living() {
     let port = silent.local_addr().expect("an address").port();
     let setup = setup();
     let live = first.kubeconfig().display().to_string();
-    let dead = setup.directory().join("dead.yaml");
-    let text = std::fs::read_to_string(first.kubeconfig()).expect("a kubeconfig");
-    std::fs::write(&dead, text.replace(first.server(), &format!("https://127.0.0.1:{port}"))).expect("it is written");
+    let dead = first.kubeconfig_at(&format!("https://127.0.0.1:{port}")).display().to_string();
     let mut config = "apiVersion: config.setpoint.dev/v1alpha1\nclusters:\n  many:\n    list:\n".to_owned();
     for (number, namespace) in namespaces.iter().enumerate() {
         config += &format!("      live-{number}: {{kubeconfig: {live}, namespaces: [{namespace}]}}\n");
-        config += &format!("      dead-{number}: {{kubeconfig: dead.yaml}}\n");
+        config += &format!("      dead-{number}: {{kubeconfig: {dead}}}\n");
     }
     let host = setup.config(&config).plugin("config-bundle").without_waiting().start();
     let began = Instant::now();

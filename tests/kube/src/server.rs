@@ -95,6 +95,11 @@ impl Kube {
         self.0.identity.kubeconfig(&self.0.server, user, &Credentials::Token(self.token(user)))
     }
 
+    /// A file that makes clients the administrator at another address, such as that of a [`Relay`](crate::Relay).
+    pub fn kubeconfig_at(&self, server: &str) -> PathBuf {
+        self.0.identity.kubeconfig(server, ADMIN, &Credentials::Token(self.token(ADMIN)))
+    }
+
     /// A file with any bearer token in it, whether it is good or not.
     pub fn kubeconfig_with_token(&self, name: &str, token: &str) -> PathBuf {
         self.0.identity.kubeconfig(&self.0.server, name, &Credentials::Token(token.to_owned()))

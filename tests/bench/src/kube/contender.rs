@@ -12,6 +12,9 @@ use crate::start::variant;
 /// Reconciles at a time of one controller, the same for each: Setpoint's default.
 pub(crate) const CONCURRENCY: usize = 4;
 
+/// Of each process that says something, so many lines are shown.
+const LINES: usize = 10;
+
 /// Who is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Contender {
@@ -130,6 +133,23 @@ pub(crate) struct Programs {
     log: TempDir,
 }
 
+impl Programs {
+    /// The end of what each has said that said anything.
+    fn said(&self) -> String {
+        let files = std::fs::read_dir(self.log.path()).into_iter().flatten().flatten();
+        let mut said: Vec<String> = files
+            .filter_map(|file| {
+                let text = std::fs::read_to_string(file.path()).ok().filter(|text| !text.is_empty())?;
+                let lines: Vec<&str> = text.lines().collect();
+                let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
+                Some(format!("{}:\n{end}", file.file_name().to_string_lossy()))
+            })
+            .collect();
+        said.sort();
+        if said.is_empty() { "none of the processes has said anything".to_owned() } else { said.join("\n") }
+    }
+}
+
 impl Drop for Programs {
     fn drop(&mut self) {
         for child in &mut self.children {
@@ -158,11 +178,7 @@ impl Running {
     pub(crate) fn log(&self) -> String {
         match self {
             Self::Host(host) => host.log_tail(),
-            Self::Programs(programs) => {
-                let first = std::fs::read_dir(programs.log.path()).ok().and_then(|mut files| files.next()?.ok());
-                let text = first.map(|file| std::fs::read_to_string(file.path()).unwrap_or_default());
-                text.unwrap_or_default().chars().take(4_000).collect()
-            }
+            Self::Programs(programs) => programs.said(),
         }
     }
 }

@@ -16,12 +16,13 @@ mod contender;
 mod controllers;
 mod job;
 mod large;
-mod objects;
+pub(crate) mod objects;
 mod table;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+pub(crate) use contender::groups;
 use contender::{Contender, Prepared, Running};
 use objects::Place;
 use setpoint_test_kube::audit::Level;
@@ -61,7 +62,7 @@ pub(crate) fn run(parts: &[&str]) -> Result<(), Broken> {
 }
 
 /// A number that the environment may make smaller.
-fn number(variable: &str, usual: usize) -> usize {
+pub(crate) fn number(variable: &str, usual: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 

@@ -120,8 +120,13 @@ impl Place<'_> {
 
     /// Looks at all bundles from now on.
     pub(crate) fn converging(&self) -> Converging {
+        self.converging_to(self.each)
+    }
+
+    /// The same, until so many of each group are ready.
+    pub(crate) fn converging_to(&self, each: usize) -> Converging {
         let watch = |group: &String| self.api.watch(&format!("{}?watch=true", self.bundles(group)));
-        Converging { watches: self.groups.iter().map(watch).collect(), each: self.each }
+        Converging { watches: self.groups.iter().map(watch).collect(), each }
     }
 
     /// How many children there are.
@@ -168,6 +173,12 @@ pub(crate) struct Converging {
 }
 
 impl Converging {
+    /// Looks at the bundles of a group in all namespaces, until so many are ready.
+    pub(crate) fn everywhere(api: &Api, group: &str, all: usize) -> Self {
+        let watch = api.watch(&format!("/apis/{group}/v1alpha1/configbundles?watch=true"));
+        Self { watches: vec![watch], each: all }
+    }
+
     /// Waits until each is ready, in the generation that it has. Otherwise: how many are not, and what was said last.
     pub(crate) fn wait(&self, log: impl Fn() -> String) -> Result<(), String> {
         let deadline = Instant::now() + CONVERGED;
@@ -179,11 +190,11 @@ impl Converging {
                     return Err(format!("{ready} of {} bundles are ready after {CONVERGED:?}\n{}", self.each, log()));
                 };
                 let object = &event["object"];
-                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
                 if is_ready(object) {
-                    ready.insert(name.to_owned())
+                    ready.insert(uid.to_owned())
                 } else {
-                    ready.remove(name)
+                    ready.remove(uid)
                 };
             }
         }

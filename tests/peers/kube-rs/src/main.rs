@@ -67,7 +67,7 @@ async fn run(concurrency: u16) -> Result<(), String> {
         .reflect(map_writer)
         .touched_objects();
     let selecting = bundles.clone();
-    let context = Arc::new(reconcile::Context { client, maps });
+    let context = Arc::new(reconcile::Context::new(client, maps));
     Controller::for_stream(bundle_stream, bundles)
         .with_config(controller::Config::default().concurrency(concurrency))
         .watches_stream(map_stream, move |map| reconcile::concerned(&selecting, &map))

@@ -13,6 +13,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OnceCell;
 
 use crate::bundle::{ConfigBundle, ConfigBundleStatus, OnConflict};
 
@@ -20,8 +21,22 @@ const MANAGER: &str = "peer-kube-rs";
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Context {
-    pub(crate) client: Client,
-    pub(crate) maps: Store<ConfigMap>,
+    client: Client,
+    maps: Store<ConfigMap>,
+    /// Whether the ConfigMaps are known. The store wakes only the last of those that wait for it: one does for all.
+    known: OnceCell<()>,
+}
+
+impl Context {
+    pub(crate) fn new(client: Client, maps: Store<ConfigMap>) -> Self {
+        Self { client, maps, known: OnceCell::new() }
+    }
+
+    /// What is not known yet is not empty.
+    async fn known_maps(&self) -> Result<&Store<ConfigMap>, Error> {
+        self.known.get_or_try_init(|| self.maps.wait_until_ready()).await.map_err(|_| Error::Stopped)?;
+        Ok(&self.maps)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +92,7 @@ pub(crate) async fn reconcile(bundle: Arc<ConfigBundle>, context: Arc<Context>) 
         tell(&bundle, &context, told, "Stalled", "EmptySelector", "spec.selector.matchLabels needs a label").await?;
         return Ok(Action::await_change());
     }
-    // What is not known yet is not empty.
-    context.maps.wait_until_ready().await.map_err(|_| Error::Stopped)?;
-    let sources = sources(&bundle, &context.maps);
+    let sources = sources(&bundle, context.known_maps().await?);
     let mut merged: BTreeMap<String, String> = BTreeMap::new();
     let mut conflicts = Vec::new();
     for (key, value) in sources.iter().flat_map(|map| map.data.iter().flatten()) {
