@@ -409,6 +409,13 @@ impl Cache {
         self.sources.entry(source.clone()).or_default().coverage.entry(scope).listing = Some(listing);
     }
 
+    /// Whether the list of a scope that is on its way has shown an object.
+    pub(crate) fn is_listed(&self, scope: &Scope, id: KeyId) -> bool {
+        let watched = self.sources.get(&self.keys.key(id).source()).and_then(|cache| cache.coverage.get(scope));
+        let listing = watched.and_then(|watched| watched.listing.as_ref());
+        listing.is_some_and(|listing| self.stamps[id.index()] >= listing.number)
+    }
+
     /// The list is complete. Answers the objects of the scope that it has not shown: they are gone, but for
     /// those that were written after it was asked for. [`Cache::forgotten`] takes them out one by one.
     pub fn list_ends(&mut self, source: &Source, scope: &Scope) -> Vec<KeyId> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::Engine;
+use super::{Engine, InFlight};
 use crate::Time;
 use crate::cache::SourceState;
 use crate::coverage::Scope;
@@ -72,6 +72,9 @@ impl Engine {
                 }
             }
             Told::ListEnds { version } => {
+                for id in self.made_and_not_listed(source, scope) {
+                    self.not_listed(now, scope, id);
+                }
                 for id in self.cache.list_ends(source, scope) {
                     self.not_listed(now, scope, id);
                 }
@@ -88,6 +91,20 @@ impl Engine {
                 self.source_changed(now, source);
             }
         }
+    }
+
+    /// Objects that nothing is known of yet but what was shown while they are being made: the list that is complete has not
+    /// shown them, so they have gone since.
+    fn made_and_not_listed(&self, source: &Source, scope: &Scope) -> Vec<KeyId> {
+        let gone = |(id, in_flight): (&KeyId, &InFlight)| {
+            let key = self.cache.keys().key(*id);
+            let Some((_, Some(last))) = in_flight.shown.last() else { return None };
+            let its = key.source() == *source && scope.shows(key, Some(last));
+            (its && self.cache.view(*id).is_none() && !self.cache.is_listed(scope, *id)).then_some(*id)
+        };
+        let mut gone: Vec<KeyId> = self.in_flight.iter().filter_map(gone).collect();
+        gone.sort_unstable();
+        gone
     }
 
     /// A complete list has not shown an object. If an operation on it is on its way, its answer comes first.
