@@ -162,12 +162,14 @@ impl Guard {
             None => self.truth.remove(key),
         };
         // A successor of the same name begins with no doubts.
-        if before.as_ref().is_some_and(|before| object.is_none_or(|object| object.uid() != before.uid())) {
+        if before.as_ref().map(|before| before.uid()) != object.map(|object| object.uid()) {
             self.unsure.remove(key);
         }
         let Some(object) = object else { return };
-        if let Some(owner) = object.mark(OWNER_KEY).and_then(Key::parse) {
-            self.owners.insert(key.clone(), owner);
+        match object.mark(OWNER_KEY).and_then(Key::parse) {
+            Some(owner) => drop(self.owners.insert(key.clone(), owner)),
+            // Somebody else has made it.
+            None => drop(self.owners.remove(key)),
         }
         let owned_by: Vec<&str> = object
             .applied()
@@ -196,8 +198,10 @@ impl Guard {
     /// Writes of an owner had no answer or had one: before its next call each of their targets is
     /// read live (rule A10).
     pub fn unsure(&mut self, owner: &Key, target: &Key, unsure: bool) {
+        // Of one that has gone meanwhile nobody is called any more, and a successor begins with no doubts.
+        let there = self.truth.contains_key(owner);
         let targets = self.unsure.entry(owner.clone()).or_default();
-        if unsure {
+        if unsure && there {
             targets.insert(target.clone());
         } else {
             targets.remove(target);

@@ -12,9 +12,9 @@ use setpoint_sim::scenario::{Played, play, play_fleet, play_servers, play_with};
 
 const SEEDS: u64 = 2_000;
 /// Worlds with processes and endpoints that once failed, beyond those that are always played.
-const KNOWN_SERVERS: [u64; 1] = [2_709];
+const KNOWN_SERVERS: [u64; 3] = [2_709, 4_761, 12_908];
 /// Worlds with a cluster that comes and goes that once failed, beyond those that are always played.
-const KNOWN_FLEETS: [u64; 1] = [2_574];
+const KNOWN_FLEETS: [u64; 3] = [2_574, 4_659, 11_279];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

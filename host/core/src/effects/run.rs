@@ -351,6 +351,8 @@ impl EffectRun {
                     self.report.finished = true;
                 } else {
                     self.fail(format!("the places of children could not be forgotten: {}", text_of(&answer)));
+                    // They may have been forgotten all the same, and then have to be recorded before the next child.
+                    self.report.places_unsaved = true;
                 }
                 self.phase = Phase::Events;
             }

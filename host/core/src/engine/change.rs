@@ -150,6 +150,8 @@ impl Engine {
         self.own_key_changed(now, id, &change, old.as_ref(), new.as_ref(), origin);
         let content = content_of(new.as_deref());
         let owner = self.owner_of(id, old.as_deref(), new.as_deref());
+        // A write of another owner, whose answer was lost, may have made it that one's own.
+        let marked = new.as_deref().and_then(|new| self.marked_for(new));
         let mut owner_told = owner.is_some() && owner == origin;
         for Concerned { readers, masks } in self.deps.concerned(id, &source, old.as_deref(), new.as_deref()) {
             if let Some(owner) = owner {
@@ -164,6 +166,7 @@ impl Engine {
                 number,
                 origin,
                 owner,
+                marked,
                 target: id,
                 content,
                 change,
@@ -186,7 +189,11 @@ impl Engine {
         if let Some((owner, _)) = self.documents.get(&id) {
             return Some(*owner);
         }
-        let object = old.or(new)?;
+        self.marked_for(old.or(new)?)
+    }
+
+    /// Whose mark an object carries.
+    fn marked_for(&self, object: &Object) -> Option<KeyId> {
         let owner = Key::parse(object.mark(crate::effects::OWNER_KEY)?)?;
         let marked = object.label(crate::effects::OWNER_LABEL) == Some(self.identity(&owner).mark());
         self.cache.keys().find(&owner).filter(|_| marked)
@@ -419,7 +426,7 @@ impl Engine {
             if written && target == reader || fan_out.masks.as_ref().is_some_and(|m| !m.contains(&mask)) {
                 continue;
             }
-            let own = written || fan_out.owner == Some(reader);
+            let own = written || [fan_out.owner, fan_out.marked].contains(&Some(reader));
             let because = Trace::of(Cause::Dependency(fan_out.change.key.clone()), &fan_out.change);
             let Some(state) = self.state_mut(reader) else { continue };
             let class = if own { Class::Own { fresh: state.is_fresh(content) } } else { Class::Foreign };

@@ -233,7 +233,7 @@ impl Engine {
             match result {
                 ChildResult::Applied { .. } | ChildResult::Unchanged if lost => {}
                 ChildResult::Applied { settled, .. } => {
-                    self.documents.insert(child, (id, document.to_string().into()));
+                    self.keep_document(id, child, document);
                     now_owned.push(child);
                     match settled {
                         Some(settled) => self.settled.insert(child, *settled),
@@ -241,7 +241,7 @@ impl Engine {
                     };
                 }
                 ChildResult::Unchanged => {
-                    self.documents.insert(child, (id, document.to_string().into()));
+                    self.keep_document(id, child, document);
                     now_owned.push(child);
                 }
                 ChildResult::Waiting(_) | ChildResult::Failed(_) => {
@@ -258,6 +258,16 @@ impl Engine {
             if !now_owned.contains(&child) {
                 self.forget_document(id, child);
             }
+        }
+    }
+
+    /// A child is this owner's, and nobody else's any more.
+    fn keep_document(&mut self, owner: KeyId, child: KeyId, document: &serde_json::Value) {
+        let before = self.documents.insert(child, (owner, document.to_string().into()));
+        if let Some((before, _)) = before.filter(|(before, _)| *before != owner)
+            && let Some(state) = self.state_mut(before)
+        {
+            state.children.retain(|other| *other != child);
         }
     }
 

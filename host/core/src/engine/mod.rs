@@ -129,8 +129,10 @@ struct FanOut {
     /// The number of the change.
     number: u64,
     origin: Option<KeyId>,
-    /// Whose child it is.
+    /// Whose child it is, or was.
     owner: Option<KeyId>,
+    /// Whose mark it carries now.
+    marked: Option<KeyId>,
     target: KeyId,
     /// Hash of the content that was seen, for the hot-loop bucket.
     content: u64,
