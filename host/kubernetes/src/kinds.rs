@@ -1,17 +1,18 @@
 //! Which kinds a server serves, where, and in which shape (rules A8, B1, D6, D7).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 use setpoint_core::key::{GroupKind, GroupVersionKind, Name};
 use setpoint_core::op::Refusal;
-use setpoint_schema::Crd;
+use setpoint_schema::{Crd, CrdError};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::reflect::watcher::locked;
 use crate::resource::{Resource, segment};
 use crate::transport::{Call, Transport};
 
@@ -79,6 +80,22 @@ struct ApiVersion {
 pub(crate) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// What was not served is not asked for again for so long, however many want it.
 const MISSING: Duration = Duration::from_millis(500);
+
+/// Definitions by what they say and by version. Most clusters of a fleet serve the same: each is held once.
+static SERVED: Mutex<BTreeMap<(String, String), Weak<Crd>>> = Mutex::new(BTreeMap::new());
+
+/// A definition as its server enforces it.
+fn served(definition: &Value, version: &str) -> Result<Arc<Crd>, CrdError> {
+    let content = (definition["spec"].to_string(), version.to_owned());
+    if let Some(crd) = locked(&SERVED).get(&content).and_then(Weak::upgrade) {
+        return Ok(crd);
+    }
+    let crd = Arc::new(Crd::parse_served(definition, version)?);
+    let mut all = locked(&SERVED);
+    all.retain(|_, crd| crd.strong_count() > 0);
+    all.insert(content, Arc::downgrade(&crd));
+    Ok(crd)
+}
 
 /// The kinds of one server, as far as anybody has asked.
 pub(crate) struct Kinds {
@@ -212,8 +229,8 @@ impl Kinds {
         };
         let Ok(definition) = serde_json::from_slice::<Value>(&reply.body) else { return (None, String::new()) };
         let version = definition.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
-        match Crd::parse(&definition, &resource.kind.version) {
-            Ok(crd) => (Some(Arc::new(crd)), version.to_owned()),
+        match served(&definition, &resource.kind.version) {
+            Ok(crd) => (Some(crd), version.to_owned()),
             Err(error) => {
                 tracing::debug!(kind = %resource.kind.kind, "the definition cannot be used for pruning: {error}");
                 (None, version.to_owned())
@@ -229,5 +246,40 @@ impl Kinds {
             &*kind.group != group || found.resource.plural != plural || Some(found.definition.as_str()) == version
         });
         known.len() != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn definitions_that_are_alike_are_held_once_and_what_only_servers_understand_is_left_to_them() {
+        let definition = |uid: &str, kind: &str| {
+            json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "boxes.x.example.com", "uid": uid},
+            "spec": {"group": "x.example.com", "scope": "Namespaced",
+                "names": {"kind": kind, "plural": "boxes"},
+                "conversion": {"strategy": "Webhook"},
+                "versions": [
+                    {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object",
+                        "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}},
+                            "x-kubernetes-validations": [{"rule": "authorizer.group('x').check('y').allowed()"}]}}}}},
+                    {"name": "v2", "served": true, "storage": false, "schema": {"openAPIV3Schema": {"type": "object"}}},
+                ]}})
+        };
+        let read = |uid: &str, kind: &str, version: &str| served(&definition(uid, kind), version).expect("it is read");
+        let one = read("1", "Box", "v1");
+        assert!(Arc::ptr_eq(&one, &read("2", "Box", "v1")), "another cluster serves the same");
+        assert!(!Arc::ptr_eq(&one, &read("1", "Box", "v2")) && !Arc::ptr_eq(&one, &read("1", "Case", "v1")));
+        let mut object = json!({"apiVersion": "x.example.com/v1", "kind": "Box", "metadata": {"name": "a"},
+            "spec": {"a": "b", "unknown": 1}});
+        one.prune_partial(&mut object);
+        assert_eq!(object["spec"], json!({"a": "b"}));
+        drop(one);
+        let held = locked(&SERVED).iter().any(|((spec, _), crd)| spec.contains("boxes") && crd.strong_count() > 0);
+        assert!(!held, "what no cluster serves any more is not held");
     }
 }

@@ -101,7 +101,7 @@ impl Crd {
 
     /// Compiles a definition that an API server serves and enforces: rules, conversions and patterns
     /// that only the server understands are left to it. For defaulting and pruning as it does, to know whether a write is needed
-    /// (rule B1).
+    /// (rule B1). The definition itself is not kept.
     ///
     /// # Errors
     /// As [`Crd::parse`], but for what is left to the server.
@@ -174,14 +174,17 @@ impl Crd {
             columns: chosen.columns()?,
             has_status: chosen.source.json.pointer("/subresources/status").is_some(),
             schema: Arc::new(schema),
-            manifest: Arc::new(manifest(crd, &versions, &singular, &format!("{plural}.{group}"))),
+            manifest: Arc::new(match rules {
+                Rules::Compiled => manifest(crd, &versions, &singular, &format!("{plural}.{group}")),
+                Rules::LeftToServer => Value::Null,
+            }),
             singular,
             served,
         })
     }
 
     /// The definition as an API server would accept it, with structural schemas put in. Null for
-    /// built-in kinds, which no definition makes.
+    /// built-in kinds, which no definition makes, and for what [`Crd::parse_served`] has read.
     pub fn manifest(&self) -> Value {
         Value::clone(&self.manifest)
     }

@@ -195,11 +195,11 @@ impl Guard {
         }
     }
 
-    /// Writes of an owner had no answer or had one: before its next call each of their targets is
+    /// Writes of an owner, of this uid, had no answer or had one: before its next call each of their targets is
     /// read live (rule A10).
-    pub fn unsure(&mut self, owner: &Key, target: &Key, unsure: bool) {
+    pub fn unsure(&mut self, owner: &Key, uid: Option<&str>, target: &Key, unsure: bool) {
         // Of one that has gone meanwhile nobody is called any more, and a successor begins with no doubts.
-        let there = self.truth.contains_key(owner);
+        let there = self.truth.get(owner).is_some_and(|there| Some(there.uid()) == uid);
         let targets = self.unsure.entry(owner.clone()).or_default();
         if unsure && there {
             targets.insert(target.clone());

@@ -458,6 +458,7 @@ impl World {
             let run = Run {
                 failures: self.engine.row(&key).map_or(0, |row| row.failures),
                 started: self.now,
+                uid: self.engine.cache().view(attempt.id()).map(|object| object.uid().into()),
                 plugin: self.plugins.get(&**attempt.plugin()).cloned(),
                 attempt,
                 call: None,

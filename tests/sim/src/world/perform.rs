@@ -13,7 +13,7 @@ use crate::plugin::{Ask, Question, Stop, Told};
 impl World {
     pub(super) fn perform(&mut self, id: u64, op: Op, fate: Fate) {
         let Some(run) = self.runs.get(&id) else { return };
-        let owner = (**run.attempt.key()).clone();
+        let (owner, uid) = ((**run.attempt.key()).clone(), run.uid.clone());
         let host = self.host;
         let mut answer = Answer::Refused(Refusal::Transient("the server is busy".into()));
         let mut changed = false;
@@ -46,10 +46,10 @@ impl World {
         }
         let unknown = matches!(answer, Answer::Refused(Refusal::Transient(_) | Refusal::Unknown(_)));
         match &op {
-            Op::Get(key) if !unknown => self.guard.unsure(&owner, key, false),
+            Op::Get(key) if !unknown => self.guard.unsure(&owner, uid.as_deref(), key, false),
             op if unknown => {
                 if let Some(target) = op.writes() {
-                    self.guard.unsure(&owner, target, true);
+                    self.guard.unsure(&owner, uid.as_deref(), target, true);
                 }
             }
             _ => {}

@@ -125,6 +125,8 @@ pub(super) struct Run {
     /// The version that the attempt calls, whatever is loaded meanwhile.
     pub(super) plugin: Option<Plugin>,
     pub(super) started: Time,
+    /// `metadata.uid` of the object as the attempt knows it.
+    pub(super) uid: Option<Box<str>>,
     pub(super) failures: u32,
     pub(super) call: Option<Call>,
     /// The call is being made.
