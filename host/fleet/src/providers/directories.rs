@@ -1,21 +1,16 @@
 //! Directories of files, each a cluster.
 //!
-//! Which there are is looked at every other second. What is in their files is the file source's.
+//! Only which there are is looked at. What is in their files is the file source's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use setpoint_core::grants::glob;
 
+use super::looks::{Found, GONE_AFTER, offer_what_is_found};
 use super::paths::{is_pattern, last, list, parent};
 use crate::{BoxFuture, Offers, Provider, Reach, Way, cluster_name};
-
-/// Between two looks.
-const POLL: Duration = Duration::from_secs(2);
-/// A directory is gone if so many looks in a row have not found it.
-const GONE_AFTER: u32 = 2;
 
 /// Directories, and patterns of them.
 pub struct Directories {
@@ -37,30 +32,9 @@ impl Provider for Directories {
     }
 
     fn run(self: Arc<Self>, offers: Offers) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            let mut looks = Looks::default();
-            loop {
-                let this = self.clone();
-                let looked = tokio::task::spawn_blocking(move || {
-                    let found = looks.look(&this.paths);
-                    (looks, found)
-                });
-                // Only the end of the program keeps it from ending well.
-                let Ok((again, found)) = looked.await else { return };
-                looks = again;
-                found.offer(&offers);
-                tokio::time::sleep(POLL).await;
-            }
-        })
+        let look = move |looks: &mut Looks| looks.look(&self.paths);
+        Box::pin(offer_what_is_found(offers, Looks::default(), look, "its directory is not there any more"))
     }
-}
-
-/// What a look has found.
-#[derive(Default)]
-struct Found {
-    clusters: BTreeMap<String, PathBuf>,
-    /// What is wrong, and what is not, by path.
-    troubles: BTreeMap<String, Option<String>>,
 }
 
 /// Directories that patterns have found, and in how many looks in a row each was missing.
@@ -97,38 +71,23 @@ impl Looks {
             }
             *missing < GONE_AFTER
         });
+        let mut owners: BTreeMap<String, &Path> = BTreeMap::new();
         for path in self.0.keys() {
-            found.add(path);
+            let name = cluster_name(&last(path));
+            let trouble = match (name.is_empty(), owners.get(&name)) {
+                (true, _) => Some("no cluster can be called like that; rename the directory".to_owned()),
+                (false, Some(first)) => {
+                    Some(format!("the cluster {name} is that of {} already; rename the directory", first.display()))
+                }
+                (false, None) => {
+                    owners.insert(name.clone(), path);
+                    found.clusters.push((name, Reach::of(Way::Directory(path.clone()))));
+                    None
+                }
+            };
+            found.troubles.insert(path.display().to_string(), trouble);
         }
         found
-    }
-}
-
-impl Found {
-    fn offer(self, offers: &Offers) {
-        for (about, what) in &self.troubles {
-            offers.trouble(about, what.as_deref());
-        }
-        for (name, path) in &self.clusters {
-            let refused = offers.engage(name, Reach::of(Way::Directory(path.clone()))).err();
-            offers.trouble(&format!("cluster {name}"), refused.map(|refused| refused.to_string()).as_deref());
-        }
-        offers.all(self.clusters.keys().map(String::as_str), "its directory is not there any more");
-    }
-
-    fn add(&mut self, path: &Path) {
-        let name = cluster_name(&last(path));
-        let trouble = match (name.is_empty(), self.clusters.get(&name)) {
-            (true, _) => Some("no cluster can be called like that; rename the directory".to_owned()),
-            (false, Some(first)) => {
-                Some(format!("the cluster {name} is that of {} already; rename the directory", first.display()))
-            }
-            (false, None) => None,
-        };
-        if trouble.is_none() {
-            self.clusters.insert(name, path.to_owned());
-        }
-        self.troubles.insert(path.display().to_string(), trouble);
     }
 }
 
@@ -137,7 +96,9 @@ mod tests {
     use super::*;
 
     fn names(found: &Found) -> Vec<&str> {
-        found.clusters.keys().map(String::as_str).collect()
+        let mut names: Vec<&str> = found.clusters.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names
     }
 
     #[test]
@@ -172,7 +133,7 @@ mod tests {
     fn two_directories_of_one_name_are_one_cluster() {
         let mut looks = Looks::default();
         let found = looks.look(&["/one/team".into(), "/two/team".into(), "/three/_".into()]);
-        assert_eq!(found.clusters, BTreeMap::from([("team".to_owned(), "/one/team".into())]));
+        assert_eq!(found.clusters, [("team".to_owned(), Reach::of(Way::Directory("/one/team".into())))]);
         assert!(found.troubles["/two/team"].as_deref().unwrap().contains("rename"));
         assert!(found.troubles["/three/_"].as_deref().unwrap().contains("rename"));
     }

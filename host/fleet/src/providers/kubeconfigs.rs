@@ -1,23 +1,19 @@
 //! Clusters of kubeconfig files.
 //!
-//! The files are looked at every other second, which finds what a mounted Secret shows as well as what an editor
-//! writes, on every file system. A file that does not parse, or that is being written, keeps what it gave before.
+//! A file that does not parse, or that is being written, keeps what it gave before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use setpoint_core::grants::glob;
 use setpoint_kubernetes::{Access, KubeContext, contexts};
 
+use super::looks::{Found, GONE_AFTER, offer_what_is_found};
 use super::paths::{is_pattern, last, list, parent};
 use crate::{BoxFuture, Offers, Provider, Reach, cluster_name};
 
-/// Between two looks.
-const POLL: Duration = Duration::from_secs(2);
-/// A file is gone if so many looks in a row have not found it.
-const GONE_AFTER: u32 = 2;
 /// How the names of kubeconfigs end, in directories.
 const ENDINGS: [&str; 4] = [".kubeconfig.yaml", ".kubeconfig.yml", ".kubeconfig", ".config"];
 /// Names of kubeconfigs, in directories.
@@ -61,21 +57,8 @@ impl Provider for Kubeconfigs {
     }
 
     fn run(self: Arc<Self>, offers: Offers) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            let mut files = Files::default();
-            loop {
-                let this = self.clone();
-                let looked = tokio::task::spawn_blocking(move || {
-                    let found = files.look(&this);
-                    (files, found)
-                });
-                // Only the end of the program keeps it from ending well.
-                let Ok((again, found)) = looked.await else { return };
-                files = again;
-                found.offer(&offers);
-                tokio::time::sleep(POLL).await;
-            }
-        })
+        let look = move |files: &mut Files| files.look(&self);
+        Box::pin(offer_what_is_found(offers, Files::default(), look, "no kubeconfig names it any more"))
     }
 }
 
@@ -97,28 +80,6 @@ struct Files {
     files: BTreeMap<PathBuf, File>,
     /// Paths that were directories when they were looked at.
     dirs: BTreeSet<PathBuf>,
-}
-
-/// What a look has found.
-#[derive(Default)]
-struct Found {
-    clusters: Vec<(String, Reach)>,
-    /// What is wrong, and what is not, by the file or directory.
-    troubles: BTreeMap<String, Option<String>>,
-}
-
-impl Found {
-    fn offer(self, offers: &Offers) {
-        for (about, what) in &self.troubles {
-            offers.trouble(about, what.as_deref());
-        }
-        for (name, reach) in &self.clusters {
-            let refused = offers.engage(name, reach.clone()).err();
-            offers.trouble(&format!("cluster {name}"), refused.map(|refused| refused.to_string()).as_deref());
-        }
-        let names = self.clusters.iter().map(|(name, _)| name.as_str());
-        offers.all(names, "no kubeconfig names it any more");
-    }
 }
 
 impl Files {

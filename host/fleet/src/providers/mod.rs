@@ -18,6 +18,7 @@ mod directories;
 mod fixed;
 mod inventory;
 mod kubeconfigs;
+mod looks;
 mod namespaces;
 mod paths;
 mod secrets;
