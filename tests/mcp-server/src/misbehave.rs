@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::options::Options;
+use crate::stdio::in_turn;
 
 /// Does what the options ask for before anything is served.
 pub(crate) fn at_start(options: &Options) {
@@ -22,10 +23,16 @@ pub(crate) fn at_start(options: &Options) {
         });
     }
     if options.flood_stderr {
-        thread::spawn(|| flood(std::io::stderr(), "a line on stderr that says nothing, again and again\n"));
+        thread::spawn(|| {
+            let lines = "a line on stderr that says nothing, again and again\n".repeat(64);
+            while std::io::stderr().write_all(lines.as_bytes()).is_ok() {}
+        });
     }
     if options.flood_stdout {
-        thread::spawn(|| flood(std::io::stdout(), "a line on stdout that is no JSON, again and again\n"));
+        thread::spawn(|| {
+            let lines = "a line on stdout that is no JSON, again and again\n".repeat(64);
+            while in_turn(|| std::io::stdout().write_all(lines.as_bytes())).is_ok() {}
+        });
     }
 }
 
@@ -37,9 +44,4 @@ fn fork(seconds: u64) {
         Ok(child) => eprintln!("grandchild {}", child.id()),
         Err(error) => eprintln!("no grandchild: {error}"),
     }
-}
-
-fn flood(mut stream: impl Write, line: &str) {
-    let lines = line.repeat(64);
-    while stream.write_all(lines.as_bytes()).is_ok() {}
 }

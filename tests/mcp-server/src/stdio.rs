@@ -1,7 +1,7 @@
 //! One client, on standard input and output.
 
 use std::io::{self, BufRead, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -66,9 +66,33 @@ fn print(message: &Value) {
 }
 
 fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+    if in_turn(|| say_to(&mut io::stdout().lock(), line)).is_err() {
         // Nobody listens any more.
         std::process::exit(0);
     }
+}
+
+fn say_to(out: &mut impl Write, line: &str) -> io::Result<()> {
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// Writes to standard output when it is this thread's turn. The lock of standard output knows no turns: a thread that
+/// floods takes it again before who waits for it is awake, and an answer may wait for minutes.
+pub(crate) fn in_turn<T>(write: impl FnOnce() -> T) -> T {
+    static TURNS: Mutex<Turns> = Mutex::new(Turns { drawn: 0, called: 0 });
+    static NEXT: Condvar = Condvar::new();
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mine = turns.drawn;
+    turns.drawn += 1;
+    drop(NEXT.wait_while(turns, |turns| turns.called != mine).unwrap_or_else(PoisonError::into_inner));
+    let written = write();
+    TURNS.lock().unwrap_or_else(PoisonError::into_inner).called += 1;
+    NEXT.notify_all();
+    written
+}
+
+struct Turns {
+    drawn: u64,
+    called: u64,
 }
