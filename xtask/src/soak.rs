@@ -146,7 +146,7 @@ fn simulate(size: &Size) -> Result<Row, Failure> {
 
 /// The worlds that a run of the simulation names as failing, by what replays them.
 fn failing(output: &str) -> Vec<String> {
-    let names = ["SETPOINT_SEED=", "SETPOINT_SERVERS_SEED=", "SETPOINT_FLEET_SEED="];
+    let names = ["SETPOINT_SEED=", "SETPOINT_SERVERS_SEED=", "SETPOINT_FLEET_SEED=", "SETPOINT_SHARDS_SEED="];
     let lines = output.lines().map(str::trim_start).filter(|line| names.iter().any(|name| line.starts_with(name)));
     lines.filter_map(|line| Some(line.split(':').next()?.to_owned())).collect()
 }

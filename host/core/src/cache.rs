@@ -234,7 +234,7 @@ impl Cache {
     }
 
     /// All that is watched in a cluster, in order.
-    pub(crate) fn watched_in(&self, cluster: &Name) -> Vec<(Source, Scope)> {
+    pub fn watched_in(&self, cluster: &Name) -> Vec<(Source, Scope)> {
         let its = self.sources.iter().filter(|(source, _)| source.cluster == *cluster);
         let mut watched: Vec<_> = its
             .flat_map(|(source, cache)| cache.coverage.scopes().map(|scope| (source.clone(), scope.clone())))

@@ -9,7 +9,7 @@ use setpoint_cluster::{Cluster, Permit, Sink};
 use setpoint_core::Time;
 use setpoint_core::contract::Failure;
 use setpoint_core::coverage::Scope;
-use setpoint_core::engine::{Attempt, CallResult, ClusterFacts, Engine, Passed, Step, Told};
+use setpoint_core::engine::{Attempt, CallResult, ClusterFacts, Engine, LiveRead, Passed, Step, Told};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
@@ -375,7 +375,7 @@ impl Driver {
                 tokio::spawn(self.clone().carry(attempt, turn, component).instrument(span));
             }
             for key in inner.engine.stale(now) {
-                tokio::spawn(self.clone().read_back(key));
+                tokio::spawn(self.clone().read_back(inner.engine.live_read(&key)));
             }
             let Inner { engine, passed, .. } = inner;
             (engine.next_wakeup(), engine.passed(passed))
@@ -446,13 +446,13 @@ impl Driver {
 
     /// Reads an object live that the watch has not caught up with (rule A10). Without an answer it
     /// is asked for again.
-    async fn read_back(self: Arc<Self>, key: Arc<Key>) {
-        let object = match self.perform_alone(Op::Get((*key).clone())).await {
+    async fn read_back(self: Arc<Self>, read: LiveRead) {
+        let object = match self.perform_alone(Op::Get(read.key().clone())).await {
             Answer::Found(object) => Some(object),
             Answer::Absent => None,
             _ => return,
         };
-        self.with(|engine, now| engine.read_back(now, &key, object));
+        self.with(|engine, now| engine.read_back(now, &read, object));
     }
 
     fn log_end(&self, row: &setpoint_core::engine::Row) {

@@ -40,6 +40,8 @@ pub struct Guard {
     owners: BTreeMap<Key, Key>,
     /// Targets of writes without an answer, by owner.
     unsure: BTreeMap<Key, BTreeSet<Key>>,
+    /// The newest version of an object that a call of an owner was told, by any host.
+    told: BTreeMap<(Key, Key), u64>,
     /// On a rebuilt store: objects of which no attempt has ended yet (rule D10).
     due_first: BTreeSet<Key>,
     violation: Option<String>,
@@ -205,6 +207,16 @@ impl Guard {
             targets.insert(target.clone());
         } else {
             targets.remove(target);
+        }
+    }
+
+    /// A call of an owner is told an object: never an older state than a call before was told, whichever host made it
+    /// (rule A11).
+    pub fn tells(&mut self, owner: &Key, target: &Key, object: Option<&Object>) {
+        let Some(version) = object.and_then(|object| object.resource_version().parse::<u64>().ok()) else { return };
+        let before = self.told.insert((owner.clone(), target.clone()), version).unwrap_or(0);
+        if version < before {
+            self.violated("A11", format!("{owner} was told {target} at {before}, and is told it at {version} now"));
         }
     }
 

@@ -214,14 +214,9 @@ pub fn mishap(world: &mut World) {
         }
         12 => {
             let kind = GroupKind::new(GROUP, pick::<&str>(world, &OWNED));
-            let now = world.now;
-            if world.disabled.remove(&kind) {
-                world.engine.enable(now, &kind);
-            } else {
-                world.say(|| format!("{kind} is disabled"));
-                world.disabled.insert(kind.clone());
-                world.engine.disable(&kind);
-            }
+            let disabled = !world.disabled.contains(&kind);
+            world.say(|| format!("{kind} is disabled: {disabled}"));
+            world.set_disabled(&kind, disabled);
         }
         _ => {
             let jump = world.rng.between(1_000, 400_000);
@@ -260,7 +255,8 @@ pub fn operate(world: &mut World, dice: &mut Rng) {
                 let _ = world.engine.confirm(now, &held.plugin);
             }
         }
-        _ if world.is_up() => world.lose_store(),
+        // Where hosts share work each has a store of its own, and the objects are elsewhere.
+        _ if world.is_up() && !world.shares() => world.lose_store(),
         _ => {}
     }
 }
@@ -286,10 +282,10 @@ pub fn calm_down(world: &mut World) {
             world.load(plugin);
         }
     }
-    let now = world.now;
-    for kind in std::mem::take(&mut world.disabled) {
-        world.engine.enable(now, &kind);
+    for kind in world.disabled.clone() {
+        world.set_disabled(&kind, false);
     }
+    world.shards_return();
     for (key, object) in world.server.all() {
         if object.mark(PAUSED).is_some() {
             world.annotate(&key, PAUSED, None);

@@ -60,6 +60,15 @@ pub fn play_fleet(seed: u64, trace: bool) -> Result<Played, String> {
     play_in(seed, Setting { operators: true, fleet: true, ..Setting::default() }, trace)
 }
 
+/// Plays a seed in a world where another host takes a part of the objects over, and gives it back, again and again; all
+/// that may go wrong otherwise goes wrong as well.
+///
+/// # Errors
+/// The first rule that was broken, and how.
+pub fn play_shards(seed: u64, trace: bool) -> Result<Played, String> {
+    play_in(seed, Setting { operators: true, shards: true, ..Setting::default() }, trace)
+}
+
 /// What there is beside people and mishaps.
 #[derive(Clone, Copy, Default)]
 struct Setting {
@@ -69,6 +78,8 @@ struct Setting {
     servers: bool,
     /// A cluster that comes and goes.
     fleet: bool,
+    /// Another host that takes shards over.
+    shards: bool,
 }
 
 /// Plays a seed in a world with processes that crash, endpoints that flap, Secrets that are rotated, and objects
@@ -81,7 +92,7 @@ pub fn play_servers(seed: u64, trace: bool) -> Result<Played, String> {
 }
 
 fn play_in(seed: u64, setting: Setting, trace: bool) -> Result<Played, String> {
-    let Setting { operators, servers, fleet } = setting;
+    let Setting { operators, servers, fleet, shards } = setting;
     let mut dice = setpoint_core::delay::Rng::new(seed ^ 0x5e7_9017);
     let options = Options {
         installation: "sim".into(),
@@ -89,6 +100,7 @@ fn play_in(seed: u64, setting: Setting, trace: bool) -> Result<Played, String> {
         effects_at_a_time: if dice.between(0, 3) == 0 { 2 } else { 1_024 },
         fan_out_step: if dice.between(0, 2) == 0 { dice.between(1, 5) as usize } else { 1_000 },
         hold_above: if dice.between(0, 1) == 0 { 2 } else { 10 },
+        shared: shards,
         seed,
         ..Options::default()
     };
@@ -139,6 +151,12 @@ fn play_in(seed: u64, setting: Setting, trace: bool) -> Result<Played, String> {
             plan.push((travels.between(0, span), Who::Fleet));
         }
     }
+    let mut lots = setpoint_core::delay::Rng::new(seed ^ 0x0054_a2d5);
+    if shards {
+        for _ in 0..lots.between(1, 12) {
+            plan.push((lots.between(0, span), Who::Shards));
+        }
+    }
     plan.sort_unstable();
     let begin = world.now;
     for (at, who) in plan {
@@ -154,6 +172,11 @@ fn play_in(seed: u64, setting: Setting, trace: bool) -> Result<Played, String> {
             Who::Fleet => {
                 let until = world.now + travels.between(100, 60_000);
                 world.far_leaves(until);
+            }
+            Who::Shards => {
+                let until = world.now + lots.between(100, 60_000);
+                let (ranges, drains) = (lots.next_u64(), lots.between(0, 1) == 0);
+                world.shards_leave(ranges, drains, until);
             }
         }
         if world.rng.between(0, 4) == 0 {
@@ -198,6 +221,7 @@ enum Who {
     Operator,
     Outside,
     Fleet,
+    Shards,
 }
 
 /// Lets time pass in which people confirm whatever is held.

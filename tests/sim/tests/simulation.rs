@@ -1,6 +1,6 @@
 //! Random worlds. `SETPOINT_SEEDS=n` plays so many, from `SETPOINT_FIRST_SEED` (0) on; `SETPOINT_SEED=n` plays one and
 //! prints its trace, `SETPOINT_SERVERS_SEED=n` one with processes and endpoints, `SETPOINT_FLEET_SEED=n` one with a cluster that
-//! comes and goes.
+//! comes and goes, `SETPOINT_SHARDS_SEED=n` one with another host.
 //! Seeds that once failed stand in `seeds.txt` and are always played first, also without what operators do to
 //! plugins, as they were when they failed; `SETPOINT_OPERATORS=0` replays one so.
 
@@ -8,13 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use setpoint_sim::scenario::{Played, play, play_fleet, play_servers, play_with};
+use setpoint_sim::scenario::{Played, play, play_fleet, play_servers, play_shards, play_with};
 
 const SEEDS: u64 = 2_000;
 /// Worlds with processes and endpoints that once failed, beyond those that are always played.
 const KNOWN_SERVERS: [u64; 3] = [2_709, 4_761, 12_908];
 /// Worlds with a cluster that comes and goes that once failed, beyond those that are always played.
 const KNOWN_FLEETS: [u64; 4] = [2_574, 4_659, 11_279, 28_014];
+/// Worlds with another host that once failed, beyond those that are always played.
+const KNOWN_SHARDS: [u64; 2] = [1_190, 1_514];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -36,6 +38,8 @@ enum World {
     Servers(u64),
     /// With a cluster that comes and goes.
     Fleet(u64),
+    /// With another host that takes shards over.
+    Shards(u64),
 }
 
 impl World {
@@ -45,6 +49,7 @@ impl World {
             Self::NoOperators(seed) => play_with(seed, false, trace),
             Self::Servers(seed) => play_servers(seed, trace),
             Self::Fleet(seed) => play_fleet(seed, trace),
+            Self::Shards(seed) => play_shards(seed, trace),
         }
     }
 
@@ -66,6 +71,7 @@ impl World {
             Self::NoOperators(seed) => format!("  SETPOINT_SEED={seed} SETPOINT_OPERATORS=0: {text}"),
             Self::Servers(seed) => format!("  SETPOINT_SERVERS_SEED={seed}: {text}"),
             Self::Fleet(seed) => format!("  SETPOINT_FLEET_SEED={seed}: {text}"),
+            Self::Shards(seed) => format!("  SETPOINT_SHARDS_SEED={seed}: {text}"),
         }
     }
 
@@ -118,7 +124,8 @@ fn seeds() -> std::ops::Range<u64> {
 
 /// Whether only one world is asked for.
 fn only_one() -> bool {
-    ["SETPOINT_SEED", "SETPOINT_SERVERS_SEED", "SETPOINT_FLEET_SEED"].iter().any(|name| number(name).is_some())
+    let names = ["SETPOINT_SEED", "SETPOINT_SERVERS_SEED", "SETPOINT_FLEET_SEED", "SETPOINT_SHARDS_SEED"];
+    names.iter().any(|name| number(name).is_some())
 }
 
 /// Design §9.1 to §9.4, §9.6, §9.7, and the rules that `guard` and `settle` name, over random worlds.
@@ -158,6 +165,18 @@ fn worlds_of_clusters_that_come_and_go_keep_every_promise() {
     play_all(&KNOWN_FLEETS.into_iter().chain(seeds()).map(World::Fleet).collect::<Vec<_>>());
 }
 
+/// The same with another host that takes a part of the objects over and gives it back: no two act on one object, and what
+/// each has done is known to the other before it acts.
+#[test]
+fn worlds_of_hosts_that_share_work_keep_every_promise() {
+    match number("SETPOINT_SHARDS_SEED") {
+        Some(seed) => return World::Shards(seed).show(),
+        None if only_one() => return,
+        None => {}
+    }
+    play_all(&KNOWN_SHARDS.into_iter().chain(seeds()).map(World::Shards).collect::<Vec<_>>());
+}
+
 /// The same seed gives the same world, so that a failure can be replayed.
 #[test]
 fn a_seed_plays_the_same_twice() {
@@ -165,5 +184,6 @@ fn a_seed_plays_the_same_twice() {
         assert_eq!(play(seed, false), play(seed, false), "seed {seed}");
         assert_eq!(play_servers(seed, false), play_servers(seed, false), "seed {seed} with processes");
         assert_eq!(play_fleet(seed, false), play_fleet(seed, false), "seed {seed} with travels");
+        assert_eq!(play_shards(seed, false), play_shards(seed, false), "seed {seed} with another host");
     }
 }

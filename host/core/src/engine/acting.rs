@@ -1,5 +1,7 @@
 //! On whose objects this host acts (rules D8, A11).
 
+use std::collections::BTreeSet;
+
 use super::Engine;
 use super::attempt::{Attempt, Stage};
 use super::finish::Ending;
@@ -66,6 +68,22 @@ impl Engine {
     /// The shard that an object is in.
     pub fn shard_of(&self, key: &Key) -> Shard {
         self.clusters.get(&key.cluster).map_or(Division::Whole, |facts| facts.division).shard_of(key)
+    }
+
+    /// The other clusters that owners in a shard have to do with: where their children may be, and what they have read. What
+    /// is known of these is to be as new as that of their own, when a shard is taken over (rule A11).
+    pub fn clusters_beyond(&self, shard: &Shard) -> BTreeSet<Name> {
+        let mut beyond = BTreeSet::new();
+        for (_, places) in self.places.iter().filter(|(owner, _)| shard.covers(owner)) {
+            beyond.extend(places.iter().map(|(cluster, _)| cluster));
+        }
+        for (id, _) in self.reconciled(|key| shard.covers(key)) {
+            let Some(state) = self.state(id) else { continue };
+            beyond.extend(state.reads.gets.iter().map(|(target, _)| &self.cache.keys().key(*target).cluster));
+            let lists = state.reads.lists.iter().filter_map(|list| self.deps.list(*list));
+            beyond.extend(lists.map(|list| &list.source.cluster));
+        }
+        beyond.into_iter().filter(|cluster| **cluster != shard.cluster).cloned().collect()
     }
 
     /// Whether another host decides about a key at present.

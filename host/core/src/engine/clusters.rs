@@ -38,6 +38,8 @@ pub struct ClusterFacts {
     pub rebuilt: bool,
     /// What grants choose it by.
     pub labels: Vec<(Box<str>, Box<str>)>,
+    /// The host cannot do its job without it, as it cannot without the hub and `local` (rule C6).
+    pub required: bool,
 }
 
 impl ClusterFacts {
@@ -51,6 +53,7 @@ impl ClusterFacts {
             division,
             rebuilt: false,
             labels: Vec::new(),
+            required: false,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::cache::Seen;
 use crate::contract::{Child, Description, Outcome, OwnedKind, ReadError, ReadKind, ReadScope, Tuning, Update};
 use crate::coverage::Scope;
 use crate::effects::{OWNER_KEY, OWNER_LABEL, Shapes};
-use crate::engine::{Answered, Attempt, CallResult, Options, PluginInfo, Step};
+use crate::engine::{Answered, Attempt, CallResult, FirstPass, Options, PluginInfo, Step};
 use crate::grants::{Grant, Grants, Scope as GrantScope};
 use crate::key::{GroupKind, GroupVersionKind};
 use crate::object::{Elsewhere, Object};
@@ -468,5 +468,18 @@ fn what_another_installation_reconciles_is_left_alone_until_it_has_been_quiet_fo
             assert_eq!(engine.next_wakeup(), Some(601_000));
             assert!(engine.next(601_000).is_some(), "nobody is there any more");
         }
+    }
+}
+
+/// Rule C6.
+#[test]
+fn the_first_attempts_in_a_required_cluster_hold_readiness_up() {
+    for required in [false, true] {
+        let mut engine = Engine::new(Options::default(), Arc::new(Namespaced));
+        engine.plugin_started(0, plugin("one"));
+        engine.add_cluster(0, &west(), ClusterFacts { required, ..ClusterFacts::of("uid of west") });
+        show(&mut engine, 0, &thing("west", "a"), None);
+        let left = |engine: &mut Engine| engine.first_pass(1);
+        assert_eq!(left(&mut engine), if required { FirstPass::Running(1) } else { FirstPass::Over });
     }
 }

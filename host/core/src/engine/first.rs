@@ -8,7 +8,7 @@ use crate::Time;
 use crate::cache::SourceState;
 use crate::contract::ReadScope;
 use crate::grants::Reach;
-use crate::key::{HUB, Key, KeyId, LOCAL, Source};
+use crate::key::{HUB, Key, KeyId, LOCAL, Name, Source};
 
 /// The first attempts hold readiness up for so many milliseconds at most (rule C6).
 pub const FIRST_PASS: Time = 300_000;
@@ -24,14 +24,15 @@ pub enum FirstPass {
     Incomplete(usize),
 }
 
-/// Whether the host cannot do its job without a cluster: those of a fleet come and go.
-pub(super) fn is_required(cluster: &str) -> bool {
-    [LOCAL, HUB].contains(&cluster)
-}
-
 impl Engine {
-    /// How far the first attempts are: of all objects of the hub and of `local` whose plugin is called, and that nothing and nobody holds
-    /// back. Once they have all ended, with all objects known, they are not asked for again in this process.
+    /// Whether the host cannot do its job without a cluster: those of a fleet come and go, unless it was said that one
+    /// may not.
+    pub(super) fn is_required(&self, cluster: &Name) -> bool {
+        [LOCAL, HUB].contains(&&**cluster) || self.clusters.get(cluster).is_some_and(|facts| facts.required)
+    }
+
+    /// How far the first attempts are: of all objects of required clusters whose plugin is called, and that nothing and
+    /// nobody holds back. Once they have all ended, with all objects known, they are not asked for again in this process.
     pub fn first_pass(&mut self, now: Time) -> FirstPass {
         if self.first_pass_over {
             return FirstPass::Over;
@@ -39,13 +40,13 @@ impl Engine {
         let states = (0..self.states.len() as u32).map(KeyId).filter_map(|id| Some((id, self.state(id)?)));
         let left = states.filter(|(id, state)| {
             let key = self.cache.keys().key(*id);
-            let elsewhere = !is_required(&key.cluster) || !self.acts_on(key);
+            let elsewhere = !self.is_required(&key.cluster) || !self.acts_on(key);
             let waits = state.waiting.is_some() || state.damped || self.is_stopped(*id) || elsewhere;
             !state.attempted && !waits && !self.is_quarantined(state.plugin)
         });
         match left.count() {
             0 => {
-                self.first_pass_over = !self.unsynced().iter().any(|(source, _)| is_required(&source.cluster));
+                self.first_pass_over = !self.unsynced().iter().any(|(source, _)| self.is_required(&source.cluster));
                 FirstPass::Over
             }
             left if now.saturating_sub(self.options.started) < FIRST_PASS => FirstPass::Running(left),

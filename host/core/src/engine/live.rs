@@ -12,6 +12,21 @@ use crate::key::{Key, KeyId, Source};
 use crate::object::{Object, version_reached};
 use crate::op::{Answer, Op, Refusal};
 
+/// A live read that is about to be made: what its answer is worth depends on what was heard since.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LiveRead {
+    key: Key,
+    /// The changes that were known then.
+    changes: u64,
+}
+
+impl LiveRead {
+    /// What is read.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
 impl Engine {
     /// An operation is about to be sent.
     pub(super) fn write_begins(&mut self, op: &Op) {
@@ -134,7 +149,7 @@ impl Engine {
     }
 
     /// Objects that the reflector has not caught up with for a minute (rule A10): the driver reads
-    /// each live and answers with [`Engine::read_back`].
+    /// each live ([`Engine::live_read`]).
     pub fn stale(&mut self, now: Time) -> Vec<Arc<Key>> {
         self.look_for_stale(now);
         std::mem::take(&mut self.unconfirmed)
@@ -161,8 +176,30 @@ impl Engine {
         }
     }
 
-    /// The answer to a live read that [`Engine::stale`] asked for; none: it is not there.
-    pub fn read_back(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) {
-        self.read_live(now, key, object);
+    /// An object is about to be read live; [`Engine::read_back`] takes the answer.
+    pub fn live_read(&self, key: &Key) -> LiveRead {
+        LiveRead { key: key.clone(), changes: self.counts.changes }
+    }
+
+    /// The answer to a live read; none: it is not there. Answers whether that was of use. If not, it is to be read again:
+    /// an operation on it is on its way, or something else was heard of it since, and nobody can tell which is newer.
+    pub fn read_back(&mut self, now: Time, read: &LiveRead, object: Option<Arc<Object>>) -> bool {
+        let Some(id) = self.cache.keys().find(&read.key) else {
+            self.read_live(now, &read.key, object);
+            return true;
+        };
+        let known = match (&object, self.cache.view(id)) {
+            (Some(live), Some(view)) => version_reached(view.resource_version(), live.resource_version()),
+            _ => None,
+        };
+        if known == Some(true) {
+            return true;
+        }
+        let moved = self.moves.get(id.index()).is_some_and(|(number, _)| *number > read.changes);
+        if self.in_flight.contains_key(&id) || moved && known.is_none() {
+            return false;
+        }
+        self.read_live(now, &read.key, object);
+        true
     }
 }

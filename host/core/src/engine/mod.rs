@@ -38,6 +38,7 @@ pub use attempt::{Attempt, CallResult, Step};
 pub use clusters::{ClusterFacts, StillThere};
 pub use first::{FIRST_PASS, FirstPass};
 pub use history::{Author, Because, Change, RunRecord};
+pub use live::LiveRead;
 pub use pass::{Held, NotHeld, Trial};
 pub use passed::Passed;
 pub use plugins::{PluginInfo, PluginVersion};

@@ -10,7 +10,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Engine;
 use super::attempt::Attempt;
 use super::finish::Ending;
-use super::first::is_required;
 use super::schedule::Touch;
 use super::state::{Class, Phase};
 use crate::Time;
@@ -436,7 +435,7 @@ impl Engine {
         let Some(info) = self.plugins.get(plugin.0 as usize).and_then(|p| p.info.as_ref()) else { return false };
         info.description.kinds.iter().all(|owned| {
             let state = |source: Source| {
-                let required = is_required(&source.cluster);
+                let required = self.is_required(&source.cluster);
                 match self.cache.has_heard_of(&source) {
                     true => Some((required, self.cache.state(&source))),
                     // What is wanted of it has not been told to it yet.

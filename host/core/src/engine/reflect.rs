@@ -150,7 +150,7 @@ impl Engine {
 
     /// After a take-over: what is known of a scope, checked against a complete list of it that was asked for at
     /// `asked` and is as of `version` (rule A11). What it does not have is gone. Answers the objects that are
-    /// not known as they are there: each is to be read live, and told by [`Engine::read_back`].
+    /// not known as they are there: each is to be read live ([`Engine::live_read`]).
     pub fn checked(
         &mut self,
         now: Time,

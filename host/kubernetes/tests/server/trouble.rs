@@ -48,11 +48,12 @@ async fn after_a_take_over_what_is_known_is_checked_against_the_server() {
     assert_eq!(names, ["a", "d"], "what has changed or come is read live");
     assert_eq!(host.names(&kind, &namespace), ["a", "c"], "what went is gone");
     for key in live {
+        let read = host.engine().live_read(&key);
         let object = match host.cluster.perform(Op::Get(key.clone())).await {
             Answer::Found(object) => Some(object),
             answer => panic!("{answer:?}"),
         };
-        host.engine().read_back(clock(), &key, object);
+        assert!(host.engine().read_back(clock(), &read, object));
     }
     assert_eq!(host.names(&kind, &namespace), ["a", "c", "d"]);
     late.let_go();

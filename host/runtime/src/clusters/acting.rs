@@ -1,28 +1,30 @@
 //! What this host acts on, and what has to be done before it does and when it does not any more (rules A11, B14, D8): who
 //! does what is decided by `setpoint_core::shards`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{StreamExt, iter};
 use setpoint_cluster::local::Local;
 use setpoint_core::effects::OWNER_KEY;
-use setpoint_core::engine::Told;
-use setpoint_core::key::Key;
+use setpoint_core::engine::{Engine, Told};
+use setpoint_core::key::{Key, Name};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
 use setpoint_core::shards::{Shard, Step, Ticket};
 use setpoint_kubernetes::health::Check;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::Clusters;
 use super::grip::{Grip, Leases};
 use super::member::Member;
+use super::{CHECKS, Clusters};
 use crate::lock::lock;
 
 /// Live reads of a cluster at a time after a take-over.
 const READS: usize = 16;
+/// The check of a cluster that is not taken over itself has so long.
+const BEYOND: Duration = Duration::from_secs(3);
 /// Between tries of a live read.
 const READ_AGAIN: Duration = Duration::from_millis(300);
 /// What runs in a shard that is handed over has so long to end by itself.
@@ -165,6 +167,12 @@ impl Clusters {
             if let Some(member) = member.filter(|member| !this.has_come_since(member, &checked)) {
                 this.check(&member).await;
             }
+            let beyond = |engine: &Engine| {
+                let of = |(shard, _): &(Shard, Ticket)| engine.clusters_beyond(shard);
+                checked.iter().flat_map(of).collect::<BTreeSet<Name>>()
+            };
+            let beyond = this.driver.look(beyond);
+            iter(beyond).for_each_concurrent(CHECKS, |cluster| this.check_beyond(cluster)).await;
             for (shard, ticket) in checked {
                 this.done(&leases, &shard, ticket);
             }
@@ -199,20 +207,35 @@ impl Clusters {
         }
     }
 
+    /// The same of a cluster in which owners of a shard have children, or read. One that is slow holds up nobody: until it has
+    /// been listed anew nothing is certain of it, and who reads there is told so.
+    async fn check_beyond(&self, cluster: Name) {
+        let Some(member) = self.members().all.get(&cluster).cloned() else { return };
+        if tokio::time::timeout(BEYOND, self.check(&member)).await.is_ok() {
+            return;
+        }
+        let watched = self.driver.look(|engine| engine.cache().watched_in(&cluster));
+        for (source, scope) in watched {
+            let reason = format!("{source} could not be listed in time after this host took over");
+            self.driver.with(|engine, now| engine.told(now, &source, &scope, Told::Unknown { reason }));
+            member.cluster.list_anew(&source.kind, &scope);
+        }
+    }
+
     async fn read_live(&self, key: Key) {
-        loop {
-            let answer = self.driver.perform_alone(Op::Get(key.clone())).await;
-            let object = match answer {
-                Answer::Found(object) => Some(object),
-                Answer::Absent => None,
-                _ if self.members().all.contains_key(&key.cluster) => {
-                    tokio::time::sleep(READ_AGAIN).await;
-                    continue;
-                }
-                // It has gone meanwhile.
-                _ => return,
+        // Until its cluster has gone.
+        while self.members().all.contains_key(&key.cluster) {
+            let read = self.driver.look(|engine| engine.live_read(&key));
+            let taken = |object| self.driver.with(|engine, now| engine.read_back(now, &read, object));
+            let known = match self.driver.perform_alone(Op::Get(key.clone())).await {
+                Answer::Found(object) => taken(Some(object)),
+                Answer::Absent => taken(None),
+                _ => false,
             };
-            return self.driver.with(|engine, now| engine.read_back(now, &key, object));
+            if known {
+                return;
+            }
+            tokio::time::sleep(READ_AGAIN).await;
         }
     }
 

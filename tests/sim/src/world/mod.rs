@@ -1,6 +1,7 @@
 //! The driver: one host over the clusters, in virtual time. It does what a host's runtime does with
 //! the engine, and nothing else decides anything.
 
+mod elsewhere;
 mod hands;
 mod natives;
 mod outdoors;
@@ -32,6 +33,7 @@ use crate::kinds::{FAR, GROUP, Served};
 use crate::outside::Outside;
 use crate::plugin::{Answers, Plugin, child_key};
 use crate::server::Server;
+use elsewhere::Elsewhere;
 use natives::Natives;
 use types::{Call, Event, Fate, Run};
 
@@ -88,6 +90,7 @@ pub struct World {
     up: bool,
     /// The other cluster does not take part.
     away: bool,
+    elsewhere: Elsewhere,
 }
 
 /// The time at which every world begins.
@@ -137,6 +140,7 @@ impl World {
             host: 0,
             up: false,
             away: false,
+            elsewhere: Elsewhere::default(),
         };
         world.boot();
         world
@@ -172,9 +176,11 @@ impl World {
         self.guard.host_starts(due);
         for cluster in [LOCAL, FAR] {
             if !self.is_away(cluster) {
-                self.engine.add_cluster(0, &cluster.into(), ClusterFacts::of(cluster));
+                let facts = ClusterFacts { division: self.division(cluster), ..ClusterFacts::of(cluster) };
+                self.engine.add_cluster(0, &cluster.into(), facts);
             }
         }
+        self.boot_beside();
         let places: Vec<_> = self.server.models.values().flat_map(|model| model.places()).collect();
         self.engine.restore_places(places);
         self.engine.restore_disabled(self.disabled.iter().cloned());
@@ -208,7 +214,13 @@ impl World {
                     let (_, effects) = self.server.perform(self.now, &op);
                     self.publish(&effects);
                 }
-                Event::Meddle(_) | Event::Boot | Event::Mend(_) | Event::Flap { .. } => {
+                Event::Meddle(_)
+                | Event::Boot
+                | Event::Mend(_)
+                | Event::Flap { .. }
+                | Event::HandOver { .. }
+                | Event::Elsewhere
+                | Event::ShardsReturn => {
                     self.agenda.insert(at, event);
                 }
                 _ => {}
@@ -272,6 +284,7 @@ impl World {
         if self.up {
             self.start(&name, trial);
         }
+        self.start_elsewhere(&name);
     }
 
     /// Every call of a component traps until a time.
@@ -289,6 +302,7 @@ impl World {
             self.engine.plugin_stopped(name);
             self.mark_natives();
         }
+        self.stop_elsewhere(name);
     }
 
     /// Whether a plugin is loaded.
@@ -380,6 +394,7 @@ impl World {
         for (key, object) in &effects.events {
             self.guard.changed(key, object.as_ref());
             self.natives_observe(key);
+            self.tell_elsewhere(key, object.as_ref());
             if object.is_none() && self.outside.living.values().any(|living| living.key == **key) {
                 self.guard.violated("D13", format!("{key} is gone and its process is not"));
             }
@@ -444,8 +459,8 @@ impl World {
         for key in self.engine.stale(self.now) {
             self.say(|| format!("{key} is read live: the watch has not caught up"));
             let at = self.now + within(&mut self.rng, self.faults.request);
-            let host = self.host;
-            self.later(at, Event::Look { host, key: (*key).clone() });
+            let (host, read) = (self.host, self.engine.live_read(&key));
+            self.later(at, Event::Look { host, read });
         }
         while self.up {
             let quarantined = self.engine.quarantined();
@@ -515,6 +530,7 @@ impl World {
             }
             Step::Call(request) => {
                 self.guard.calls(&request.key);
+                self.guard.tells(&request.key, &request.key, self.engine.cache().view(run.attempt.id()).map(|v| &**v));
                 let Some(plugin) = run.plugin.clone() else { return };
                 run.call = Some(Call { plugin, request, answers: Answers::default(), since: self.now });
                 let at = self.now + within(&mut self.rng, self.faults.call);
@@ -592,8 +608,8 @@ impl World {
             Event::Start { host, plugin } if host == self.host && self.loaded.contains(&plugin) => {
                 self.start(&plugin, Trial::default());
             }
-            Event::Look { host, key } if host == self.host => {
-                let (answer, _) = self.server.perform(self.now, &Op::Get(key.clone()));
+            Event::Look { host, read } if host == self.host => {
+                let (answer, _) = self.server.perform(self.now, &Op::Get(read.key().clone()));
                 let object = match answer {
                     Answer::Found(object) => Some(object),
                     Answer::Absent => None,
@@ -601,14 +617,19 @@ impl World {
                     _ => return,
                 };
                 let at = self.now + within(&mut self.rng, self.faults.response);
-                self.later(at, Event::Looked { host, key, object });
+                self.later(at, Event::Looked { host, read, object });
             }
-            Event::Looked { host, key, object } if host == self.host => {
-                self.engine.read_back(self.now, &key, object);
+            Event::Looked { host, read, object } if host == self.host => {
+                self.engine.read_back(self.now, &read, object);
             }
             Event::Boot if !self.up => self.boot(),
             Event::Heal(source) => self.heal(&source),
             Event::FarReturns => self.far_returns(),
+            Event::HandOver { until } => self.hand_over(until),
+            Event::Elsewhere => self.lives_elsewhere(),
+            Event::ShardsReturn => self.shards_return(),
+            Event::Checked { host, asked, lists } if host == self.host => self.checked(asked, lists),
+            Event::Act { host, found } if host == self.host => self.acts_again(found),
             Event::Mend(digest) => drop(self.broken.remove(&digest)),
             Event::Meddle(key) if self.meddler => self.meddle(&key),
             Event::Native { host, key, what } if host == self.host => self.native(&key, what),

@@ -1,7 +1,7 @@
 //! Operations and calls of running attempts.
 
 use serde_json::Value;
-use setpoint_core::contract::Failure;
+use setpoint_core::contract::{Failure, Request};
 use setpoint_core::engine::{Answered, CallResult, Held};
 use setpoint_core::op::{Answer, Op, Refusal};
 
@@ -65,13 +65,8 @@ impl World {
         let Some(mut call) = run.call.take() else { return };
         let host = self.host;
         let at = self.now + within(&mut self.rng, self.faults.call);
-        let object: Value = serde_json::from_str(&call.request.object).unwrap_or(Value::Null);
-        let ask = Ask {
-            key: (*call.request.key).clone(),
-            object: object.clone(),
-            deleting: call.request.deleting,
-            config: serde_json::from_str(&call.request.config).unwrap_or(Value::Null),
-        };
+        let ask = ask_of(&call.request);
+        let object = ask.object.clone();
         let result = (call.plugin.function)(&ask, &mut call.answers);
         let reader = run.attempt.id();
         if let (Err(Stop::Pending), Some(question)) = (&result, call.answers.open.clone()) {
@@ -88,6 +83,10 @@ impl World {
             };
             let next = if answer.is_some() { at } else { self.now + 100 };
             if let Some(answer) = answer {
+                if let (Question::Get(target), Ok(_)) = (&question, &answer) {
+                    let seen = self.engine.cache().keys().find(target).and_then(|id| self.engine.cache().view(id));
+                    self.guard.tells(&ask.key, target, seen.map(|seen| &**seen));
+                }
                 call.answers.tell(answer);
             }
             run.call = Some(call);
@@ -103,14 +102,35 @@ impl World {
             _ if happens(&mut self.rng, self.faults.trapped) => (Err(Failure::Retry("trap: unlucky".into())), true),
             _ if self.broken.contains(&**run.attempt.digest()) => (Err(Failure::Retry("trap: broken".into())), true),
             Ok(outcome) => (Ok(outcome), false),
-            Err(Stop::Pending) => (Err(Failure::Retry("it waits for nothing".into())), true),
-            Err(Stop::Read(error)) => (Err(Failure::Retry(error.to_string())), false),
-            Err(Stop::Fail(failure)) => (Err(failure), false),
-            Err(Stop::Trap(text)) => (Err(Failure::Retry(format!("trap: {text}"))), true),
+            Err(stop) => {
+                let trapped = matches!(stop, Stop::Pending | Stop::Trap(_));
+                (Err(failure_of(stop)), trapped)
+            }
         };
         let impure = call.plugin.impure;
         self.runs.insert(id, run);
         self.later(at, Event::Called { host, run: id, result: CallResult { result, trapped, impure } });
+    }
+}
+
+/// What a plugin is asked.
+pub(super) fn ask_of(request: &Request) -> Ask {
+    let parse = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
+    Ask {
+        key: (*request.key).clone(),
+        object: parse(&request.object),
+        deleting: request.deleting,
+        config: parse(&request.config),
+    }
+}
+
+/// What a call without an outcome comes to.
+pub(super) fn failure_of(stop: Stop) -> Failure {
+    match stop {
+        Stop::Pending => Failure::Retry("it waits for nothing".into()),
+        Stop::Read(error) => Failure::Retry(error.to_string()),
+        Stop::Fail(failure) => failure,
+        Stop::Trap(text) => Failure::Retry(format!("trap: {text}")),
     }
 }
 

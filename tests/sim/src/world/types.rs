@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use setpoint_core::Time;
 use setpoint_core::contract::{Cause, Failure, Outcome, Request};
-use setpoint_core::engine::{Attempt, CallResult};
+use setpoint_core::engine::{Attempt, CallResult, Checked, LiveRead};
 use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
@@ -66,17 +66,36 @@ pub(super) enum Event {
     Heal(Source),
     /// The other cluster takes part again.
     FarReturns,
+    /// Another host begins to act on what this one has let go of, if nothing is under way there.
+    HandOver {
+        until: Time,
+    },
+    /// Another host has something to do.
+    Elsewhere,
+    /// Another host stops.
+    ShardsReturn,
+    /// After a take-over: what is there was listed.
+    Checked {
+        host: u32,
+        asked: Time,
+        lists: Vec<(Source, String, Vec<Checked>)>,
+    },
+    /// After a take-over: what was not known as it is there was read.
+    Act {
+        host: u32,
+        found: Vec<(LiveRead, Option<Arc<Object>>)>,
+    },
     /// A component no longer traps.
     Mend(String),
     Meddle(Key),
     /// An object is read live that the watch has not caught up with.
     Look {
         host: u32,
-        key: Key,
+        read: LiveRead,
     },
     Looked {
         host: u32,
-        key: Key,
+        read: LiveRead,
         object: Option<Arc<Object>>,
     },
     /// Of a process or a probe.
