@@ -70,8 +70,15 @@ fn keeper() -> Option<KeeperProgram> {
     }
 }
 
+/// What `--log-level` means. The library for MCP tells of each look at an endpoint, and of those that fail as an error; the
+/// host says the same where it belongs. Who looks for more asks for it.
+fn directives(level: &str) -> String {
+    let more = ["rmcp", "debug", "trace"].iter().any(|word| level.contains(word));
+    if more { level.to_owned() } else { format!("{level},rmcp=off") }
+}
+
 fn start_logging(format: LogFormat, level: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(level).map_err(|error| {
+    let filter = EnvFilter::try_new(directives(level)).map_err(|error| {
         Failure::usage(format!("--log-level {level:?}: {error}"))
             .hint("write error, warn, info, debug or trace, or directives such as info,plugin=debug")
     })?;
@@ -131,5 +138,14 @@ mod tests {
     fn a_wrong_log_level_is_wrong_usage() {
         let failure = start_logging(LogFormat::Text, "info,=x=y").map_err(|failure| failure.exit);
         assert_eq!(failure, Err(2));
+    }
+
+    #[test]
+    fn a_library_that_tells_too_much_is_heard_by_those_who_ask() {
+        assert_eq!(directives("info"), "info,rmcp=off");
+        assert_eq!(directives("warn,setpoint_mcp=info"), "warn,setpoint_mcp=info,rmcp=off");
+        for asked in ["debug", "info,rmcp=warn"] {
+            assert_eq!(directives(asked), asked);
+        }
     }
 }

@@ -367,7 +367,8 @@ impl Grants {
         for capability in &description.capabilities {
             let has = self.grants.iter().any(|grant| match (grant, capability) {
                 (Grant::Process(_), Capability::Process) => true,
-                (Grant::Http(granted), Capability::Http(asked)) => granted == "*" || granted == asked,
+                // What is granted of all hosts is the operator's to say.
+                (Grant::Http(granted), Capability::Http(asked)) => granted == "*" || granted == asked || asked == "*",
                 _ => false,
             });
             if !has {
@@ -393,6 +394,28 @@ mod tests {
         let key = Key::new("local", "", "ConfigMap", Some("default"), "a");
         assert!(Grants::default().may_write(&key, &Value::Null).is_err());
         assert!(!Grants::default().may_read(&key.group_kind(), "local", None));
+    }
+
+    #[test]
+    fn who_asks_for_all_hosts_has_what_it_is_granted() -> Result<(), GrantError> {
+        let description = |asked: &str| Description {
+            name: "p".into(),
+            version: "1".into(),
+            kinds: Vec::new(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+            capabilities: vec![Capability::Process, Capability::Http(asked.into())],
+            config_schema: None,
+            tuning: crate::contract::Tuning::default(),
+        };
+        let missing = |granted: &[&str], asked: &str| -> Result<Vec<String>, GrantError> {
+            let missing = grants(granted)?.missing(&description(asked), "local", None);
+            Ok(missing.iter().map(ToString::to_string).collect())
+        };
+        assert_eq!(missing(&[], "*")?, ["process", "http:*"]);
+        assert!(missing(&["process:npx", "http:127.0.0.1:3001"], "*")?.is_empty());
+        assert_eq!(missing(&["process", "http:a.example"], "b.example")?, ["http:b.example"]);
+        Ok(())
     }
 
     #[test]

@@ -117,7 +117,9 @@ impl Gateway {
     /// Its routes, to be nested where they belong, below the host's checks.
     pub fn router(&self) -> Router {
         let methods = post(serve::post).get(serve::get).delete(serve::delete);
-        Router::new().route("/{namespace}/{name}", methods).with_state(self.clone())
+        // Some clients tell the transport of a server by the end of its path.
+        let routes = Router::new().route("/{namespace}/{name}/mcp", methods.clone());
+        routes.route("/{namespace}/{name}", methods).with_state(self.clone())
     }
 
     /// How many sessions there are.

@@ -211,6 +211,18 @@ impl rmcp::ClientHandler for Listener {
 }
 
 #[tokio::test]
+async fn clients_may_tell_the_transport_by_the_end_of_the_path() {
+    let bench = Bench::new(GatewayOptions::default()).await;
+    let headers = [JSON, ("accept", "application/json, text/event-stream")];
+    let answer = bench.raw("POST", "ns/one/mcp", &headers, &initialize().to_string()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    // It is the same server and the same session.
+    let session = answer.header("mcp-session-id").expect("a session").to_owned();
+    let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    assert_eq!(bench.post(Some(&session), initialized).await.status, 202);
+}
+
+#[tokio::test]
 async fn a_change_of_the_tools_reaches_clients_that_listen() {
     let bench = Bench::new(GatewayOptions::default()).await;
     let listener = Listener::default();

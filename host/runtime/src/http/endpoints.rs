@@ -47,7 +47,7 @@ const ENDPOINTS: &[Endpoint] = &[
         "POST",
         "/v1/mcp/{namespace}/{name}",
         "body: an MCP message",
-        "what the MCP server answers that the Process of this name is, over streamable HTTP; GET and DELETE likewise",
+        "what the MCP server answers that the Process of this name is, over streamable HTTP; GET and DELETE likewise, and the same with /mcp at its end",
     ),
     endpoint("DELETE", "/v1/objects/{key}", "", "deletes what no file defines"),
     endpoint(
