@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use setpoint_runtime::views::KindRow;
 use setpoint_runtime::{ClusterView, FleetView};
 
 use crate::age;
@@ -12,11 +11,6 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{one_line, print};
 use crate::table::Table;
-
-/// Whether a kind is that of the clusters, of which more is to be said than their objects say.
-pub(crate) fn are_meant(kind: &KindRow) -> bool {
-    kind.group == "host.setpoint.dev" && kind.kind == "Cluster"
-}
 
 /// Shows them, or one.
 pub(crate) fn clusters(client: &Client, name: Option<&str>, output: Output) -> Result<(), Failure> {
@@ -92,7 +86,8 @@ fn remarks(cluster: &ClusterView, now: Timestamp) -> Vec<String> {
     if let Some(reason) = &cluster.reason {
         let next = cluster.next_try.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
         let next = next.map(|at| format!("; next try in {}", age::human((at.as_second() - now.as_second()).max(0))));
-        remarks.push(format!("{}: {}{}", cluster.name, one_line(reason), next.unwrap_or_default()));
+        let required = if cluster.required { "; the host is not ready without it" } else { "" };
+        remarks.push(format!("{}: {}{}{required}", cluster.name, one_line(reason), next.unwrap_or_default()));
     }
     remarks.extend(cluster.problems.iter().map(|problem| format!("{}: {}", cluster.name, one_line(problem))));
     for other in &cluster.also_offered_by {

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::held;
 use crate::kind::{resolve, split};
 use crate::output::{json_text, list, print, yaml_text};
+use crate::plugins;
 use crate::table::Table;
 use crate::watch;
 
@@ -100,8 +101,12 @@ pub(crate) fn get(args: &GetArgs, globals: &Globals) -> Result<(), Failure> {
 }
 
 fn of_kind(client: &Client, asked: &Asked<'_>, kind: &KindRow) -> Result<(), Failure> {
-    if clusters::are_meant(kind) && !asked.documents() {
-        return clusters::clusters(client, asked.name, asked.args.output.output);
+    // More is to be said of these than their objects say.
+    match kind.kind.as_str() {
+        _ if kind.group != "host.setpoint.dev" || asked.documents() => {}
+        "Cluster" => return clusters::clusters(client, asked.name, asked.args.output.output),
+        "Plugin" if asked.name.is_none() => return plugins::show(client, asked.args.output.output),
+        _ => {}
     }
     let filter = asked.filter(kind);
     if asked.documents() {

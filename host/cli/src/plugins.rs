@@ -15,8 +15,12 @@ use crate::table::Table;
 
 /// Shows the plugins of the running host.
 pub(crate) fn plugins(args: &PluginsArgs, globals: &Globals) -> Result<(), Failure> {
-    let rows: Vec<PluginRow> = Client::find(&globals.server)?.get("/v1/plugins")?;
-    let output = args.output.output;
+    show(&Client::find(&globals.server)?, args.output.output)
+}
+
+/// Shows the plugins of a host.
+pub(crate) fn show(client: &Client, output: Output) -> Result<(), Failure> {
+    let rows: Vec<PluginRow> = client.get("/v1/plugins")?;
     if matches!(output, Output::Json | Output::Yaml) {
         return print(&document(&rows, output)?);
     }

@@ -1,5 +1,5 @@
 //! The host's own kinds, all in `local` (design §3): processes and probes, which it reconciles and plugins have as
-//! children, and clusters, which it shows.
+//! children, and clusters and plugins, which it shows.
 
 use std::fmt;
 
@@ -14,6 +14,8 @@ pub const PROCESS: &str = "Process";
 pub const PROBE: &str = "Probe";
 /// A cluster that takes part, or is to.
 pub const CLUSTER: &str = "Cluster";
+/// A plugin that runs, or is to.
+pub const PLUGIN: &str = "Plugin";
 
 /// A key of a Secret in the namespace of the owner, as in a Pod's `secretKeyRef`: where a variable of a process or a
 /// header of a probe has its value from.

@@ -424,7 +424,7 @@ mod tests {
         let Some(of_provider) = path.strip_prefix("clusters.<name>.") else { return only(path, value) };
         // A provider finds clusters in one way, and some ways need to know where.
         let beside = match of_provider {
-            "prefix" | "installCrds" | "contexts" => "    kubeconfigs: [x]\n",
+            "prefix" | "installCrds" | "required" | "contexts" => "    kubeconfigs: [x]\n",
             "secrets" => return with("clusters.<name>.secrets.namespace", if value == "{}" { "x" } else { "[1]" }),
             "secrets.label" | "secrets.key" => "      namespace: x\n",
             "inventory" => return with("clusters.<name>.inventory.access", value),

@@ -5,6 +5,7 @@ use setpoint_core::object::Object;
 use setpoint_core::selector::{Selector, SelectorError};
 
 use crate::kinds::Kinds;
+use crate::native;
 use crate::views::Filter;
 
 /// A [`Filter`] that was understood. State and plugin are not looked at here: they are properties of
@@ -34,6 +35,11 @@ impl Wanted {
     /// The kinds that `kind` and `group` mean; none: every kind.
     pub(crate) fn kinds(&self) -> Option<&[GroupKind]> {
         self.kinds.as_deref()
+    }
+
+    /// Whether objects of a kind are meant: what the host says of itself is shown to those who ask for it.
+    pub(crate) fn asks_for(&self, group: &str, kind: &str) -> bool {
+        self.kinds.is_some() || self.filter.group.is_some() || !native::shows(group, kind)
     }
 
     /// Whether one object is meant by its name.

@@ -115,7 +115,12 @@ impl Handle {
             ready = false;
             reasons.extend(problems);
         }
-        let looked = |engine: &mut Engine, now| (engine.unsynced(), engine.first_pass(now), quarantines(engine));
+        // Before all required clusters take part it is not known what the first pass is of.
+        let there = self.inner.clusters.are_there();
+        let looked = |engine: &mut Engine, now| {
+            let first_pass = there.then(|| engine.first_pass(now));
+            (engine.unsynced(), first_pass, quarantines(engine))
+        };
         let (unsynced, first_pass, quarantined) = self.inner.driver.with(looked);
         // What the hub has to show is asked of its connection, which knows more of it.
         let mut unsynced: Vec<String> =
@@ -128,7 +133,7 @@ impl Handle {
         let (clusters_ready, why) = self.inner.clusters.readiness();
         ready &= clusters_ready;
         reasons.extend(why);
-        if let Some(reason) = first_attempts(first_pass) {
+        if let Some((first_pass, reason)) = first_pass.and_then(|pass| Some((pass, first_attempts(pass)?))) {
             ready &= matches!(first_pass, FirstPass::Incomplete(_));
             reasons.push(reason);
         }

@@ -10,6 +10,7 @@ use setpoint_core::effects::status_manager;
 use setpoint_core::engine::{ClusterFacts, Engine, Options};
 use setpoint_core::grants::Grant;
 use setpoint_core::key::{HUB, LOCAL, Name};
+use setpoint_core::native;
 use setpoint_fleet::providers::Hub;
 use setpoint_fleet::{Connection, Directory, DirectoryOptions, Fleet, FleetOptions};
 use setpoint_kubernetes::ConnectError;
@@ -18,6 +19,7 @@ use setpoint_mcp::gateway::{Gateway, GatewayOptions};
 use setpoint_plugin::{PluginError, PluginHost};
 use tokio::task::JoinHandle;
 
+use crate::board::Board;
 use crate::clock::Clock;
 use crate::clusters::{self, Clusters, InstallCrds, LeaseConfig, fleet, lease};
 use crate::config::{Config, ConfigError};
@@ -309,6 +311,8 @@ impl Host {
             .iter()
             .filter_map(|(name, provider)| Some((name.as_str().into(), provider.install_crds?)))
             .collect();
+        let required = found_in.iter().filter(|(_, provider)| provider.required).map(|(name, _)| name.as_str());
+        let required = required.chain(options.embedded.required.iter().map(String::as_str)).map(Name::from).collect();
         let seated_hub = cluster.clone().map(Connection::Server);
         let files = FileClusters::new(&driver, &kinds, local.clone(), with_files.then(|| resources.clone()));
         let beside_lease = cluster.as_ref().filter(|_| lease_config.is_enabled());
@@ -325,6 +329,7 @@ impl Host {
             limits: config.kubernetes.limits(),
             install: options.install_crds.or(config.kubernetes.install_crds).unwrap_or(InstallCrds::Off),
             install_elsewhere,
+            required,
         });
         let clusters = clusters.map_err(StartError::Mode)?;
         let fleet = Fleet::new(
@@ -407,6 +412,7 @@ impl Host {
             mcp: mcp.clone(),
             started: Instant::now(),
         });
+        let board = |kind| Board::new(driver.clone(), local.clone(), kind, manager.clone());
         clusters.drop_what_is_left().await;
         // What they show of a life before is wrong now, and nobody shall act upon it.
         native.catch_up().await;
@@ -414,13 +420,13 @@ impl Host {
             tokio::spawn(native.clone().run(driver.plugin_changes())),
             tokio::spawn(driver.clone().tell_wants()),
             tokio::spawn(driver.clone().run()),
-            tokio::spawn(plugins.clone().watch()),
+            tokio::spawn(plugins.clone().watch(board(native::PLUGIN))),
         ];
         tasks.extend(listening.map(|(listening, _)| listening.serve(handle.clone(), http)));
         tasks.push(tokio::spawn(clusters.clone().run()));
         tasks.push(tokio::spawn(installation.follow()));
         tasks.push(tokio::spawn(clusters.clone().share()));
-        tasks.push(tokio::spawn(clusters.clone().show(manager)));
+        tasks.push(tokio::spawn(clusters.clone().show(board(native::CLUSTER))));
         tasks.push(tokio::spawn(fleet.run()));
         if let Some(listener) = health {
             tasks.push(tokio::spawn(crate::http::serve_health(listener, handle.clone())));

@@ -31,6 +31,7 @@
 #![deny(missing_docs)]
 
 pub mod backends;
+mod board;
 pub mod clock;
 mod clusters;
 mod code;

@@ -103,12 +103,12 @@ pub(crate) const HOST: &str = "host";
 
 /// Whether objects of a kind are the host's own: it reconciles them, or shows them.
 pub(crate) fn owns(group: &str, kind: &str) -> bool {
-    reconciles(group, kind) || group == native::GROUP && kind == native::CLUSTER
+    reconciles(group, kind) || shows(group, kind)
 }
 
-/// Whether a kind is that of clusters.
-pub(crate) fn is_cluster(kind: &GroupKind) -> bool {
-    *kind.group == *native::GROUP && *kind.kind == *native::CLUSTER
+/// Whether objects of a kind say what the host itself knows; see [`crate::board`].
+pub(crate) fn shows(group: &str, kind: &str) -> bool {
+    group == native::GROUP && [native::CLUSTER, native::PLUGIN].contains(&kind)
 }
 
 /// Whether the host reconciles a kind by itself.

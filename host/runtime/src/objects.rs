@@ -47,10 +47,11 @@ impl Handle {
         // Owned by a plugin that is not there now: shown, with what they wait for.
         for crd in self.inner.kinds.all() {
             let kind = GroupKind::new(&crd.group, &crd.kind);
-            // Clusters are what everything is in: shown to those who ask for them.
-            let unasked = native::is_cluster(&kind) && filter.kind.is_none();
             let own = native::owns(&kind.group, &kind.kind);
-            if crd.group.is_empty() || unasked || (self.plugin_of(&kind).is_some() && !own) {
+            if crd.group.is_empty()
+                || !wanted.asks_for(&kind.group, &kind.kind)
+                || (self.plugin_of(&kind).is_some() && !own)
+            {
                 continue;
             }
             for (key, object) in self.known(&kind) {
@@ -247,7 +248,8 @@ impl Handle {
             all.extend(others);
             all.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
-        let all = all.into_iter().filter(|(key, object)| wanted.key(key) && wanted.labels(Some(object)));
+        let meant = |key: &Key| wanted.key(key) && wanted.asks_for(&key.group, &key.kind);
+        let all = all.into_iter().filter(|(key, object)| meant(key) && wanted.labels(Some(object)));
         Ok(all.map(|(_, object)| shown(&object)).collect())
     }
 

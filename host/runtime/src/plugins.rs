@@ -10,6 +10,7 @@
 //! | who may have a name and a kind | `claims` |
 //! | how does a new version take over, and how is it taken back | `upgrade` |
 //! | what do people see | `rows` |
+//! | what is there as objects | `shown` |
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use setpoint_core::key::{GroupKind, Name};
 use setpoint_plugin::PluginHost;
 use tokio::sync::Notify;
 
+use crate::board::Board;
 use crate::clusters::Clusters;
 use crate::code::Code;
 use crate::config::Config;
@@ -40,6 +42,7 @@ mod directory;
 mod file;
 mod prepare;
 mod rows;
+mod shown;
 mod upgrade;
 
 pub use file::MAX_COMPONENT;
@@ -369,6 +372,10 @@ impl Plugins {
                 slot.problem = Some(problem);
             }
         }
+        if !slots.get(&load.file).is_some_and(|slot| slot.growing) {
+            // To be shown.
+            self.changed.notify_one();
+        }
     }
 
     /// Whether a component may have its name and its kinds; see [`claims::place`].
@@ -478,8 +485,8 @@ impl Plugins {
         self.changed.notify_one();
     }
 
-    /// Watches the directory until the task is dropped.
-    pub async fn watch(self: Arc<Self>) {
+    /// Watches the directory until the task is dropped, and keeps the objects of the plugins up to date.
+    pub(crate) async fn watch(self: Arc<Self>, board: Board) {
         let changed = self.changed.clone();
         let _watcher = match self.dir.as_deref().map(|dir| directory::watcher(dir, changed.clone())).transpose() {
             Ok(watcher) => watcher,
@@ -489,6 +496,7 @@ impl Plugins {
             }
         };
         loop {
+            self.show(&board).await;
             let hurry = self.lock().values().any(|slot| slot.growing || slot.gone_since.is_some());
             let pause = if hurry { Duration::from_millis(100) } else { POLL };
             let _ = tokio::time::timeout(pause, changed.notified()).await;

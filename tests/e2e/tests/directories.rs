@@ -115,6 +115,31 @@ fn directories_come_and_go_and_come_back() {
     );
 }
 
+/// Rule C6.
+#[test]
+fn a_required_directory_holds_readiness_up_until_it_is_known() {
+    let setup = setup_of("teams: {directories: [teams/a], required: true}\n").without_waiting();
+    let host = setup.file("local.yaml", &shop("here")).start();
+    let said = |host: &Host| host.client().get("/readyz").map(|answer| answer.text).unwrap_or_default();
+    wait_for_shop(&host, "local", "here");
+    host.wait_for("it says what it lacks", |host| said(host).contains("the cluster a is required").then_some(()));
+    assert!(said(&host).starts_with("not ready"), "{}", said(&host));
+    write(&host, "a", "shop.yaml", &shop("a"));
+    host.wait_for("it is there", |host| host.ready().then_some(()));
+    wait_for_shop(&host, "a", "a");
+    assert_eq!(host.rows("ConfigBundle").iter().filter(|row| row["state"] != "Synced").count(), 0);
+
+    assert!(host.terminate().0.success());
+    let dir = place(&host, "a");
+    let emptied = fs::rename(&dir, host.root().join("aside")).and_then(|()| fs::create_dir(&dir));
+    emptied.unwrap_or_else(|error| panic!("{error}"));
+    let host = host.start_again_without_waiting();
+    host.wait_for("nobody knows whether it lost its files", |host| {
+        said(host).contains("a: SourceSuspicious").then_some(())
+    });
+    assert!(!host.ready());
+}
+
 #[test]
 fn a_directory_that_loses_its_files_unseen_waits_for_a_person_and_the_others_go_on() {
     let host = setup().start();

@@ -161,6 +161,38 @@ fn a_cluster_that_cannot_be_had_says_why_and_touches_no_other() {
     assert!(found["reason"].is_null(), "{found}");
 }
 
+/// Rule C6.
+#[test]
+fn a_host_is_ready_only_while_required_clusters_are_there() {
+    let Some(first) = shared() else { return };
+    let west = Hub::on(first);
+    let setup = setup().config(&DIRECTORY.replace("contexts:", "required: true\n    contexts:"));
+    let clusters = setup.directory().join("clusters");
+    let dead = west.kube.kubeconfig_at("https://127.0.0.1:9");
+    std::fs::copy(dead, clusters.join("west.kubeconfig")).expect("a copy");
+    let host = setup.plugin("config-bundle").without_waiting().start();
+    let said = |host: &Host| host.client().get("/readyz").ok().map(|answer| answer.text);
+    in_state(&host, "west", "Unreachable");
+    let text = said(&host).unwrap_or_default();
+    assert!(text.contains("the cluster west is required and not engaged: "), "{text}");
+    assert!(!host.ready());
+    let table = host.cli(&["get", "clusters"]).ok();
+    assert!(table.contains("; the host is not ready without it"), "{table}");
+
+    join(&host, "west", &west.kube.kubeconfig());
+    host.wait_for("it is ready with it", |host| host.ready().then_some(()));
+    west.serves(BUNDLES);
+    make_bundle(&west, "shop", "1");
+    ready(&west, "shop");
+    let view = cluster(&host, "west").unwrap_or_default();
+    assert_eq!((&view["state"], &view["required"]), (&json!("Engaged"), &json!(true)));
+
+    // It withdraws what it has not: nobody requires any more what nobody offers.
+    leave(&host, "west");
+    host.wait_for("west is gone", |host| cluster(host, "west").is_none().then_some(()));
+    assert!(host.ready(), "{:?}", said(&host));
+}
+
 #[test]
 fn the_dead_do_not_hold_up_the_living() {
     const EACH: usize = 50;

@@ -150,3 +150,54 @@ fn a_plugin_that_panics_fails_its_own_objects_and_nobody_elses() {
         host.row("Hostile", "p").filter(|row| row["state"] == "Synced" && row["last_error"].is_null())
     });
 }
+
+#[test]
+fn each_plugin_is_an_object_that_says_how_it_is_doing() {
+    let host = Host::setup().plugin("hostile").plugin("workflow").start();
+    let plugin = |host: &Host, name: &str| {
+        let answer = host.get(&format!("/v1/objects/local/host.setpoint.dev/Plugin/-/{name}"));
+        (answer.status == 200).then(|| answer.json()["object"].clone())
+    };
+    let in_state = |host: &Host, name: &str, state: &str| {
+        host.wait_for(&format!("{name} is {state}"), |host| {
+            plugin(host, name).filter(|object| object["status"]["state"] == state)
+        })
+    };
+    let shown = in_state(&host, "hostile", "Running");
+    let row = host.plugin("hostile").unwrap_or_default();
+    assert_eq!(shown["spec"], json!({"file": "hostile.wasm"}));
+    assert_eq!(shown["status"]["digest"], row["digest"]);
+    assert_eq!(shown["status"]["kinds"], row["kinds"]);
+    assert_eq!(shown["status"]["conditions"][0]["status"], "True");
+    in_state(&host, "workflow", "Running");
+
+    // What is refused says why; what is mended, and what takes over, is shown as it is then.
+    host.install_bytes(b"nothing", "Broken_One");
+    let broken = in_state(&host, "broken-one", "Refused");
+    assert_eq!(broken["status"]["conditions"][0]["status"], "False");
+    assert_eq!(
+        Some(&broken["status"]["message"]),
+        host.plugin("Broken_One").map(|row| row["problem"].clone()).as_ref()
+    );
+    host.uninstall("Broken_One");
+    host.wait_for("its file is gone", |host| plugin(host, "broken-one").is_none().then_some(()));
+    host.install("hostile-v2", "hostile");
+    host.wait_for("the new version is shown", |host| {
+        let status = plugin(host, "hostile")?["status"].clone();
+        (status["version"] == "2.0.0" && status["previousDigest"] == shown["status"]["digest"]).then_some(())
+    });
+
+    // They are there for who asks for them, at rest nothing is written, and after the next start neither.
+    let listed = |host: &Host, path: &str| host.list(path).iter().filter(|object| object["kind"] == "Plugin").count();
+    assert_eq!((listed(&host, "/v1/objects"), listed(&host, "/v1/objects?kind=plugins")), (0, 2));
+    let table = host.cli(&["get", "plugins"]).ok();
+    assert_eq!(table, host.cli(&["plugins"]).ok());
+    let one = host.cli(&["get", "plugin", "hostile"]).ok();
+    assert!(one.contains("VERSION") && one.contains("2.0.0"), "{one}");
+    host.at_rest();
+    let before = plugin(&host, "hostile");
+    assert!(host.terminate().0.success());
+    let host = host.start_again();
+    host.at_rest();
+    assert_eq!((plugin(&host, "hostile"), host.writes()), (before, 0), "{}", host.log_tail());
+}

@@ -9,10 +9,11 @@ use setpoint_schema::{Crd, FieldError, FieldErrorKind, FieldPath};
 use super::marks::{base64, is_base64};
 
 /// The kinds of the host itself, which no plugin brings: definition and version.
-const HOST_KINDS: [(&str, &str); 3] = [
+const HOST_KINDS: [(&str, &str); 4] = [
     (include_str!("builtin/process.json"), "v1alpha1"),
     (setpoint_core::probe::CRD, "v1alpha1"),
     (include_str!("builtin/cluster.json"), "v1alpha1"),
+    (include_str!("builtin/plugin.json"), "v1alpha1"),
 ];
 
 static HOST: LazyLock<Vec<Crd>> = LazyLock::new(|| HOST_KINDS.map(|(text, version)| compiled(text, version)).into());

@@ -23,6 +23,8 @@ pub struct ProviderConfig {
     pub prefix: Option<String>,
     /// Whether definitions of the plugins' kinds are brought to its clusters. Default: not.
     pub install_crds: Option<InstallCrds>,
+    /// The host is ready only while all of its clusters are engaged and known.
+    pub required: bool,
     /// Where.
     pub kind: ProviderKind,
 }
@@ -92,7 +94,7 @@ pub struct ListedCluster {
 /// What stands for the kubeconfigs that are named on the command line.
 pub(crate) fn named_on_the_command_line(paths: Vec<PathBuf>) -> ProviderConfig {
     let kind = ProviderKind::Kubeconfigs { paths, contexts: Contexts::All };
-    ProviderConfig { prefix: None, install_crds: None, kind }
+    ProviderConfig { prefix: None, install_crds: None, required: false, kind }
 }
 
 /// The providers that a configuration asks for.
@@ -144,7 +146,8 @@ mod tests {
     #[test]
     fn what_is_found_in_a_cluster_needs_one() {
         let kind = ProviderKind::Namespaces { label: None };
-        let config = BTreeMap::from([("teams".to_owned(), ProviderConfig { prefix: None, install_crds: None, kind })]);
+        let teams = ProviderConfig { prefix: None, install_crds: None, required: false, kind };
+        let config = BTreeMap::from([("teams".to_owned(), teams)]);
         let error = providers(&config, None).err().unwrap();
         assert!(error.contains("clusters.teams") && error.contains("--kubeconfig"), "{error}");
         let hub = Hub { access: Access::InCluster, limits: setpoint_kubernetes::Limits::default() };

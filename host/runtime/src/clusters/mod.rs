@@ -13,7 +13,7 @@
 //! | which were given up | [`forgotten`] |
 //! | what does the operator say of the fleet | [`fleet`] |
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -114,6 +114,8 @@ pub(crate) struct Parts {
     pub(crate) install: InstallCrds,
     /// … and to those of which provider.
     pub(crate) install_elsewhere: BTreeMap<Name, InstallCrds>,
+    /// Providers without whose clusters the host is not ready.
+    pub(crate) required: BTreeSet<Name>,
 }
 
 /// The Kubernetes clusters of a running host.
@@ -136,6 +138,7 @@ pub(crate) struct Clusters {
     installation: Arc<Installation>,
     limits: Limits,
     install_elsewhere: BTreeMap<Name, InstallCrds>,
+    required: BTreeSet<Name>,
     members: Mutex<Members>,
     fleet: OnceLock<Arc<Fleet>>,
 }
@@ -154,8 +157,8 @@ impl Clusters {
     /// # Errors
     /// What is said of leases makes no sense.
     pub(crate) fn new(parts: Parts) -> Result<Arc<Self>, String> {
-        let Parts { driver, files, kinds, hub, lease, sharding, installation, limits, install, install_elsewhere } =
-            parts;
+        let Parts { driver, files, kinds, hub, lease, sharding, installation, limits, .. } = parts;
+        let Parts { install, install_elsewhere, required, .. } = parts;
         let terms = lease.terms()?;
         sharding.fits(&lease)?;
         let leases = hub.as_ref().filter(|_| lease.is_enabled()).map(|(cluster, _)| {
@@ -189,6 +192,7 @@ impl Clusters {
             installation,
             limits,
             install_elsewhere,
+            required,
             members: Mutex::default(),
             fleet: OnceLock::new(),
         };
@@ -328,9 +332,48 @@ impl Clusters {
         }
     }
 
+    /// Whether all clusters without which the host cannot do its job take part.
+    pub(crate) fn are_there(&self) -> bool {
+        self.missing().is_empty()
+    }
+
+    /// Why required clusters do not take part.
+    fn missing(&self) -> Vec<String> {
+        let Some(fleet) = self.fleet.get().filter(|_| !self.required.is_empty()) else { return Vec::new() };
+        let awaited = self.required.iter().filter(|provider| fleet.is_awaited(provider));
+        let mut missing: Vec<String> =
+            awaited.map(|provider| format!("clusters.{provider} has not said yet which clusters there are")).collect();
+        let troubles = fleet.troubles().into_iter().filter(|(provider, ..)| self.required.contains(provider));
+        missing.extend(troubles.map(|(provider, about, why)| format!("clusters.{provider}: {about}: {why}")));
+        for row in fleet.list().iter().filter(|row| row.connection.is_none() && self.required.contains(&row.provider)) {
+            let why = row.reason.as_deref().unwrap_or("it is being reached");
+            missing.push(format!("the cluster {} is required and not engaged: {why}", row.name));
+        }
+        missing
+    }
+
     /// Whether the clusters without which there is nothing to do are known well enough to work on, and what is to be
     /// said of them (rule C6).
     pub(crate) fn readiness(&self) -> (bool, Vec<String>) {
+        let (mut ready, mut reasons) = self.hub_readiness();
+        let missing = self.missing();
+        ready &= missing.is_empty();
+        reasons.extend(missing);
+        let rows = self.fleet.get().filter(|_| !self.required.is_empty()).map(|fleet| fleet.list()).unwrap_or_default();
+        for row in rows.iter().filter(|row| self.required.contains(&row.provider)) {
+            let member = self.members().all.get(&row.name).cloned();
+            let (known, why) = match (member, self.files.of(&row.name)) {
+                (Some(member), _) => member.readiness(),
+                (None, Some(files)) => (files.problems().is_empty(), files.problems()),
+                (None, None) => continue,
+            };
+            ready &= known;
+            reasons.extend(why.iter().map(|why| format!("{}: {why}", row.name)));
+        }
+        (ready, reasons)
+    }
+
+    fn hub_readiness(&self) -> (bool, Vec<String>) {
         let Some(hub) = &self.hub else { return (true, Vec::new()) };
         let (ready, mut reasons) = hub.readiness();
         if self.is_standby() {
@@ -416,14 +459,14 @@ fn drawn_for(cluster: &str, division: Division) -> String {
 
 impl Clusters {
     /// A directory takes part: this host's own, whoever holds which lease.
-    fn take_in_directory(&self, name: &Name, directory: &Directory, labels: Labels) {
+    fn take_in_directory(&self, name: &Name, directory: &Directory, labels: Labels, required: bool) {
         if self.files.of(name).is_some_and(|cluster| Arc::ptr_eq(cluster.local(), directory.local())) {
             return;
         }
         self.kinds.engage_directory(name);
         self.remember(name);
-        let facts =
-            ClusterFacts { rebuilt: directory.local().rebuilt(), labels, ..ClusterFacts::of(directory.identity()) };
+        let rebuilt = directory.local().rebuilt();
+        let facts = ClusterFacts { rebuilt, labels, required, ..ClusterFacts::of(directory.identity()) };
         self.driver.add_cluster(directory.local().clone(), facts, None);
         self.files.engage(directory);
     }
@@ -431,10 +474,11 @@ impl Clusters {
 
 impl Aware for Clusters {
     fn engage(&self, engaged: &Engaged) {
+        let (labels, required) = (labels(&engaged.labels), self.required.contains(&engaged.provider));
         let cluster = match &engaged.connection {
             Connection::Server(cluster) => cluster,
             Connection::Directory(directory) => {
-                return self.take_in_directory(&engaged.name, directory, labels(&engaged.labels));
+                return self.take_in_directory(&engaged.name, directory, labels, required);
             }
         };
         let known = self.members().all.get(&engaged.name).cloned();
@@ -442,8 +486,7 @@ impl Aware for Clusters {
             return;
         }
         let namespaces = Some(engaged.namespaces.clone()).filter(|namespaces| !namespaces.is_empty());
-        let labels = labels(&engaged.labels);
-        let facts = ClusterFacts { namespaces, labels, ..ClusterFacts::of(&engaged.identity) };
+        let facts = ClusterFacts { namespaces, labels, required, ..ClusterFacts::of(&engaged.identity) };
         let install = self.install_elsewhere.get(&engaged.provider).copied().unwrap_or(InstallCrds::Off);
         self.take_in(cluster.clone(), facts, install);
     }

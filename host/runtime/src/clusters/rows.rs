@@ -40,6 +40,9 @@ pub struct ClusterView {
     /// What its provider says of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Whether the host is ready only while it is engaged and known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
     /// Who offers it as well, and does not count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_offered_by: Vec<String>,
@@ -129,6 +132,7 @@ impl Clusters {
             identity: row.identity,
             namespaces: row.namespaces.iter().map(ToString::to_string).collect(),
             labels: row.labels,
+            required: self.required.contains(&row.provider),
             also_offered_by: row.rivals.iter().map(ToString::to_string).collect(),
             acting: row.connection.is_some() && self.driver.look(|engine| engine.is_acting(&row.name)),
             objects: objects.get(&row.name).copied().unwrap_or_default(),

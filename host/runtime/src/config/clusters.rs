@@ -95,6 +95,7 @@ impl Reader<'_> {
         Ok(ProviderConfig {
             prefix: self.text(map, at, "prefix")?.map(str::to_owned),
             install_crds: self.word(map, at, "installCrds", &InstallCrds::WORDS)?,
+            required: self.boolean(map, at, "required")?.unwrap_or(false),
             kind,
         })
     }

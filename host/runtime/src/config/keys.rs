@@ -89,6 +89,12 @@ const KEYS: &[ConfigKey] = &[
         "Bring the definitions of the plugins' kinds to its clusters",
     ),
     key(
+        "clusters.<name>.required",
+        "boolean",
+        "false",
+        "The host is ready only while all of its clusters are engaged and known, as it is with the hub",
+    ),
+    key(
         "clusters.<name>.kubeconfigs",
         "list of paths",
         "none",

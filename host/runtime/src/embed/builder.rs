@@ -97,6 +97,13 @@ impl HostBuilder {
         self
     }
 
+    /// A provider as [`HostBuilder::provider`] takes it, and the host is ready only while all of its clusters are engaged
+    /// and known.
+    pub fn required_provider(mut self, provider: impl Provider + 'static) -> Self {
+        self.options.embedded.required.insert(provider.name().to_owned());
+        self.provider(provider)
+    }
+
     /// Objects are reconciled of which another installation has written the status in the last 10 min. Default: they are
     /// left alone.
     pub fn take_over(mut self, take: bool) -> Self {

@@ -39,7 +39,7 @@ mod describe;
 mod reconciler;
 mod shutdown;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -72,6 +72,8 @@ pub struct Embedded {
     pub(crate) given: BTreeMap<String, Given>,
     /// Providers of clusters.
     pub(crate) providers: Vec<Arc<dyn Provider>>,
+    /// Providers without whose clusters the host is not ready.
+    pub(crate) required: BTreeSet<String>,
     /// Nothing is looked at that was not named.
     pub(crate) only_named: bool,
 }
