@@ -44,6 +44,16 @@ impl std::fmt::Debug for Permit {
     }
 }
 
+/// By what right something is done for an attempt.
+#[derive(Clone, Debug, Default)]
+pub struct Warrant {
+    /// Asked immediately before each request that changes something (rule D8); none: what the connection itself asks.
+    pub permit: Option<Permit>,
+    /// As whom children are written and deleted on an API server, such as `system:serviceaccount:NAMESPACE:NAME`; none: as
+    /// the host itself. What is said of the owner is the host's word.
+    pub acts_as: Option<Arc<str>>,
+}
+
 /// One cluster: it performs the operations that the rules ask for.
 pub trait Cluster: Send + Sync {
     /// Its name, as it stands in keys.
@@ -53,10 +63,9 @@ pub trait Cluster: Send + Sync {
     /// done is an [`Answer::Refused`], never a panic.
     fn perform<'a>(&'a self, op: Op) -> BoxFuture<'a, Answer>;
 
-    /// The same for an attempt that may be given up meanwhile: what changes something is done only while it is permitted,
-    /// asked immediately before each request (rule D8).
-    fn perform_while<'a>(&'a self, op: Op, permit: Permit) -> BoxFuture<'a, Answer> {
-        if permit.holds() {
+    /// The same for an attempt, which may be given up meanwhile.
+    fn perform_by<'a>(&'a self, op: Op, warrant: Warrant) -> BoxFuture<'a, Answer> {
+        if warrant.permit.is_none_or(|permit| permit.holds()) {
             return self.perform(op);
         }
         Box::pin(std::future::ready(Answer::Refused(Refusal::Transient("this host does not hold its lease".into()))))

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::Value;
-use setpoint_cluster::{BoxFuture, Cluster, Permit, Sink};
+use setpoint_cluster::{BoxFuture, Cluster, Warrant, Sink};
 use setpoint_core::coverage::Scope;
 use setpoint_core::engine::Want;
 use setpoint_core::key::{GroupKind, GroupVersionKind, Key, Name};
@@ -188,11 +188,11 @@ impl Cluster for KubernetesCluster {
     }
 
     fn perform<'a>(&'a self, op: Op) -> BoxFuture<'a, Answer> {
-        Box::pin(self.carry_out(op, None))
+        Box::pin(self.carry_out(op, Warrant::default()))
     }
 
-    fn perform_while<'a>(&'a self, op: Op, permit: Permit) -> BoxFuture<'a, Answer> {
-        Box::pin(self.carry_out(op, Some(permit)))
+    fn perform_by<'a>(&'a self, op: Op, warrant: Warrant) -> BoxFuture<'a, Answer> {
+        Box::pin(self.carry_out(op, warrant))
     }
 
     fn want(&self, wants: Vec<Want>) {

@@ -305,7 +305,8 @@ fn refused(failure: &Failure, namespace: &str, name: Option<&str>, verbs: &'stat
         namespaced: true,
         status: false,
     };
-    Asked { resource: &leases, verbs, subresource: None, namespace: Some(namespace), name }.refused(failure)
+    let asked = Asked { resource: &leases, verbs, subresource: None, namespace: Some(namespace), name, acts_as: None };
+    asked.refused(failure)
 }
 
 /// A lease of a list.

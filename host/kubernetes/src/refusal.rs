@@ -35,6 +35,9 @@ fn refused(status: &ApiStatus, asked: &Asked<'_>, purpose: Purpose) -> Refusal {
     let text = status.text();
     match status.code {
         401 => Refusal::Unknown(format!("the API server does not accept the host's credentials: {text}")),
+        403 if text.contains(" cannot impersonate ") => {
+            Refusal::Forbidden(asked.acts_as.map_or(text, |user| asked.not_as(user)))
+        }
         403 if status.is_missing_right() => Refusal::Forbidden(asked.forbidden()),
         // Its definition is being deleted: the kind is as good as gone.
         403 if text.contains("custom resource definition is terminating") => {
@@ -129,7 +132,7 @@ mod tests {
             status: false,
         };
         let asked =
-            Asked { resource: &resource, verbs: &["patch"], subresource: None, namespace: Some("d"), name: Some("a") };
+            Asked { resource: &resource, verbs: &["patch"], subresource: None, namespace: Some("d"), name: Some("a"), acts_as: None };
         let failure = Failure::Status(Box::new(ApiStatus::read(code, None, body.as_bytes())));
         refusal(&failure, &asked, purpose)
     }

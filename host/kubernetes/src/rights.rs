@@ -1,5 +1,6 @@
 //! Which right was missing, and the rule that would grant it.
 
+use setpoint_cluster::Warrant;
 use setpoint_core::key::Key;
 
 use crate::failure::Failure;
@@ -17,12 +18,19 @@ pub(crate) struct Asked<'a> {
     pub(crate) namespace: Option<&'a str>,
     /// One object.
     pub(crate) name: Option<&'a str>,
+    /// As whom; none: as the host itself.
+    pub(crate) acts_as: Option<&'a str>,
 }
 
 impl<'a> Asked<'a> {
     /// Something was asked of one object.
     pub(crate) fn of(resource: &'a Resource, key: &'a Key, verbs: &'static [&'static str]) -> Self {
-        Self { resource, verbs, subresource: None, namespace: key.namespace.as_deref(), name: Some(&key.name) }
+        Self { resource, verbs, subresource: None, namespace: key.namespace.as_deref(), name: Some(&key.name), acts_as: None }
+    }
+
+    /// It is asked by this right.
+    pub(crate) fn by(self, warrant: &'a Warrant) -> Self {
+        Self { acts_as: warrant.acts_as.as_deref(), ..self }
     }
 
     /// The same of its status.
@@ -59,8 +67,31 @@ impl<'a> Asked<'a> {
         };
         let verbs = self.verbs.join(" and ");
         let rule = serde_json::json!({"apiGroups": [&**group], "resources": [self.plural()], "verbs": self.verbs});
-        format!("the host may not {verbs} {what}{place}; grant it with {role} that has the rule {rule}")
+        let who = self.acts_as.map_or_else(|| "the host".to_owned(), shown);
+        format!("{who} may not {verbs} {what}{place}; grant it with {role} that has the rule {rule}")
     }
+
+    /// As whom the host may not act, and the rule that would allow it.
+    pub(crate) fn not_as(&self, user: &str) -> String {
+        let Some((namespace, name)) = account(user) else {
+            return format!("the host may not act as {user}");
+        };
+        let rule = serde_json::json!({"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"],
+            "resourceNames": [name]});
+        format!(
+            "the host may not act as {}; grant it with a Role in the namespace {namespace} that has the rule {rule}",
+            shown(user)
+        )
+    }
+}
+
+/// Namespace and name of a ServiceAccount.
+fn account(user: &str) -> Option<(&str, &str)> {
+    user.strip_prefix("system:serviceaccount:")?.split_once(':')
+}
+
+fn shown(user: &str) -> String {
+    account(user).map_or_else(|| user.to_owned(), |(namespace, name)| format!("the ServiceAccount {namespace}/{name}"))
 }
 
 #[cfg(test)]
@@ -88,11 +119,31 @@ mod tests {
             subresource: None,
             namespace: None,
             name: None,
+            acts_as: None,
         };
         assert_eq!(
             list.forbidden(),
             "the host may not list and watch secrets in all namespaces; grant it with a ClusterRole that has the rule \
              {\"apiGroups\":[\"\"],\"resources\":[\"secrets\"],\"verbs\":[\"list\",\"watch\"]}"
+        );
+    }
+    #[test]
+    fn who_acts_as_another_one_is_told_what_that_one_lacks() {
+        let maps = resource("", "configmaps", true);
+        let key = Key::new("hub", "", "ConfigMap", Some("team"), "a");
+        let warrant = Warrant { acts_as: Some("system:serviceaccount:tools:bundler".into()), ..Warrant::default() };
+        let asked = Asked::of(&maps, &key, &["delete"]).by(&warrant);
+        assert_eq!(
+            asked.forbidden(),
+            "the ServiceAccount tools/bundler may not delete configmaps \"a\" in the namespace team; grant it with a Role \
+             in the namespace team that has the rule \
+             {\"apiGroups\":[\"\"],\"resources\":[\"configmaps\"],\"verbs\":[\"delete\"]}"
+        );
+        assert_eq!(
+            asked.not_as("system:serviceaccount:tools:bundler"),
+            "the host may not act as the ServiceAccount tools/bundler; grant it with a Role in the namespace tools that has \
+             the rule {\"apiGroups\":[\"\"],\"resourceNames\":[\"bundler\"],\"resources\":[\"serviceaccounts\"],\
+             \"verbs\":[\"impersonate\"]}"
         );
     }
 }

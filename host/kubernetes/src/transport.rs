@@ -13,7 +13,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGEN
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use setpoint_cluster::Permit;
+use setpoint_cluster::{Permit, Warrant};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
@@ -35,6 +35,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const AGAIN: u32 = 3;
 /// What an API server knows this host by.
 const AGENT: &str = concat!("setpoint/", env!("CARGO_PKG_VERSION"));
+
+/// As whom a request is made.
+const IMPERSONATE: &str = "impersonate-user";
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
@@ -64,6 +67,8 @@ pub(crate) struct Call {
     pub(crate) fenced: bool,
     /// Asked in the place of the connection's own fence: what it is written for may be another host's meanwhile.
     pub(crate) permit: Option<Permit>,
+    /// Made as this user; none: as who the credentials are of.
+    pub(crate) acts_as: Option<Arc<str>>,
     /// It does not wait for its turn.
     pub(crate) urgent: bool,
 }
@@ -79,19 +84,19 @@ impl Call {
             within: None,
             fenced: false,
             permit: None,
+            acts_as: None,
             urgent: false,
         }
     }
 
     /// Writes something.
     pub(crate) fn write(method: Method, path: impl Into<String>, kind: &'static str, body: Vec<u8>) -> Self {
-        let body = Some((kind, Bytes::from(body)));
-        Self { method, path: path.into(), accept: JSON, body, within: None, fenced: true, permit: None, urgent: false }
+        Self { method, body: Some((kind, Bytes::from(body))), fenced: true, ..Self::get(path) }
     }
 
-    /// Written only while this is permitted.
-    pub(crate) fn permitted(mut self, permit: Option<&Permit>) -> Self {
-        self.permit = permit.cloned();
+    /// Written by this right.
+    pub(crate) fn warranted(mut self, warrant: &Warrant) -> Self {
+        Warrant { permit: self.permit, acts_as: self.acts_as } = warrant.clone();
         self
     }
 
@@ -368,6 +373,9 @@ fn request(call: &Call) -> Result<Request<Full<Bytes>>, Failure> {
         .header(ACCEPT, call.accept)
         .header(ACCEPT_ENCODING, "identity")
         .header(USER_AGENT, AGENT);
+    if let Some(user) = &call.acts_as {
+        builder = builder.header(IMPERSONATE, &**user);
+    }
     let mut content = Bytes::new();
     if let Some((kind, body)) = &call.body {
         builder = builder.header(CONTENT_TYPE, *kind);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -107,6 +108,8 @@ pub struct PluginConfig {
     pub grants: Option<Vec<Grant>>,
     /// The clusters in which its kinds are reconciled; none: all.
     pub clusters: Option<Vec<String>>,
+    /// The user as whom its children are written on API servers; none: as the host.
+    pub acts_as: Option<Arc<str>>,
     /// Its configuration.
     pub config: Option<Value>,
     /// Digest that the component must have, `sha256:…` or hex.
@@ -455,6 +458,7 @@ mod tests {
                 "path" => ("dir", "[1]"),
                 "address" => ("127.0.0.1:9000", "[1]"),
                 "list of names" | "list of paths" | "list of patterns" | "list of strings" => ("[a]", "7"),
+                "NAMESPACE/NAME" => ("a/b", "b"),
                 "object of strings" => ("{a: b}", "7"),
                 "KEY=VALUE" => ("a=b", "ab"),
                 "all or current" => ("current", "both"),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use setpoint_cluster::{Cluster, Permit, Sink};
+use setpoint_cluster::{Cluster, Permit, Sink, Warrant};
 use setpoint_core::Time;
 use setpoint_core::contract::Failure;
 use setpoint_core::coverage::Scope;
@@ -48,6 +48,8 @@ pub struct Component {
     pub code: Code,
     /// Limits of its calls.
     pub limits: Limits,
+    /// As whom its children are written on API servers; none: as the host.
+    pub acts_as: Option<Arc<str>>,
 }
 
 struct Inner {
@@ -392,6 +394,8 @@ impl Driver {
         let mut effects_until = None;
         let mut result = "success";
         let wall = self.clock.wall();
+        let acts_as = component.as_ref().and_then(|component| component.acts_as.clone());
+        let warrant = Warrant { permit: turn.permit.clone(), acts_as };
         loop {
             let step = self.act(&turn, &mut attempt, |engine, now, attempt| engine.step(now, &wall, attempt));
             match step {
@@ -402,7 +406,7 @@ impl Driver {
                 Some(Step::Done) => break,
                 Some(Step::Perform(op)) => {
                     let until = *effects_until.get_or_insert_with(|| tokio::time::Instant::now() + EFFECTS_TIMEOUT);
-                    let answer = self.perform(op, until, turn.permit.clone()).await;
+                    let answer = self.perform(op, until, warrant.clone()).await;
                     self.with(|engine, now| engine.answered(now, &mut attempt, answer));
                 }
                 Some(Step::Call(request)) => {
@@ -489,11 +493,11 @@ impl Driver {
 
     /// Performs an operation that is no part of an attempt: it has the time of an effect.
     pub(crate) async fn perform_alone(&self, op: Op) -> Answer {
-        self.perform(op, tokio::time::Instant::now() + OP_TIMEOUT, None).await
+        self.perform(op, tokio::time::Instant::now() + OP_TIMEOUT, Warrant::default()).await
     }
 
-    /// Performs an operation; for an attempt, while it is permitted.
-    pub(crate) async fn perform(&self, op: Op, until: tokio::time::Instant, permit: Option<Permit>) -> Answer {
+    /// Performs an operation by this right.
+    pub(crate) async fn perform(&self, op: Op, until: tokio::time::Instant, warrant: Warrant) -> Answer {
         let verb = op.verb();
         let cluster = self.engaged().get(op.cluster()).cloned();
         let Some(cluster) = cluster else {
@@ -505,11 +509,7 @@ impl Driver {
             _ => None,
         };
         let until = until.min(tokio::time::Instant::now() + OP_TIMEOUT);
-        let performed = match permit {
-            Some(permit) => cluster.perform_while(op, permit),
-            None => cluster.perform(op),
-        };
-        let answer = match tokio::time::timeout_at(until, performed).await {
+        let answer = match tokio::time::timeout_at(until, cluster.perform_by(op, warrant)).await {
             Ok(answer) => answer,
             Err(_) => Answer::Refused(Refusal::Transient(format!("{verb} had no answer in time"))),
         };

@@ -417,7 +417,8 @@ impl Plugins {
             self.forget(other);
         }
         let (deletions, shadow) = tried.map(|tried| (tried.deletions, Some(tried.row))).unwrap_or_default();
-        self.driver.add_component(Component { code: prepared.loaded.code.clone(), limits: prepared.limits });
+        let (code, limits, acts_as) = (prepared.loaded.code.clone(), prepared.limits, prepared.acts_as());
+        self.driver.add_component(Component { code, limits, acts_as });
         for crd in &prepared.crds {
             self.kinds.insert(crd.clone());
         }

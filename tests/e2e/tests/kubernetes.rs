@@ -106,6 +106,39 @@ fn without_grants_nothing_is_written_and_the_lines_that_are_missing_are_told() {
 }
 
 #[test]
+fn a_plugin_that_impersonates_a_service_account_writes_children_by_its_rights_alone() {
+    let Some(hub) = Hub::new() else { return };
+    let namespace = &hub.namespace;
+    hub.kube.service_account(namespace, "bundler");
+    let config = setpoint_e2e::configuration(&format!(
+        "plugins:\n  config-bundle: {{impersonate: {namespace}/bundler, grants: [described@hub/{namespace}]}}\n"
+    ));
+    let setup = hub.host_by(&hub.kube.kubeconfig()).arg("--install-crds").plugin("config-bundle").config(&config);
+    let host = setup.start();
+    hub.serves(BUNDLES);
+    hub.make(MAPS, &part("a", "shop", &json!({"x": "1"})));
+    hub.make(BUNDLES, &bundle("shop"));
+    // The status is the host's word: it needs no right of the account.
+    let told = host.wait_for("the bundle tells what the account lacks", |_| {
+        let bundle = hub.get(BUNDLES, "shop")?;
+        let ready = setpoint_e2e::condition(&bundle["status"], "Ready").clone();
+        ready["message"].as_str().filter(|message| message.contains("may not")).map(str::to_owned)
+    });
+    let lacks = format!("the ServiceAccount {namespace}/bundler may not create and patch configmaps");
+    assert!(told.contains(&lacks), "{told}");
+    assert!(hub.get(MAPS, "shop").is_none());
+
+    let user = format!("system:serviceaccount:{namespace}:bundler");
+    let rule = json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "patch", "delete"]});
+    let _allowed = hub.kube.allow(&user, Some(namespace), &rule);
+    host.cli(&["trigger", "configbundle", "shop", "-n", namespace]).ok();
+    ready_bundle(&hub, "shop");
+    assert_eq!(data(&hub, "shop"), json!({"x": "1"}));
+    hub.delete(BUNDLES, "shop");
+    hub.wait_for("its child goes with it", || hub.get(MAPS, "shop").is_none().then_some(()));
+}
+
+#[test]
 fn a_kind_that_is_not_served_is_waited_for_and_holds_up_nobody() {
     let Some(hub) = Hub::new() else { return };
     let kube = Kube::setup().start();

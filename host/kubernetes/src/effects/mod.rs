@@ -9,7 +9,7 @@ mod write;
 
 use http::StatusCode;
 use serde_json::Value;
-use setpoint_cluster::Permit;
+use setpoint_cluster::Warrant;
 use setpoint_core::key::{GroupKind, Key, Name};
 use setpoint_core::op::{Answer, Op, Refusal};
 
@@ -25,8 +25,9 @@ use std::sync::Arc;
 
 impl KubernetesCluster {
     /// Performs an operation; what could not be done is a refusal.
-    pub(crate) async fn carry_out(&self, op: Op, permit: Option<Permit>) -> Answer {
-        let permit = permit.as_ref();
+    pub(crate) async fn carry_out(&self, op: Op, warrant: Warrant) -> Answer {
+        // What is written of the owner itself is the host's word.
+        let own = Warrant { acts_as: None, ..warrant.clone() };
         if *op.cluster() != self.shared.name {
             let text = format!("{} is not the cluster {}", self.shared.name, op.cluster());
             return Answer::Refused(Refusal::Unknown(text));
@@ -35,17 +36,17 @@ impl KubernetesCluster {
             Op::Get(key) => self.get(&key).await,
             Op::ListOwned { kind, owner, .. } => self.list_owned(&kind, &owner).await,
             Op::Apply { key, object, manager, force, precondition } => {
-                self.apply(&key, &object, &manager, force, precondition.as_ref(), permit).await
+                self.apply(&key, &object, &manager, force, precondition.as_ref(), &warrant).await
             }
             Op::ApplyStatus { key, status, manager, precondition } => {
-                self.apply_status(&key, &status, &manager, &precondition, permit).await
+                self.apply_status(&key, &status, &manager, &precondition, &own).await
             }
             Op::SetFinalizer { key, present, finalizers, precondition } => {
-                self.set_finalizers(&key, present, &finalizers, &precondition, permit).await
+                self.set_finalizers(&key, present, &finalizers, &precondition, &own).await
             }
-            Op::Delete { key, precondition } => self.delete(&key, &precondition, permit).await,
+            Op::Delete { key, precondition } => self.delete(&key, &precondition, &warrant).await,
             Op::SavePlaces { owner, places, finalizers, precondition } => {
-                self.save_places(&owner, &places, finalizers.as_deref(), precondition.as_ref(), permit).await
+                self.save_places(&owner, &places, finalizers.as_deref(), precondition.as_ref(), &own).await
             }
             Op::RecordEvents { about, events } => {
                 self.recorder.record(&about, &events);

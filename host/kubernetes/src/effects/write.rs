@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use setpoint_cluster::Permit;
+use setpoint_cluster::Warrant;
 use setpoint_core::effects::{CHILD_PLACES, places_text};
 use setpoint_core::key::{GroupKind, Key, Name};
 use setpoint_core::op::{Answer, Precondition, Refusal};
@@ -25,7 +25,7 @@ impl KubernetesCluster {
         manager: &str,
         force: bool,
         precondition: Option<&Precondition>,
-        permit: Option<&Permit>,
+        warrant: &Warrant,
     ) -> Result<Answer, Refusal> {
         self.is_seen(key)?;
         let kind = self.kind_of(key).await?;
@@ -43,10 +43,10 @@ impl KubernetesCluster {
         let purpose = if precondition.is_some() { Purpose::Change } else { Purpose::Create };
         let path = self.applied_at(kind.resource.object(key), manager, force);
         let verbs: &[&str] = if precondition.is_some() { &["patch"] } else { &["create", "patch"] };
-        let reply = self.write(&kind, Method::PATCH, path, (APPLY, &document), permit).await;
+        let reply = self.write(&kind, Method::PATCH, path, (APPLY, &document), warrant).await;
         match reply {
             Ok(reply) => self.answered(&kind, reply.code, &reply.body),
-            Err(failure) => Err(self.judged(&kind, refusal(&failure, &Asked::of(&kind.resource, key, verbs), purpose))),
+            Err(failure) => Err(self.judged(&kind, refusal(&failure, &Asked::of(&kind.resource, key, verbs).by(warrant), purpose))),
         }
     }
 
@@ -57,7 +57,7 @@ impl KubernetesCluster {
         status: &Value,
         manager: &str,
         precondition: &Precondition,
-        permit: Option<&Permit>,
+        warrant: &Warrant,
     ) -> Result<Answer, Refusal> {
         let kind = self.kind_of(key).await?;
         if !kind.resource.status {
@@ -70,7 +70,7 @@ impl KubernetesCluster {
             self.keep_conditions(key, &mut document["status"], precondition).await?;
         }
         let path = self.applied_at(format!("{}/status", kind.resource.object(key)), manager, true);
-        match self.write(&kind, Method::PATCH, path, (APPLY, &document), permit).await {
+        match self.write(&kind, Method::PATCH, path, (APPLY, &document), warrant).await {
             Ok(reply) => self.answered(&kind, reply.code, &reply.body),
             Err(failure) => {
                 let asked = Asked::of(&kind.resource, key, &["patch"]).status();
@@ -106,11 +106,11 @@ impl KubernetesCluster {
         present: bool,
         finalizers: &[Box<str>],
         precondition: &Precondition,
-        permit: Option<&Permit>,
+        warrant: &Warrant,
     ) -> Result<Answer, Refusal> {
         let kind = self.kind_of(key).await?;
         let patch = json!({"metadata": {"finalizers": finalizers}});
-        match self.patch(&kind, key, patch, precondition, permit).await {
+        match self.patch(&kind, key, patch, precondition, warrant).await {
             // It goes with its last finalizer.
             Ok(Answer::Applied { object, .. }) if object.terminating() && object.finalizers().is_empty() => {
                 Ok(Answer::Absent)
@@ -131,7 +131,7 @@ impl KubernetesCluster {
         places: &[(Name, GroupKind)],
         finalizers: Option<&[Box<str>]>,
         precondition: Option<&Precondition>,
-        permit: Option<&Permit>,
+        warrant: &Warrant,
     ) -> Result<Answer, Refusal> {
         let Some(precondition) = precondition else { return Ok(Answer::Done) };
         let kind = self.kind_of(owner).await?;
@@ -140,7 +140,7 @@ impl KubernetesCluster {
         if let Some(finalizers) = finalizers {
             patch["metadata"]["finalizers"] = json!(finalizers);
         }
-        self.patch(&kind, owner, patch, precondition, permit).await
+        self.patch(&kind, owner, patch, precondition, warrant).await
     }
 
     /// Deletes what was decided upon (rules B3, B9).
@@ -148,7 +148,7 @@ impl KubernetesCluster {
         &self,
         key: &Key,
         precondition: &Precondition,
-        permit: Option<&Permit>,
+        warrant: &Warrant,
     ) -> Result<Answer, Refusal> {
         let kind = self.kind_of(key).await?;
         let mut conditions = json!({"uid": precondition.uid});
@@ -159,10 +159,10 @@ impl KubernetesCluster {
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background", "preconditions": conditions,
         });
         let path = self.timed(Query::new(kind.resource.object(key)));
-        match self.write(&kind, Method::DELETE, path, (JSON, &options), permit).await {
+        match self.write(&kind, Method::DELETE, path, (JSON, &options), warrant).await {
             Ok(reply) => self.deleted(&kind, &reply),
             Err(failure) => {
-                let asked = Asked::of(&kind.resource, key, &["delete"]);
+                let asked = Asked::of(&kind.resource, key, &["delete"]).by(warrant);
                 match refusal(&failure, &asked, Purpose::Change) {
                     Refusal::VersionConflict(_) if failure.is_code(404) => Ok(Answer::Absent),
                     refusal => Err(self.judged(&kind, refusal)),
@@ -195,14 +195,14 @@ impl KubernetesCluster {
         key: &Key,
         mut patch: Value,
         precondition: &Precondition,
-        permit: Option<&Permit>,
+        warrant: &Warrant,
     ) -> Result<Answer, Refusal> {
         expect(&mut patch, precondition);
         let query = Query::new(kind.resource.object(key)).with("fieldManager", "setpoint");
-        match self.write(kind, Method::PATCH, self.timed(query), (MERGE_PATCH, &patch), permit).await {
+        match self.write(kind, Method::PATCH, self.timed(query), (MERGE_PATCH, &patch), warrant).await {
             Ok(reply) => self.answered(kind, reply.code, &reply.body),
             Err(failure) => {
-                let asked = Asked::of(&kind.resource, key, &["patch"]);
+                let asked = Asked::of(&kind.resource, key, &["patch"]).by(warrant);
                 Err(self.judged(kind, refusal(&failure, &asked, Purpose::Change)))
             }
         }
@@ -214,9 +214,9 @@ impl KubernetesCluster {
         method: Method,
         path: String,
         (content, body): (&'static str, &Value),
-        permit: Option<&Permit>,
+        warrant: &Warrant,
     ) -> Result<Reply, crate::failure::Failure> {
-        let call = Call::write(method, path, content, body.to_string().into_bytes()).permitted(permit);
+        let call = Call::write(method, path, content, body.to_string().into_bytes()).warranted(warrant);
         let result = self.shared.transport.send(call).await;
         if let Err(failure) = &result {
             tracing::debug!(kind = %kind.resource.kind.kind, "a write was not answered with a success: {failure}");

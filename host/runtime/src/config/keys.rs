@@ -172,6 +172,12 @@ const KEYS: &[ConfigKey] = &[
         "all",
         "The clusters in which its kinds are reconciled, such as hub or edge.*; elsewhere they are left alone",
     ),
+    key(
+        "plugins.<name>.impersonate",
+        "NAMESPACE/NAME",
+        "none",
+        "The ServiceAccount as which its children are written and deleted in Kubernetes clusters",
+    ),
     key("plugins.<name>.config", "object", "{}", "Its configuration, checked against the schema that it brings"),
     key("plugins.<name>.digest", "string", "none", "SHA-256 that the component must have"),
     key("plugins.<name>.tuning", "object", "{}", "Overrides of its own defaults"),
@@ -220,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_keys_below_a_path_are_those_one_step_down() {
-        assert_eq!(below("plugins.<name>"), ["grants", "clusters", "config", "digest", "tuning", "limits"]);
+        assert_eq!(below("plugins.<name>"), ["grants", "clusters", "impersonate", "config", "digest", "tuning", "limits"]);
         assert!(below("").contains(&"plugins") && !below("").contains(&"plugins.<name>.grants"));
         assert!(below("plugins.<name>.tuning").contains(&"warmCalls"));
     }

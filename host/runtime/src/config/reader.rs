@@ -1,6 +1,7 @@
 //! Reads values of the configuration, each with its place for those who got it wrong.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 use setpoint_cluster::source::Spans;
@@ -231,12 +232,33 @@ impl Reader<'_> {
         })
     }
 
+    /// The user that a ServiceAccount is.
+    fn service_account(
+        &self,
+        map: &serde_json::Map<String, Value>,
+        at: &str,
+    ) -> Result<Option<Arc<str>>, ConfigError> {
+        let Some(text) = self.text(map, at, "impersonate")? else { return Ok(None) };
+        let good = |part: &str| {
+            let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+            !part.is_empty() && part.len() <= 253 && part.chars().all(known)
+        };
+        match text.split_once('/').filter(|(namespace, name)| good(namespace) && good(name)) {
+            Some((namespace, name)) => Ok(Some(format!("system:serviceaccount:{namespace}:{name}").into())),
+            None => {
+                let message = format!("impersonate: {text:?} is no ServiceAccount; write NAMESPACE/NAME");
+                Err(self.error(&format!("{at}/impersonate"), message))
+            }
+        }
+    }
+
     pub(super) fn plugin(&self, value: &Value, at: &str) -> Result<PluginConfig, ConfigError> {
         let map = self.object(value, at, &keys::below("plugins.<name>"))?;
         let mut plugin = PluginConfig {
             config: map.get("config").filter(|config| !config.is_null()).cloned(),
             digest: self.text(map, at, "digest")?.map(str::to_owned),
             clusters: self.texts(map, at, "clusters")?,
+            acts_as: self.service_account(map, at)?,
             ..PluginConfig::default()
         };
         if plugin.config.as_ref().is_some_and(|config| !config.is_object()) {

@@ -87,6 +87,11 @@ impl Prepared {
         Ok(prepared)
     }
 
+    /// As whom its children are written.
+    pub(super) fn acts_as(&self) -> Option<Arc<str>> {
+        self.said.acts_as.clone()
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.description().name
     }
