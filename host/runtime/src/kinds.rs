@@ -77,7 +77,13 @@ impl Kinds {
         cluster: &'a str,
         crds: impl Iterator<Item = Arc<Crd>> + 'a,
     ) -> impl Iterator<Item = Arc<Crd>> + 'a {
-        crds.filter(move |crd| cluster == LOCAL || !is_only_local(crd))
+        crds.filter(move |crd| cluster == LOCAL || !self.is_in_local_alone(crd))
+    }
+
+    fn is_in_local_alone(&self, crd: &Arc<Crd>) -> bool {
+        let kind = GroupKind::new(&crd.group, &crd.kind);
+        let known = read(&self.crds).get(&kind).filter(|served| Arc::ptr_eq(&served.crd, crd)).map(|s| s.only_local);
+        known.unwrap_or_else(|| is_only_local(crd))
     }
 
     fn is_of_files(&self, cluster: &str) -> bool {
