@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::Value;
-use setpoint_cluster::{BoxFuture, Cluster, Warrant, Sink};
+use setpoint_cluster::{BoxFuture, Cluster, Sink, Warrant};
 use setpoint_core::coverage::Scope;
 use setpoint_core::engine::Want;
 use setpoint_core::key::{GroupKind, GroupVersionKind, Key, Name};

@@ -25,7 +25,14 @@ pub(crate) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Something was asked of one object.
     pub(crate) fn of(resource: &'a Resource, key: &'a Key, verbs: &'static [&'static str]) -> Self {
-        Self { resource, verbs, subresource: None, namespace: key.namespace.as_deref(), name: Some(&key.name), acts_as: None }
+        Self {
+            resource,
+            verbs,
+            subresource: None,
+            namespace: key.namespace.as_deref(),
+            name: Some(&key.name),
+            acts_as: None,
+        }
     }
 
     /// It is asked by this right.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{StreamExt, iter};
+use setpoint_cluster::Warrant;
 use setpoint_core::effects::{FINALIZER, ReleaseReport, ReleaseRun};
 use setpoint_core::key::{GroupKind, Key, Name};
 use setpoint_core::object::Object;
@@ -159,7 +160,8 @@ impl Handle {
         while let Some(op) = run.step() {
             let forgets = matches!(&op, setpoint_core::op::Op::SavePlaces { .. });
             let until = tokio::time::Instant::now() + OPERATION;
-            run.answered(driver.perform(op, until, None).await);
+            // A person's, not a plugin's: as the host.
+            run.answered(driver.perform(op, until, Warrant::default()).await);
             if forgets {
                 // Also without an answer: what may be forgotten is recorded anew when it is needed.
                 driver.with(|engine, _| engine.places_forgotten(&owner));

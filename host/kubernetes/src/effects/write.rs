@@ -46,7 +46,9 @@ impl KubernetesCluster {
         let reply = self.write(&kind, Method::PATCH, path, (APPLY, &document), warrant).await;
         match reply {
             Ok(reply) => self.answered(&kind, reply.code, &reply.body),
-            Err(failure) => Err(self.judged(&kind, refusal(&failure, &Asked::of(&kind.resource, key, verbs).by(warrant), purpose))),
+            Err(failure) => {
+                Err(self.judged(&kind, refusal(&failure, &Asked::of(&kind.resource, key, verbs).by(warrant), purpose)))
+            }
         }
     }
 

@@ -226,7 +226,10 @@ mod tests {
 
     #[test]
     fn the_keys_below_a_path_are_those_one_step_down() {
-        assert_eq!(below("plugins.<name>"), ["grants", "clusters", "impersonate", "config", "digest", "tuning", "limits"]);
+        assert_eq!(
+            below("plugins.<name>"),
+            ["grants", "clusters", "impersonate", "config", "digest", "tuning", "limits"]
+        );
         assert!(below("").contains(&"plugins") && !below("").contains(&"plugins.<name>.grants"));
         assert!(below("plugins.<name>.tuning").contains(&"warmCalls"));
     }

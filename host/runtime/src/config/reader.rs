@@ -233,11 +233,7 @@ impl Reader<'_> {
     }
 
     /// The user that a ServiceAccount is.
-    fn service_account(
-        &self,
-        map: &serde_json::Map<String, Value>,
-        at: &str,
-    ) -> Result<Option<Arc<str>>, ConfigError> {
+    fn service_account(&self, map: &serde_json::Map<String, Value>, at: &str) -> Result<Option<Arc<str>>, ConfigError> {
         let Some(text) = self.text(map, at, "impersonate")? else { return Ok(None) };
         let good = |part: &str| {
             let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
