@@ -17,6 +17,11 @@ pub const CLUSTER: &str = "Cluster";
 /// A plugin that runs, or is to.
 pub const PLUGIN: &str = "Plugin";
 
+/// Whether objects of a kind say what the host itself knows: nobody else writes them.
+pub fn is_shown(group: &str, kind: &str) -> bool {
+    group == GROUP && [CLUSTER, PLUGIN].contains(&kind)
+}
+
 /// A key of a Secret in the namespace of the owner, as in a Pod's `secretKeyRef`: where a variable of a process or a
 /// header of a probe has its value from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -1,11 +1,11 @@
 //! Which objects somebody asks for.
 
 use setpoint_core::key::{GroupKind, Key};
+use setpoint_core::native;
 use setpoint_core::object::Object;
 use setpoint_core::selector::{Selector, SelectorError};
 
 use crate::kinds::Kinds;
-use crate::native;
 use crate::views::Filter;
 
 /// A [`Filter`] that was understood. State and plugin are not looked at here: they are properties of
@@ -39,7 +39,7 @@ impl Wanted {
 
     /// Whether objects of a kind are meant: what the host says of itself is shown to those who ask for it.
     pub(crate) fn asks_for(&self, group: &str, kind: &str) -> bool {
-        self.kinds.is_some() || self.filter.group.is_some() || !native::shows(group, kind)
+        self.kinds.is_some() || self.filter.group.is_some() || !native::is_shown(group, kind)
     }
 
     /// Whether one object is meant by its name.

@@ -103,12 +103,7 @@ pub(crate) const HOST: &str = "host";
 
 /// Whether objects of a kind are the host's own: it reconciles them, or shows them.
 pub(crate) fn owns(group: &str, kind: &str) -> bool {
-    reconciles(group, kind) || shows(group, kind)
-}
-
-/// Whether objects of a kind say what the host itself knows; see [`crate::board`].
-pub(crate) fn shows(group: &str, kind: &str) -> bool {
-    group == native::GROUP && [native::CLUSTER, native::PLUGIN].contains(&kind)
+    reconciles(group, kind) || native::is_shown(group, kind)
 }
 
 /// Whether the host reconciles a kind by itself.

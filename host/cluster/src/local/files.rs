@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use setpoint_core::key::{Key, Name};
+use setpoint_core::native;
 use setpoint_core::object::Applied;
 use setpoint_core::op::{Answer, Refusal};
 use setpoint_schema::{Crd, FieldError, FieldErrorKind, FieldPath};
@@ -90,6 +91,11 @@ impl Basis {
     fn checked(&self, key: &Key, mut value: Value) -> Result<(Value, Vec<FieldPath>), FileRefusal> {
         let crd = &*self.crd;
         check_identity(crd, key, &value)?;
+        if native::is_shown(&crd.group, &crd.kind) {
+            let message = format!("Forbidden: a {} says what the host knows, and is written by it alone", crd.kind);
+            let (path, kind) = (FieldPath::of(&["kind"]), FieldErrorKind::Forbidden);
+            return Err(FileRefusal::Invalid(vec![FieldError { path, message, kind }]));
+        }
         builtin::normalise(crd, &mut value);
         let mut candidate = whole(crd, key, document_of(crd, value));
         let old = self.living().and_then(|record| record.object.as_ref()).map(|object| object.value());

@@ -7,6 +7,7 @@ use super::Shapes;
 use crate::contract::{Child, Description, Outcome, Reason, Update};
 use crate::grants::Grants;
 use crate::key::{DEFAULT_NAMESPACE, GroupKind, Key, LOCAL, split_api_version};
+use crate::native;
 
 /// Why an outcome is no answer at all. It counts as a failed attempt.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -107,7 +108,7 @@ fn desired_child(
         return refused(None, "ChildInvalid", message);
     };
     let cluster = match group {
-        crate::native::GROUP => LOCAL,
+        native::GROUP => LOCAL,
         _ => child.cluster.as_deref().unwrap_or(&owner.cluster),
     };
     let group_kind = GroupKind::new(group, kind);
@@ -117,6 +118,10 @@ fn desired_child(
         _ => Some(text("/metadata/namespace").or(owner.namespace.as_deref()).unwrap_or(DEFAULT_NAMESPACE)),
     };
     let key = Key::new(cluster, group, kind, namespace, name);
+    if native::is_shown(group, kind) {
+        let message = format!("{key}: a {kind} says what the host knows, and is written by it alone");
+        return refused(Some(key), "ChildInvalid", message);
+    }
     let described = description.writes.iter().find(|w| w.group_kind() == group_kind);
     let Some(described) = described else {
         let message = format!("{key}: the plugin does not describe that it writes {group_kind}");
@@ -150,4 +155,34 @@ fn desired_child(
     }
     shapes.prune(cluster, &group_kind, &mut object);
     DesiredChild { key: Some(key), object: Ok(object), update: child.update }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Tuning;
+    use crate::grants::{Grant, Scope};
+    use crate::key::GroupVersionKind;
+
+    #[test]
+    fn what_the_host_says_of_itself_is_no_child_whatever_is_described_and_granted() {
+        let clusters = GroupVersionKind::new(native::GROUP, "v1alpha1", native::CLUSTER);
+        let description = Description {
+            name: "p".into(),
+            version: "1".into(),
+            kinds: Vec::new(),
+            reads: Vec::new(),
+            writes: vec![clusters],
+            capabilities: Vec::new(),
+            config_schema: None,
+            tuning: Tuning::default(),
+        };
+        let grants = Grants::new(vec![Grant::Described(Scope::everywhere())]);
+        let object = json!({"apiVersion": "host.setpoint.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": "mine"},
+            "spec": {"provider": "me"}});
+        let child = Child { cluster: None, object: object.to_string(), update: Update::InPlace };
+        let owner = Key::new(LOCAL, "g.x", "Thing", Some("d"), "a");
+        let refused = desired_child(&owner, &child, &description, &grants, &()).object.map_err(|reason| reason.code);
+        assert_eq!(refused, Err("ChildInvalid".into()));
+    }
 }

@@ -1,6 +1,6 @@
 //! On whose objects this host acts (rules D8, A11).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use super::attempt::{Attempt, Stage};
@@ -70,20 +70,25 @@ impl Engine {
         self.clusters.get(&key.cluster).map_or(Division::Whole, |facts| facts.division).shard_of(key)
     }
 
-    /// The other clusters that owners in a shard have to do with: where their children may be, and what they have read. What
-    /// is known of these is to be as new as that of their own, when a shard is taken over (rule A11).
-    pub fn clusters_beyond(&self, shard: &Shard) -> BTreeSet<Name> {
+    /// The other clusters that owners in shards of one have to do with: where their children may be, and what they have
+    /// read. What is known of these is to be as new as that of their own, when shards are taken over (rule A11).
+    pub fn clusters_beyond<'a>(&self, shards: impl IntoIterator<Item = &'a Shard>) -> BTreeSet<Name> {
+        let mut bits: BTreeMap<&Name, u64> = BTreeMap::new();
+        for shard in shards {
+            *bits.entry(&shard.cluster).or_default() |= bit(shard);
+        }
+        let covers = |key: &Key| bits.get(&key.cluster).is_some_and(|bits| bits & bit(&self.shard_of(key)) != 0);
         let mut beyond = BTreeSet::new();
-        for (_, places) in self.places.iter().filter(|(owner, _)| shard.covers(owner)) {
+        for (_, places) in self.places.iter().filter(|(owner, _)| covers(owner)) {
             beyond.extend(places.iter().map(|(cluster, _)| cluster));
         }
-        for (id, _) in self.reconciled(|key| shard.covers(key)) {
+        for (id, _) in self.reconciled(covers) {
             let Some(state) = self.state(id) else { continue };
             beyond.extend(state.reads.gets.iter().map(|(target, _)| &self.cache.keys().key(*target).cluster));
             let lists = state.reads.lists.iter().filter_map(|list| self.deps.list(*list));
             beyond.extend(lists.map(|list| &list.source.cluster));
         }
-        beyond.into_iter().filter(|cluster| **cluster != shard.cluster).cloned().collect()
+        beyond.into_iter().filter(|cluster| !bits.contains_key(cluster)).cloned().collect()
     }
 
     /// Whether another host decides about a key at present.

@@ -1,14 +1,14 @@
 //! What this host acts on, and what has to be done before it does and when it does not any more (rules A11, B14, D8): who
 //! does what is decided by `setpoint_core::shards`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{StreamExt, iter};
 use setpoint_cluster::local::Local;
 use setpoint_core::effects::OWNER_KEY;
-use setpoint_core::engine::{Engine, Told};
+use setpoint_core::engine::Told;
 use setpoint_core::key::{Key, Name};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op};
@@ -167,11 +167,7 @@ impl Clusters {
             if let Some(member) = member.filter(|member| !this.has_come_since(member, &checked)) {
                 this.check(&member).await;
             }
-            let beyond = |engine: &Engine| {
-                let of = |(shard, _): &(Shard, Ticket)| engine.clusters_beyond(shard);
-                checked.iter().flat_map(of).collect::<BTreeSet<Name>>()
-            };
-            let beyond = this.driver.look(beyond);
+            let beyond = this.driver.look(|engine| engine.clusters_beyond(checked.iter().map(|(shard, _)| shard)));
             iter(beyond).for_each_concurrent(CHECKS, |cluster| this.check_beyond(cluster)).await;
             for (shard, ticket) in checked {
                 this.done(&leases, &shard, ticket);

@@ -1,6 +1,6 @@
 //! The plugins directory as people see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use setpoint_core::engine::Quarantined;
@@ -12,21 +12,38 @@ use crate::versions::Version;
 use crate::views::{PluginRow, QuarantineRow};
 
 /// What the rows are joined of.
+#[derive(Default)]
 struct Known {
     calls: BTreeMap<String, Calls>,
     quarantined: Vec<Quarantined>,
     /// Changes that woke keys up, and those keys.
     fan_out: BTreeMap<String, (u64, u64)>,
+    /// Objects of each kind.
+    objects: BTreeMap<GroupKind, usize>,
 }
 
 impl Plugins {
     /// What is there, for people.
     pub fn rows(&self) -> Vec<PluginRow> {
         let calls = self.driver.metrics.calls();
-        let (quarantined, fan_out) = self.driver.look(|engine| (engine.quarantined(), engine.fan_out()));
+        let (quarantined, fan_out, objects) = self.driver.look(|engine| {
+            let mut objects: BTreeMap<GroupKind, usize> = BTreeMap::new();
+            for (source, _, count) in engine.cache().sources() {
+                *objects.entry(source.kind.clone()).or_default() += count;
+            }
+            (engine.quarantined(), engine.fan_out(), objects)
+        });
         let fan_out = fan_out.into_iter().map(|(plugin, events, keys)| (plugin.to_string(), (events, keys))).collect();
-        let known = Known { calls, quarantined, fan_out };
-        self.lock().iter().map(|(file, slot)| self.row(file, slot, &known)).collect()
+        self.rows_by(&Known { calls, quarantined, fan_out, objects })
+    }
+
+    /// The same without what moves all the time.
+    pub(super) fn quiet_rows(&self) -> Vec<PluginRow> {
+        self.rows_by(&Known { quarantined: self.driver.look(|engine| engine.quarantined()), ..Known::default() })
+    }
+
+    fn rows_by(&self, known: &Known) -> Vec<PluginRow> {
+        self.lock().iter().map(|(file, slot)| self.row(file, slot, known)).collect()
     }
 
     fn row(&self, file: &str, slot: &Slot, known: &Known) -> PluginRow {
@@ -39,12 +56,9 @@ impl Plugins {
             (Some(_), None) => "Running",
             (None, None) => "Loading",
         };
-        let objects = description.map_or(0, |description| {
-            let is_its = |kind: &GroupKind| description.kinds.iter().any(|owned| owned.kind.group_kind() == *kind);
-            self.driver.look(|engine| {
-                engine.cache().sources().filter(|(source, ..)| is_its(&source.kind)).map(|(.., objects)| objects).sum()
-            })
-        });
+        let kinds: BTreeSet<GroupKind> =
+            description.into_iter().flat_map(|d| &d.kinds).map(|owned| owned.kind.group_kind()).collect();
+        let objects = kinds.iter().filter_map(|kind| known.objects.get(kind)).sum();
         let version = self.versions.of(&name).filter(|version| digest.as_ref() == Some(&version.running));
         let rolled_back = version.as_ref().is_some_and(|version| version.avoided.is_some());
         let quarantine = known.quarantined.iter().find(|entry| Some(&*entry.digest) == digest.as_deref());

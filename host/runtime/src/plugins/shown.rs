@@ -12,7 +12,7 @@ impl Plugins {
     /// Brings the objects up to what there is. What cannot be written is tried again with the next look.
     pub(crate) async fn show(&self, board: &Board) {
         // Of two files with one name the one that runs is meant; the other is refused because of it.
-        let mut rows = self.rows();
+        let mut rows = self.quiet_rows();
         rows.sort_by_key(|row| row.digest.is_none());
         let mut all: BTreeMap<String, Shown> = BTreeMap::new();
         for row in rows {

@@ -2,7 +2,6 @@
 //! D8, D14). Nothing goes wrong with it, and it is as fast as it may be; what it writes reaches the watches of this host
 //! as late as everything does.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -11,7 +10,7 @@ use setpoint_core::coverage::Scope;
 use setpoint_core::engine::{
     Answered, Attempt, CallResult, Checked, ClusterFacts, Engine, LiveRead, Options, PluginInfo, Step, Told, Trial,
 };
-use setpoint_core::key::{GroupKind, Key, LOCAL, Name, Source};
+use setpoint_core::key::{GroupKind, Key, LOCAL, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
 use setpoint_core::shards::{Division, Shard};
@@ -339,8 +338,7 @@ impl World {
         }
         // Rule A11. In a hub each owner says where its children may be.
         self.engine.restore_places(self.server.models.values().flat_map(|model| model.places()));
-        let beyond = self.elsewhere.shards.iter().flat_map(|shard| self.engine.clusters_beyond(shard));
-        let beyond: BTreeSet<Name> = beyond.collect();
+        let beyond = self.engine.clusters_beyond(&self.elsewhere.shards);
         let meant = |source: &Source| &*source.cluster == LOCAL || beyond.contains(&source.cluster);
         let sources = self.server.sources().into_iter().filter(meant);
         let mut lists = Vec::new();
