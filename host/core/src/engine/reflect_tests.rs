@@ -158,7 +158,6 @@ fn after_a_take_over_only_what_differs_is_read_live() {
 fn what_was_read_live_gives_way_to_what_was_heard_since() {
     let mut engine = engine();
     engine.told(0, &source(), &Scope::All, Told::ListBegins);
-    show(&mut engine, &Scope::All, "d", "a", 1, None);
     end(&mut engine, &Scope::All, "1");
     let version = |engine: &Engine| match engine.cache().read_by_key(&key("d", "a")) {
         Seen::Present(object) => Some(object.resource_version().to_owned()),
@@ -169,7 +168,7 @@ fn what_was_read_live_gives_way_to_what_was_heard_since() {
     assert!(engine.read_back(1, &read, None));
     assert_eq!(version(&engine), None);
 
-    // It was made again while the answer that it is not there was on its way.
+    // It was made while the answer that it is not there was on its way.
     let read = engine.live_read(&key("d", "a"));
     show(&mut engine, &Scope::All, "d", "a", 3, None);
     assert!(!engine.read_back(2, &read, None), "which of the two came first is not known: it is to be read again");

@@ -157,7 +157,8 @@ fn what_the_host_says_of_itself_is_nobody_elses_to_write() {
     for (kind, spec) in [("Cluster", json!({"provider": "me"})), ("Plugin", json!({"file": "me.wasm"}))] {
         let key = Key::new("local", "host.setpoint.dev", kind, None, "mine");
         let value = json!({"apiVersion": "host.setpoint.dev/v1alpha1", "kind": kind, "metadata": {"name": "mine"}, "spec": spec});
-        let refused = Model::new().desired(1000, &key, value, "mine.yaml").map(|_| ()).map_err(|error| error.to_string());
+        let refused =
+            Model::new().desired(1000, &key, value, "mine.yaml").map(|_| ()).map_err(|error| error.to_string());
         assert!(refused.as_ref().is_err_and(|text| text.contains("is written by it alone")), "{refused:?}");
     }
 }
