@@ -3,6 +3,7 @@
 use serde_json::Value;
 use setpoint_core::contract::{Failure, Request};
 use setpoint_core::engine::{Answered, CallResult, Held};
+use setpoint_core::key::Key;
 use setpoint_core::op::{Answer, Op, Refusal};
 
 use super::types::{Event, Fate};
@@ -21,7 +22,11 @@ impl World {
             if let Some(target) = op.writes().filter(|_| happens(&mut self.rng, self.faults.raced)).cloned() {
                 self.bump(&target);
             }
-            if let (Op::Delete { key, .. }, Some(run)) = (&op, self.runs.get(&id)) {
+            // A successor of the same name is not what is deleted: the server says so.
+            let meant = |key: &Key, uid: &str| self.server.get(key).is_some_and(|object| *object.uid() == *uid);
+            if let (Op::Delete { key, precondition }, Some(run)) = (&op, self.runs.get(&id))
+                && meant(key, &precondition.uid)
+            {
                 // What was begun before the present version started is no part of its first pass.
                 let current = self.started.get(&**run.attempt.plugin()).is_some_and(|before| id > *before);
                 let of_this = |held: &Held| {
