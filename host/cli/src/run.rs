@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use setpoint_runtime::http::TlsFiles;
 use setpoint_runtime::mode::Mode;
-use setpoint_runtime::{Host, HostOptions, KeeperProgram, StartError};
+use setpoint_runtime::{Handle, Host, HostOptions, KeeperProgram, StartError};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{GivenGrants, LogFormat, RunArgs, ServerArgs};
@@ -15,6 +15,10 @@ use crate::signals::{INTERRUPTED, Signals};
 
 /// Threads that compile or write when the host could not start have so long to end.
 const LEFT_OVER: Duration = Duration::from_secs(1);
+/// The first pass over files is waited for so long …
+const FIRST_PASS: Duration = Duration::from_secs(300);
+/// … and looked for so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs a host until SIGINT or SIGTERM. A second signal ends the process at once.
 pub(crate) fn run(args: RunArgs, server: ServerArgs) -> Result<(), Failure> {
@@ -106,7 +110,10 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
             small_pages();
             format!("the cluster at {server}")
         }
-        None => "files".to_owned(),
+        None => {
+            tokio::spawn(small_pages_after_the_first_pass(host.handle()));
+            "files".to_owned()
+        }
     };
     let line = format!(
         "setpoint {} runs on {on}; its API is at {}\n",
@@ -128,6 +135,16 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
 fn small_pages() {
     #[cfg(target_os = "linux")]
     let _as_it_is = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+/// A host on files has huge pages for its first pass. After it the allocator gives back what it does not need, and the
+/// kernel would fill what is left of each huge page again, minutes later and for nothing.
+async fn small_pages_after_the_first_pass(handle: Handle) {
+    let until = tokio::time::Instant::now() + FIRST_PASS;
+    while !handle.readiness().ready && tokio::time::Instant::now() < until {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    small_pages();
 }
 
 #[cfg(test)]
