@@ -376,18 +376,11 @@ impl Cache {
 
     /// A bookmark: the reflector has seen everything up to this version.
     pub fn bookmark(&mut self, source: &Source, version: &str) -> Vec<Change> {
-        self.bookmark_in(source, &Scope::All, version, |_| false)
+        self.bookmark_in(source, &Scope::All, version)
     }
 
-    /// A bookmark of the reflector of a scope: it has seen everything of it up to this version. What it has shown of
-    /// objects that are busy is not taken in yet: of these it says nothing.
-    pub fn bookmark_in(
-        &mut self,
-        source: &Source,
-        scope: &Scope,
-        version: &str,
-        is_busy: impl Fn(KeyId) -> bool,
-    ) -> Vec<Change> {
+    /// A bookmark of the reflector of a scope: it has seen everything of it up to this version.
+    pub fn bookmark_in(&mut self, source: &Source, scope: &Scope, version: &str) -> Vec<Change> {
         let Some(cache) = self.sources.get_mut(source) else { return Vec::new() };
         let watched = cache.coverage.entry(scope);
         if version_reached(version, &watched.version) == Some(false) {
@@ -402,7 +395,6 @@ impl Cache {
                 overlay.version.as_deref().is_some_and(|wrote| version_reached(version, wrote) == Some(true))
                     && key.source() == *source
                     && scope.shows(key, self.views[id.index()].as_deref())
-                    && !is_busy(**id)
             })
             .map(|(id, _)| *id)
             .collect();

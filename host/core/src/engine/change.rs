@@ -69,7 +69,9 @@ impl Engine {
 
     /// A bookmark of a source.
     pub fn bookmark(&mut self, now: Time, source: &Source, version: &str) {
-        self.bookmark_in(now, source, &Scope::All, version);
+        for change in self.cache.bookmark(source, version) {
+            self.apply(now, change, None);
+        }
     }
 
     /// A source is complete: what was not shown of it is absent.

@@ -128,10 +128,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn bookmark_in(&mut self, now: Time, source: &Source, scope: &Scope, version: &str) {
-        let in_flight = &self.in_flight;
-        let is_busy = |id: KeyId| in_flight.get(&id).is_some_and(|in_flight| !in_flight.shown.is_empty());
-        for change in self.cache.bookmark_in(source, scope, version, is_busy) {
+    fn bookmark_in(&mut self, now: Time, source: &Source, scope: &Scope, version: &str) {
+        for change in self.cache.bookmark_in(source, scope, version) {
             self.apply(now, change, None);
         }
     }
