@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 use setpoint_core::key::{LOCAL, split_api_version};
+use setpoint_core::native;
 use setpoint_runtime::views::{FileRow, Filter, KindRow, ObjectView, ReconcileRow};
 
 use crate::age;
@@ -103,9 +104,9 @@ pub(crate) fn get(args: &GetArgs, globals: &Globals) -> Result<(), Failure> {
 fn of_kind(client: &Client, asked: &Asked<'_>, kind: &KindRow) -> Result<(), Failure> {
     // More is to be said of these than their objects say.
     match kind.kind.as_str() {
-        _ if kind.group != "host.setpoint.dev" || asked.documents() => {}
-        "Cluster" => return clusters::clusters(client, asked.name, asked.args.output.output),
-        "Plugin" if asked.name.is_none() => return plugins::show(client, asked.args.output.output),
+        _ if kind.group != native::GROUP || asked.documents() => {}
+        native::CLUSTER => return clusters::clusters(client, asked.name, asked.args.output.output),
+        native::PLUGIN if asked.name.is_none() => return plugins::show(client, asked.args.output.output),
         _ => {}
     }
     let filter = asked.filter(kind);

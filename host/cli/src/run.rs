@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use setpoint_core::engine::FIRST_PASS;
 use setpoint_runtime::http::TlsFiles;
 use setpoint_runtime::mode::Mode;
 use setpoint_runtime::{Handle, Host, HostOptions, KeeperProgram, StartError};
@@ -15,9 +16,7 @@ use crate::signals::{INTERRUPTED, Signals};
 
 /// Threads that compile or write when the host could not start have so long to end.
 const LEFT_OVER: Duration = Duration::from_secs(1);
-/// The first pass over files is waited for so long …
-const FIRST_PASS: Duration = Duration::from_secs(300);
-/// … and looked for so often.
+/// Between looks at whether the first pass over files has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs a host until SIGINT or SIGTERM. A second signal ends the process at once.
@@ -140,7 +139,7 @@ fn small_pages() {
 /// A host on files has huge pages for its first pass. After it the allocator gives back what it does not need, and the
 /// kernel would fill what is left of each huge page again, minutes later and for nothing.
 async fn small_pages_after_the_first_pass(handle: Handle) {
-    let until = tokio::time::Instant::now() + FIRST_PASS;
+    let until = tokio::time::Instant::now() + Duration::from_millis(FIRST_PASS);
     while !handle.readiness().ready && tokio::time::Instant::now() < until {
         tokio::time::sleep(LOOK_AGAIN).await;
     }

@@ -134,6 +134,7 @@ mod tests {
              {\"apiGroups\":[\"\"],\"resources\":[\"secrets\"],\"verbs\":[\"list\",\"watch\"]}"
         );
     }
+
     #[test]
     fn who_acts_as_another_one_is_told_what_that_one_lacks() {
         let maps = resource("", "configmaps", true);

@@ -116,7 +116,7 @@ impl Handle {
             reasons.extend(problems);
         }
         // Before all required clusters take part it is not known what the first pass is of.
-        let there = self.inner.clusters.are_there();
+        let (clusters_ready, there, why) = self.inner.clusters.readiness();
         let looked = |engine: &mut Engine, now| {
             let first_pass = there.then(|| engine.first_pass(now));
             (engine.unsynced(), first_pass, quarantines(engine))
@@ -130,7 +130,6 @@ impl Handle {
             ready = false;
             reasons.extend(unsynced);
         }
-        let (clusters_ready, why) = self.inner.clusters.readiness();
         ready &= clusters_ready;
         reasons.extend(why);
         if let Some((first_pass, reason)) = first_pass.and_then(|pass| Some((pass, first_attempts(pass)?))) {

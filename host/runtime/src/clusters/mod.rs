@@ -24,7 +24,7 @@ use setpoint_core::fleet::State;
 use setpoint_core::grants::glob;
 use setpoint_core::key::{HUB, Name};
 use setpoint_core::shards::{Division, Shard, Shards, Ticket, cluster_id};
-use setpoint_fleet::{Aware, Connection, Directory, Engaged, Fleet};
+use setpoint_fleet::{Aware, ClusterRow, Connection, Directory, Engaged, Fleet};
 use setpoint_kubernetes::{Access, ConnectError, ConnectOptions, KubernetesCluster, LeaseOptions, Limits};
 use setpoint_schema::Crd;
 use tokio::sync::Semaphore;
@@ -332,20 +332,14 @@ impl Clusters {
         }
     }
 
-    /// Whether all clusters without which the host cannot do its job take part.
-    pub(crate) fn are_there(&self) -> bool {
-        self.missing().is_empty()
-    }
-
     /// Why required clusters do not take part.
-    fn missing(&self) -> Vec<String> {
-        let Some(fleet) = self.fleet.get().filter(|_| !self.required.is_empty()) else { return Vec::new() };
+    fn missing(&self, fleet: &Fleet, rows: &[ClusterRow]) -> Vec<String> {
         let awaited = self.required.iter().filter(|provider| fleet.is_awaited(provider));
         let mut missing: Vec<String> =
             awaited.map(|provider| format!("clusters.{provider} has not said yet which clusters there are")).collect();
         let troubles = fleet.troubles().into_iter().filter(|(provider, ..)| self.required.contains(provider));
         missing.extend(troubles.map(|(provider, about, why)| format!("clusters.{provider}: {about}: {why}")));
-        for row in fleet.list().iter().filter(|row| row.connection.is_none() && self.required.contains(&row.provider)) {
+        for row in rows.iter().filter(|row| row.connection.is_none()) {
             let why = row.reason.as_deref().unwrap_or("it is being reached");
             missing.push(format!("the cluster {} is required and not engaged: {why}", row.name));
         }
@@ -353,14 +347,17 @@ impl Clusters {
     }
 
     /// Whether the clusters without which there is nothing to do are known well enough to work on, and what is to be
-    /// said of them (rule C6).
-    pub(crate) fn readiness(&self) -> (bool, Vec<String>) {
+    /// said of them (rule C6). Answers as well whether all of them take part.
+    pub(crate) fn readiness(&self) -> (bool, bool, Vec<String>) {
         let (mut ready, mut reasons) = self.hub_readiness();
-        let missing = self.missing();
-        ready &= missing.is_empty();
+        let Some(fleet) = self.fleet.get().filter(|_| !self.required.is_empty()) else { return (ready, true, reasons) };
+        let mut rows = fleet.list();
+        rows.retain(|row| self.required.contains(&row.provider));
+        let missing = self.missing(fleet, &rows);
+        let there = missing.is_empty();
+        ready &= there;
         reasons.extend(missing);
-        let rows = self.fleet.get().filter(|_| !self.required.is_empty()).map(|fleet| fleet.list()).unwrap_or_default();
-        for row in rows.iter().filter(|row| self.required.contains(&row.provider)) {
+        for row in &rows {
             let member = self.members().all.get(&row.name).cloned();
             let (known, why) = match (member, self.files.of(&row.name)) {
                 (Some(member), _) => member.readiness(),
@@ -370,7 +367,7 @@ impl Clusters {
             ready &= known;
             reasons.extend(why.iter().map(|why| format!("{}: {why}", row.name)));
         }
-        (ready, reasons)
+        (ready, there, reasons)
     }
 
     fn hub_readiness(&self) -> (bool, Vec<String>) {

@@ -307,14 +307,13 @@ impl World {
                     let object: Value = ask.object.clone();
                     let digest = attempt.digest().clone();
                     self.told.insert(key.clone(), LastCall { object, answers, digest });
+                    let broken = self.broken.contains(&**attempt.digest());
+                    let result = if broken { Err(Stop::Trap("broken".into())) } else { result };
                     let (result, trapped) = match result {
-                        _ if self.broken.contains(&**attempt.digest()) => {
-                            (Err(failure_of(Stop::Trap("broken".into()))), true)
-                        }
                         Ok(outcome) => (Ok(outcome), false),
                         Err(stop) => {
-                            let trapped = matches!(stop, Stop::Trap(_) | Stop::Pending);
-                            (Err(failure_of(stop)), trapped)
+                            let (failure, trapped) = failure_of(stop);
+                            (Err(failure), trapped)
                         }
                     };
                     engine.called(self.now, attempt, CallResult { result, trapped, impure: plugin.impure });

@@ -108,8 +108,8 @@ impl World {
             _ if self.broken.contains(&**run.attempt.digest()) => (Err(Failure::Retry("trap: broken".into())), true),
             Ok(outcome) => (Ok(outcome), false),
             Err(stop) => {
-                let trapped = matches!(stop, Stop::Pending | Stop::Trap(_));
-                (Err(failure_of(stop)), trapped)
+                let (failure, trapped) = failure_of(stop);
+                (Err(failure), trapped)
             }
         };
         let impure = call.plugin.impure;
@@ -129,13 +129,13 @@ pub(super) fn ask_of(request: &Request) -> Ask {
     }
 }
 
-/// What a call without an outcome comes to.
-pub(super) fn failure_of(stop: Stop) -> Failure {
+/// What a call without an outcome comes to, and whether it trapped.
+pub(super) fn failure_of(stop: Stop) -> (Failure, bool) {
     match stop {
-        Stop::Pending => Failure::Retry("it waits for nothing".into()),
-        Stop::Read(error) => Failure::Retry(error.to_string()),
-        Stop::Fail(failure) => failure,
-        Stop::Trap(text) => Failure::Retry(format!("trap: {text}")),
+        Stop::Pending => (Failure::Retry("it waits for nothing".into()), true),
+        Stop::Read(error) => (Failure::Retry(error.to_string()), false),
+        Stop::Fail(failure) => (failure, false),
+        Stop::Trap(text) => (Failure::Retry(format!("trap: {text}")), true),
     }
 }
 
