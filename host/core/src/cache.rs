@@ -374,31 +374,35 @@ impl Cache {
         }
     }
 
-    /// A bookmark: the reflector has seen everything up to this version.
-    pub fn bookmark(&mut self, source: &Source, version: &str) -> Vec<Change> {
-        self.bookmark_in(source, &Scope::All, version)
-    }
-
-    /// A bookmark of the reflector of a scope: it has seen everything of it up to this version.
-    pub fn bookmark_in(&mut self, source: &Source, scope: &Scope, version: &str) -> Vec<Change> {
+    /// A bookmark: the reflector of a scope has seen everything of it up to this version. Answers the objects whose
+    /// overlays are not newer: [`Cache::reached`] tells each of them.
+    pub fn bookmark(&mut self, source: &Source, scope: &Scope, version: &str) -> Vec<KeyId> {
         let Some(cache) = self.sources.get_mut(source) else { return Vec::new() };
         let watched = cache.coverage.entry(scope);
         if version_reached(version, &watched.version) == Some(false) {
             return Vec::new();
         }
         watched.version = version.into();
-        let behind: Vec<KeyId> = self
-            .overlays
-            .iter()
-            .filter(|(id, overlay)| {
-                let key = self.keys.key(**id);
-                overlay.version.as_deref().is_some_and(|wrote| version_reached(version, wrote) == Some(true))
-                    && key.source() == *source
-                    && scope.shows(key, self.views[id.index()].as_deref())
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        behind.into_iter().filter_map(|id| self.drop_overlay(id)).collect()
+        let mut behind: Vec<KeyId> = self.overlays.keys().copied().collect();
+        behind.retain(|id| self.keys.key(*id).source() == *source && self.is_behind(*id, scope, version));
+        behind.sort_unstable();
+        behind
+    }
+
+    /// The reflector of a scope has seen everything of an object up to this version: what it shows counts, unless a
+    /// newer version was written.
+    pub fn reached(&mut self, id: KeyId, scope: &Scope, version: &str) -> Option<Change> {
+        if !self.is_behind(id, scope, version) {
+            return None;
+        }
+        let overlay = self.overlays.remove(&id)?;
+        self.set_view(id, overlay.reflected)
+    }
+
+    fn is_behind(&self, id: KeyId, scope: &Scope, version: &str) -> bool {
+        let wrote = self.overlays.get(&id).and_then(|overlay| overlay.version.as_deref());
+        wrote.is_some_and(|wrote| version_reached(version, wrote) == Some(true))
+            && scope.shows(self.keys.key(id), self.views[id.index()].as_deref())
     }
 
     /// A complete list of a scope was asked for: what is shown of it from now on counts as shown, until
@@ -616,11 +620,6 @@ impl Cache {
     /// Number of overlays.
     pub fn overlays(&self) -> usize {
         self.overlays.len()
-    }
-
-    fn drop_overlay(&mut self, id: KeyId) -> Option<Change> {
-        let overlay = self.overlays.remove(&id)?;
-        self.set_view(id, overlay.reflected)
     }
 
     fn set_view(&mut self, id: KeyId, new: Option<Arc<Object>>) -> Option<Change> {

@@ -56,8 +56,9 @@ fn versions_that_are_no_integers_are_caught_up_by_that_very_version() {
 fn a_bookmark_catches_up_an_object_that_left_the_filter() {
     let mut cache = Cache::default();
     cache.wrote(0, &key(), object("9", 2));
-    let changes = cache.bookmark(&key().source(), "12");
-    assert_eq!(changes.len(), 1);
+    let behind = cache.bookmark(&key().source(), &Scope::All, "12");
+    assert_eq!(behind.len(), 1);
+    assert!(cache.reached(behind[0], &Scope::All, "12").is_some());
     assert_eq!(version(&cache), None);
 }
 

@@ -228,7 +228,7 @@ impl Reflector {
             End::NotServed(why) | End::Forbidden(why) => {
                 self.contact = now;
                 self.version = None;
-                self.back_off(now, 2_000);
+                self.back_off(now, 0);
                 self.unknown(why)
             }
             End::Busy(after, why) => {
@@ -275,9 +275,11 @@ impl Reflector {
         self.wait = Some(now + delay.max(at_least));
     }
 
-    /// Something has changed that may end what it waits for: it is tried at once.
+    /// Something has changed that may end what it waits for: it is tried at once, and if it is not there yet, soon
+    /// again.
     pub fn hurry(&mut self) {
         self.wait = None;
+        self.failures = 0;
     }
 
     /// Everything has to be listed anew, for more is wanted of each object.
@@ -423,6 +425,27 @@ mod tests {
             reflector.hurry();
             assert!(matches!(reflector.step(again), Step::List { .. }));
         }
+    }
+
+    #[test]
+    fn what_is_about_to_be_served_is_looked_for_often() {
+        let mut reflector = Reflector::new(0, true, 1);
+        let mut now = 0;
+        let mut missing = |reflector: &mut Reflector| {
+            assert!(matches!(reflector.step(now), Step::List { .. }));
+            reflector.ended(now, End::NotServed("a".into()));
+            let Step::Wait { until } = reflector.step(now) else { panic!("it waits") };
+            let waits = until - now;
+            now = until;
+            waits
+        };
+        for _ in 0..10 {
+            missing(&mut reflector);
+        }
+        assert!(missing(&mut reflector) >= 15_000, "after a while it is looked for from time to time");
+        // Its definition is there, and is served a moment later.
+        reflector.hurry();
+        assert!(missing(&mut reflector) + missing(&mut reflector) <= 1_500);
     }
 
     #[test]

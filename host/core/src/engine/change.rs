@@ -69,9 +69,7 @@ impl Engine {
 
     /// A bookmark of a source.
     pub fn bookmark(&mut self, now: Time, source: &Source, version: &str) {
-        for change in self.cache.bookmark(source, version) {
-            self.apply(now, change, None);
-        }
+        self.bookmark_in(now, source, &Scope::All, version);
     }
 
     /// A source is complete: what was not shown of it is absent.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Engine;
 use super::attempt::Attempt;
+use super::{Engine, News};
 use crate::Time;
 use crate::coverage::Scope;
 use crate::key::{Key, KeyId, Source};
@@ -45,24 +45,24 @@ impl Engine {
         let id = self.cache.intern(&target);
         let Some(in_flight) = self.in_flight.get_mut(&id) else { return };
         in_flight.operations -= 1;
-        let mut shown = std::mem::take(&mut in_flight.shown);
+        let mut news = std::mem::take(&mut in_flight.news);
         if in_flight.operations == 0 {
             self.in_flight.remove(&id);
         }
         if let Answer::Applied { object, .. } | Answer::Found(object) = answer {
-            let older = |(_, seen): &(Scope, Option<Arc<Object>>)| match seen {
-                Some(seen) => {
+            let older = |(_, news): &(Scope, News)| match news {
+                News::Seen(Some(seen)) => {
                     seen.uid() == object.uid()
                         && seen.resource_version() != object.resource_version()
                         && version_reached(object.resource_version(), seen.resource_version()) == Some(true)
                 }
-                None => false,
+                News::Seen(None) | News::Reached(_) => false,
             };
             // What came before an older version is older still, such as the end of an object that was called so.
-            let after = shown.iter().rposition(older).map_or(0, |at| at + 1);
-            let rest = shown.split_off(after);
-            for (scope, seen) in std::mem::replace(&mut shown, rest) {
-                self.replay(now, &scope, &target, seen);
+            let after = news.iter().rposition(older).map_or(0, |at| at + 1);
+            let rest = news.split_off(after);
+            for (scope, news) in std::mem::replace(&mut news, rest) {
+                self.take_in(now, &scope, &target, news);
             }
         }
         match (op, answer) {
@@ -90,20 +90,27 @@ impl Engine {
         match self.in_flight.get_mut(&id) {
             // Another operation is on its way: what is left waits for its answer.
             Some(in_flight) => {
-                shown.append(&mut in_flight.shown);
-                in_flight.shown = shown;
+                news.append(&mut in_flight.news);
+                in_flight.news = news;
             }
             None => {
-                for (scope, seen) in shown {
-                    self.replay(now, &scope, &target, seen);
+                for (scope, news) in news {
+                    self.take_in(now, &scope, &target, news);
                 }
                 self.forget_if_unused(id);
             }
         }
     }
 
-    fn replay(&mut self, now: Time, scope: &Scope, key: &Key, object: Option<Arc<Object>>) {
-        if let Some(change) = self.cache.observed_in(scope, key, object) {
+    fn take_in(&mut self, now: Time, scope: &Scope, key: &Key, news: News) {
+        let change = match news {
+            News::Seen(object) => self.cache.observed_in(scope, key, object),
+            News::Reached(version) => {
+                let id = self.cache.intern(key);
+                self.cache.reached(id, scope, &version)
+            }
+        };
+        if let Some(change) = change {
             self.apply(now, change, None);
         }
     }
@@ -142,7 +149,7 @@ impl Engine {
                 rest.insert(key, view.clone());
             }
             if let Some(in_flight) = self.in_flight.get_mut(&id) {
-                in_flight.shown.push((Scope::All, listed));
+                in_flight.news.push((Scope::All, News::Seen(listed)));
             }
         }
         rest.into_iter().collect()

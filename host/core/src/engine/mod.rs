@@ -146,8 +146,17 @@ struct FanOut {
 #[derive(Debug, Default)]
 struct InFlight {
     operations: u32,
-    /// With the scope of the reflector that has shown it.
-    shown: Vec<(Scope, Option<Arc<Object>>)>,
+    /// In order, with the scope of the reflector that has told it.
+    news: Vec<(Scope, News)>,
+}
+
+/// What a reflector tells of one object.
+#[derive(Clone, Debug)]
+enum News {
+    /// As it is now; none: it is gone.
+    Seen(Option<Arc<Object>>),
+    /// Nothing else has happened to it up to this version.
+    Reached(Box<str>),
 }
 
 /// The state machine. See the module's text.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, InFlight};
+use super::{Engine, InFlight, News};
 use crate::Time;
 use crate::cache::SourceState;
 use crate::coverage::Scope;
@@ -98,7 +98,11 @@ impl Engine {
     fn made_and_not_listed(&self, source: &Source, scope: &Scope) -> Vec<KeyId> {
         let gone = |(id, in_flight): (&KeyId, &InFlight)| {
             let key = self.cache.keys().key(*id);
-            let Some((_, Some(last))) = in_flight.shown.last() else { return None };
+            let mut seen = in_flight.news.iter().rev().filter_map(|(_, news)| match news {
+                News::Seen(object) => Some(object.as_ref()),
+                News::Reached(_) => None,
+            });
+            let last = seen.next()??;
             let its = key.source() == *source && scope.shows(key, Some(last));
             (its && self.cache.view(*id).is_none() && !self.cache.is_listed(scope, *id)).then_some(*id)
         };
@@ -110,7 +114,7 @@ impl Engine {
     /// A complete list has not shown an object. If an operation on it is on its way, its answer comes first.
     fn not_listed(&mut self, now: Time, scope: &Scope, id: KeyId) {
         if let Some(in_flight) = self.in_flight.get_mut(&id) {
-            in_flight.shown.push((scope.clone(), None));
+            in_flight.news.push((scope.clone(), News::Seen(None)));
         } else if let Some(change) = self.cache.forgotten(id) {
             self.apply(now, change, None);
         }
@@ -120,7 +124,7 @@ impl Engine {
         if let Some(id) = self.cache.keys().find(key)
             && let Some(in_flight) = self.in_flight.get_mut(&id)
         {
-            in_flight.shown.push((scope.clone(), object));
+            in_flight.news.push((scope.clone(), News::Seen(object)));
             return self.cache.stamp(scope, id);
         }
         if let Some(change) = self.cache.observed_in(scope, key, object) {
@@ -128,9 +132,16 @@ impl Engine {
         }
     }
 
-    fn bookmark_in(&mut self, now: Time, source: &Source, scope: &Scope, version: &str) {
-        for change in self.cache.bookmark_in(source, scope, version) {
-            self.apply(now, change, None);
+    /// Where news of an object wait for the answer to a write, a bookmark is one more of them.
+    pub(super) fn bookmark_in(&mut self, now: Time, source: &Source, scope: &Scope, version: &str) {
+        for id in self.cache.bookmark(source, scope, version) {
+            let waiting = self.in_flight.get_mut(&id).map(|in_flight| &mut in_flight.news);
+            if let Some(news) = waiting.filter(|news| !news.is_empty()) {
+                news.pop_if(|(of, last)| of == scope && matches!(last, News::Reached(_)));
+                news.push((scope.clone(), News::Reached(version.into())));
+            } else if let Some(change) = self.cache.reached(id, scope, version) {
+                self.apply(now, change, None);
+            }
         }
     }
 
