@@ -53,16 +53,41 @@ struct SourceCache {
     objects: BTreeMap<Place, KeyId>,
 }
 
-/// The answer to a write that the reflector has not shown yet.
+/// The answer to a write or a live read that the reflector has not shown yet.
 #[derive(Debug)]
 struct Overlay {
-    /// Version of the answer; none for a tombstone.
-    version: Option<Box<str>>,
-    /// Uid of the object that was written or deleted.
+    /// It is a tombstone: the object is gone.
+    gone: bool,
+    /// Version of the answer; of a tombstone, the last that was known of the object.
+    version: Box<str>,
+    /// Uid of the object.
     uid: Box<str>,
     /// What the reflector shows meanwhile.
     reflected: Option<Arc<Object>>,
     since: Time,
+    /// When it was made, or last named as too old to be believed.
+    counted: Time,
+}
+
+impl Overlay {
+    fn of(object: &Object, gone: bool, reflected: Option<Arc<Object>>, now: Time) -> Self {
+        let (version, uid) = (object.resource_version().into(), object.uid().into());
+        Self { gone, version, uid, reflected, since: now, counted: now }
+    }
+
+    /// Whether what the reflector shows is of this moment or a later one.
+    fn is_caught_up(&self, shown: Option<&Object>) -> bool {
+        match shown {
+            // The deletion of what was written comes after the write; that of its predecessor before.
+            None => self.reflected.as_ref().is_some_and(|seen| *seen.uid() == *self.uid),
+            // A successor is newer than the last that was known of what is gone, a predecessor is not.
+            Some(object) if self.gone => {
+                *object.uid() != *self.uid && version_reached(object.resource_version(), &self.version) != Some(false)
+            }
+            Some(object) => version_reached(object.resource_version(), &self.version)
+                .unwrap_or(object.resource_version() == &*self.version),
+        }
+    }
 }
 
 /// What a cluster has to do with this host.
@@ -355,7 +380,7 @@ impl Cache {
         }
         if let Some(overlay) = self.overlays.get_mut(&id) {
             // What was written before the list was asked for is in it, whatever the versions say.
-            if asked.is_none_or(|asked| overlay.since >= asked) && !caught_up(overlay, object.as_deref()) {
+            if asked.is_none_or(|asked| overlay.since >= asked) && !overlay.is_caught_up(object.as_deref()) {
                 overlay.reflected = object;
                 return None;
             }
@@ -400,8 +425,8 @@ impl Cache {
     }
 
     fn is_behind(&self, id: KeyId, scope: &Scope, version: &str) -> bool {
-        let wrote = self.overlays.get(&id).and_then(|overlay| overlay.version.as_deref());
-        wrote.is_some_and(|wrote| version_reached(version, wrote) == Some(true))
+        let overlay = self.overlays.get(&id).filter(|overlay| !overlay.gone);
+        overlay.is_some_and(|overlay| version_reached(version, &overlay.version) == Some(true))
             && scope.shows(self.keys.key(id), self.views[id.index()].as_deref())
     }
 
@@ -526,9 +551,7 @@ impl Cache {
         if !behind {
             return None;
         }
-        let version = Some(object.resource_version().into());
-        let uid = object.uid().into();
-        self.cover(id, Overlay { version, uid, reflected: known, since: now });
+        self.cover(id, Overlay::of(&object, false, known, now));
         self.set_view(id, Some(object))
     }
 
@@ -537,8 +560,8 @@ impl Cache {
     fn is_newer(&self, id: KeyId, answered: &Object) -> bool {
         match (&self.views[id.index()], self.overlays.get(&id)) {
             (Some(view), _) => version_reached(view.resource_version(), answered.resource_version()) == Some(true),
-            (None, Some(Overlay { version: None, uid, .. })) => **uid == *answered.uid(),
-            (None, _) => false,
+            (None, Some(overlay)) => overlay.gone && *overlay.uid == *answered.uid(),
+            (None, None) => false,
         }
     }
 
@@ -546,13 +569,11 @@ impl Cache {
     pub fn wrote_absence(&mut self, now: Time, key: &Key) -> Option<Change> {
         let id = self.intern(key);
         let known = self.views[id.index()].clone()?;
-        if !self.overlays.contains_key(&id) {
-            let uid = known.uid().into();
-            self.cover(id, Overlay { version: None, uid, reflected: Some(known), since: now });
-        } else if let Some(overlay) = self.overlays.get_mut(&id) {
-            overlay.version = None;
-            overlay.uid = known.uid().into();
-        }
+        let reflected = match self.overlays.remove(&id) {
+            Some(overlay) => overlay.reflected,
+            None => Some(known.clone()),
+        };
+        self.cover(id, Overlay::of(&known, true, reflected, now));
         self.set_view(id, None)
     }
 
@@ -560,42 +581,44 @@ impl Cache {
     /// reflector has caught up with it.
     pub fn read_live(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) -> Option<Change> {
         let id = self.intern(key);
-        let reflected = match self.overlays.remove(&id) {
-            Some(overlay) => overlay.reflected,
-            None => self.views[id.index()].clone(),
+        let known = self.views[id.index()].clone();
+        let (before, reflected) = match self.overlays.remove(&id) {
+            Some(mut overlay) => {
+                let reflected = overlay.reflected.take();
+                (Some(overlay), reflected)
+            }
+            None => (None, known.clone()),
         };
-        match (&object, &reflected) {
-            (Some(live), reflected) => {
-                let caught_up = reflected.as_ref().is_some_and(|seen| {
-                    let (seen_version, live_version) = (seen.resource_version(), live.resource_version());
-                    let reached = version_reached(seen_version, live_version).unwrap_or(seen_version == live_version);
-                    seen.uid() == live.uid() && reached
-                });
-                if !caught_up {
-                    let version = Some(live.resource_version().into());
-                    let (uid, reflected) = (live.uid().into(), reflected.clone());
-                    self.cover(id, Overlay { version, uid, reflected, since: now });
+        match (&object, &known) {
+            (Some(live), _) => {
+                let overlay = Overlay::of(live, false, reflected, now);
+                let seen = overlay.reflected.as_ref();
+                if !seen.is_some_and(|seen| seen.uid() == live.uid() && overlay.is_caught_up(Some(seen))) {
+                    self.cover(id, overlay);
                 }
             }
-            (None, Some(seen)) => {
-                let (uid, reflected) = (seen.uid().into(), Some(seen.clone()));
-                self.cover(id, Overlay { version: None, uid, reflected, since: now });
+            (None, Some(known)) => self.cover(id, Overlay::of(known, true, reflected, now)),
+            // Known before to be gone. What no reflector has shown for so long will not be shown any more.
+            (None, None) => {
+                let young = |before: &Overlay| now.saturating_sub(before.since) < OVERLAY_MAX_AGE;
+                if let Some(before) = before.filter(|before| reflected.is_some() || young(before)) {
+                    self.overlays.insert(id, Overlay { reflected, ..before });
+                }
             }
-            (None, None) => {}
         }
         self.set_view(id, object)
     }
 
     fn cover(&mut self, id: KeyId, overlay: Overlay) {
-        self.ages.push_back((overlay.since, id));
+        self.ages.push_back((overlay.counted, id));
         self.overlays.insert(id, overlay);
     }
 
     /// When the oldest overlay is too old to be believed.
     pub fn stale_at(&mut self) -> Option<Time> {
-        while let Some((since, id)) = self.ages.front() {
-            if self.overlays.get(id).is_some_and(|overlay| overlay.since == *since) {
-                return Some(since + OVERLAY_MAX_AGE);
+        while let Some((counted, id)) = self.ages.front() {
+            if self.overlays.get(id).is_some_and(|overlay| overlay.counted == *counted) {
+                return Some(counted + OVERLAY_MAX_AGE);
             }
             self.ages.pop_front();
         }
@@ -609,7 +632,7 @@ impl Cache {
         while self.stale_at().is_some_and(|at| at <= now) {
             let Some((_, id)) = self.ages.pop_front() else { break };
             if let Some(overlay) = self.overlays.get_mut(&id) {
-                overlay.since = now;
+                overlay.counted = now;
                 self.ages.push_back((now, id));
                 stale.push(self.keys.key(id).clone());
             }
@@ -651,18 +674,6 @@ fn uncovered(coverage: &Coverage, source: &Source) -> SourceState {
         return SourceState::Syncing;
     }
     SourceState::Unknown(format!("this part of {source} is not watched"))
-}
-
-fn caught_up(overlay: &Overlay, shown: Option<&Object>) -> bool {
-    match (&overlay.version, shown) {
-        (None, None) => true,
-        (None, Some(object)) => *object.uid() != *overlay.uid,
-        // The deletion of what was written comes after the write; that of its predecessor before.
-        (Some(_), None) => overlay.reflected.as_ref().is_some_and(|seen| *seen.uid() == *overlay.uid),
-        (Some(wrote), Some(object)) => {
-            version_reached(object.resource_version(), wrote).unwrap_or(object.resource_version() == &**wrote)
-        }
-    }
 }
 
 #[cfg(test)]

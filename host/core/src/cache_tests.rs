@@ -124,8 +124,27 @@ fn an_overlay_that_is_never_caught_up_wants_a_live_read() {
     assert_eq!(cache.stale_overlays(OVERLAY_MAX_AGE).len(), 1);
     assert!(cache.stale_overlays(OVERLAY_MAX_AGE).is_empty(), "named once a minute");
     cache.read_live(OVERLAY_MAX_AGE, &key(), None);
-    assert!(cache.stale_overlays(OVERLAY_MAX_AGE * 2).is_empty());
     assert_eq!(version(&cache), None);
+    // It is gone; what the watch shows of it may still be under way, but not for ever.
+    assert_eq!(cache.stale_overlays(OVERLAY_MAX_AGE * 2).len(), 1);
+    cache.read_live(OVERLAY_MAX_AGE * 2, &key(), None);
+    assert_eq!(cache.overlays(), 0);
+    assert!(cache.stale_overlays(OVERLAY_MAX_AGE * 3).is_empty());
+}
+
+#[test]
+fn what_was_read_to_be_gone_is_not_shown_as_it_was_before_the_watch_had_shown_anything() {
+    let mut cache = Cache::default();
+    assert!(cache.read_live(0, &key(), Some(object("34", 2))).is_some());
+    assert!(cache.read_live(1, &key(), None).is_some());
+    assert!(cache.read_live(2, &key(), None).is_none(), "again");
+    for late in [object("25", 1), of_uid("before", "12"), object("34", 2)] {
+        assert!(cache.observed(&key(), Some(late)).is_none());
+        assert_eq!(version(&cache), None);
+    }
+    assert!(cache.observed(&key(), None).is_none());
+    assert_eq!(cache.overlays(), 0, "the watch has shown its end");
+    assert!(cache.observed(&key(), Some(of_uid("after", "40"))).is_some());
 }
 
 #[test]
