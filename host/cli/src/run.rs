@@ -5,29 +5,25 @@ use std::time::Duration;
 
 use setpoint_core::engine::FIRST_PASS;
 use setpoint_runtime::http::TlsFiles;
-use setpoint_runtime::mode::Mode;
 use setpoint_runtime::{Handle, Host, HostOptions, KeeperProgram, StartError};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{GivenGrants, LogFormat, RunArgs, ServerArgs};
 use crate::failure::Failure;
+use crate::memory;
 use crate::output::print;
 use crate::signals::{INTERRUPTED, Signals};
 
 /// Threads that compile or write when the host could not start have so long to end.
 const LEFT_OVER: Duration = Duration::from_secs(1);
-/// Between looks at whether the first pass over files has ended.
+/// Between looks at whether the first pass has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs a host until SIGINT or SIGTERM. A second signal ends the process at once.
 pub(crate) fn run(args: RunArgs, server: ServerArgs) -> Result<(), Failure> {
+    memory::keep_small();
     start_logging(args.log_format, &args.log_level)?;
     let options = options(args, server);
-    // What is allocated before it is known for certain counts as well.
-    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    if options.mode == Some(Mode::Kubernetes) || options.kubeconfig.is_some() || options.context.is_some() || in_pod {
-        small_pages();
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -104,15 +100,10 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
         })?,
         () = signals.next() => return Ok(()),
     };
+    tokio::spawn(give_back_after_the_first_pass(host.handle()));
     let on = match host.handle().overview().api_server {
-        Some(server) => {
-            small_pages();
-            format!("the cluster at {server}")
-        }
-        None => {
-            tokio::spawn(small_pages_after_the_first_pass(host.handle()));
-            "files".to_owned()
-        }
+        Some(server) => format!("the cluster at {server}"),
+        None => "files".to_owned(),
     };
     let line = format!(
         "setpoint {} runs on {on}; its API is at {}\n",
@@ -129,21 +120,13 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
     }
 }
 
-/// On a cluster the server is what is waited for, and memory is what counts: huge pages, of which the allocator fills
-/// few, take two fifths more of it. Of many files the first pass is a sixth faster with them.
-fn small_pages() {
-    #[cfg(target_os = "linux")]
-    let _as_it_is = rustix::thread::disable_transparent_huge_pages(true);
-}
-
-/// A host on files has huge pages for its first pass. After it the allocator gives back what it does not need, and the
-/// kernel would fill what is left of each huge page again, minutes later and for nothing.
-async fn small_pages_after_the_first_pass(handle: Handle) {
+/// The first pass takes more memory than what comes after it.
+async fn give_back_after_the_first_pass(handle: Handle) {
     let until = tokio::time::Instant::now() + Duration::from_millis(FIRST_PASS);
     while !handle.readiness().ready && tokio::time::Instant::now() < until {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    small_pages();
+    memory::give_back();
 }
 
 #[cfg(test)]

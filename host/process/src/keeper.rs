@@ -73,6 +73,8 @@ pub fn keeper_main() -> Option<ExitCode> {
     let result = match role {
         Some(Role::Keeper { mark, open_files }) => {
             restore(open_files);
+            #[cfg(target_os = "linux")]
+            let _as_it_is = rustix::thread::disable_transparent_huge_pages(false);
             serve::serve(mark)
         }
         Some(Role::Launcher { keeper }) => crate::launcher::main(keeper),

@@ -208,10 +208,12 @@ impl Engine {
                 let _ = self.needs_single(id, target);
             }
         }
-        for source in &report.unknown {
-            if self.cache.state(source) != SourceState::Synced && !new.sources.contains(source) {
-                self.deps.add_source(id, source);
-                new.sources.push(source.clone());
+        // What only the cluster's answer has shown may be gone when the host sees for itself.
+        let unseen = report.unseen.iter().map(Key::source);
+        for source in report.unknown.iter().cloned().chain(unseen) {
+            if self.cache.state(&source) != SourceState::Synced && !new.sources.contains(&source) {
+                self.deps.add_source(id, &source);
+                new.sources.push(source);
             }
         }
         self.deps.replace(id, &old, &new);
