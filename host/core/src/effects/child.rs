@@ -91,7 +91,7 @@ enum Phase {
     Look,
     Asked,
     Applying { create: bool },
-    Undoing { whose: String },
+    Undoing { op: Op },
     Recreating,
 }
 
@@ -230,17 +230,17 @@ impl ChildTask {
             (Phase::Asked, Answer::Found(object)) => self.look(Seen::Present(object)),
             (Phase::Asked, Answer::Absent) => self.look(Seen::Absent),
             (Phase::Applying { create: true }, Answer::Applied { created: false, object }) => {
-                let whose = object.mark(OWNER_KEY).unwrap_or("nobody").to_owned();
-                self.phase = Phase::Undoing { whose };
                 let bare = json!({"apiVersion": object.api_version(), "kind": object.kind(),
                                   "metadata": {"name": object.name(), "namespace": object.namespace()}});
-                return Some(Op::Apply {
+                let op = Op::Apply {
                     key,
                     object: Arc::new(bare),
                     manager: identity.manager(),
                     force: false,
                     precondition: None,
-                });
+                };
+                self.phase = Phase::Undoing { op: op.clone() };
+                return Some(op);
             }
             (Phase::Applying { .. }, Answer::Applied { object, created }) => {
                 let observed = object.value();
@@ -249,9 +249,17 @@ impl ChildTask {
                 let overruled = std::mem::take(&mut self.overruled);
                 self.result = Some(ChildResult::Applied { created, overruled, not_as_applied, settled });
             }
-            (Phase::Undoing { .. }, _) => {
+            (Phase::Undoing { .. }, Answer::Applied { .. } | Answer::Absent) => {
                 let message = format!("{key}: it came to be meanwhile, and is not ours");
                 self.result = Some(ChildResult::Refused(Reason::new("ChildConflict", message)));
+            }
+            (Phase::Undoing { op }, Answer::Refused(_)) if self.tries < TRIES => {
+                self.tries += 1;
+                return Some(op.clone());
+            }
+            (Phase::Undoing { .. }, Answer::Refused(refusal)) => {
+                let message = format!("{key}: it came to be meanwhile, and could not be given back: {refusal}");
+                self.result = Some(ChildResult::Failed(message));
             }
             (Phase::Recreating, Answer::Applied { .. } | Answer::Absent) => {
                 let message = format!("{key} is deleted to be made again");
