@@ -3,6 +3,7 @@
 //! | question | module |
 //! |---|---|
 //! | what is a cluster, and who hears of its objects | here: [`Cluster`], [`Sink`] |
+//! | who may children be written as | [`ServiceAccount`] |
 //! | how does the embedded cluster keep objects | [`local`] |
 //! | how do files become desired state | [`source`] |
 
@@ -17,9 +18,11 @@ use setpoint_core::key::{Key, Name, Source};
 use setpoint_core::object::Object;
 use setpoint_core::op::{Answer, Op, Refusal};
 
+mod account;
 pub mod local;
 pub mod source;
 
+pub use account::{NoServiceAccount, ServiceAccount};
 pub use futures_util::future::BoxFuture;
 
 /// Whether this host may do now what it is about to do: where several hosts could, by the leases that it holds.
@@ -49,9 +52,9 @@ impl std::fmt::Debug for Permit {
 pub struct Warrant {
     /// Asked immediately before each request that changes something (rule D8); none: what the connection itself asks.
     pub permit: Option<Permit>,
-    /// As whom children are written and deleted on an API server, such as `system:serviceaccount:NAMESPACE:NAME`; none: as
-    /// the host itself. What is said of the owner is the host's word.
-    pub acts_as: Option<Arc<str>>,
+    /// As whom children are written and deleted on an API server; none: as the host itself. What is said of the owner is
+    /// the host's word.
+    pub acts_as: Option<Arc<ServiceAccount>>,
 }
 
 /// One cluster: it performs the operations that the rules ask for.

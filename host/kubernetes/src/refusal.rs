@@ -36,7 +36,7 @@ fn refused(status: &ApiStatus, asked: &Asked<'_>, purpose: Purpose) -> Refusal {
     match status.code {
         401 => Refusal::Unknown(format!("the API server does not accept the host's credentials: {text}")),
         403 if text.contains(" cannot impersonate ") => {
-            Refusal::Forbidden(asked.acts_as.map_or(text, |user| asked.not_as(user)))
+            Refusal::Forbidden(asked.acts_as.map_or(text, |account| asked.not_as(account)))
         }
         403 if status.is_missing_right() => Refusal::Forbidden(asked.forbidden()),
         // Its definition is being deleted: the kind is as good as gone.

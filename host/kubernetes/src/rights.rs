@@ -1,6 +1,6 @@
 //! Which right was missing, and the rule that would grant it.
 
-use setpoint_cluster::Warrant;
+use setpoint_cluster::{ServiceAccount, Warrant};
 use setpoint_core::key::Key;
 
 use crate::failure::Failure;
@@ -19,7 +19,7 @@ pub(crate) struct Asked<'a> {
     /// One object.
     pub(crate) name: Option<&'a str>,
     /// As whom; none: as the host itself.
-    pub(crate) acts_as: Option<&'a str>,
+    pub(crate) acts_as: Option<&'a ServiceAccount>,
 }
 
 impl<'a> Asked<'a> {
@@ -74,31 +74,20 @@ impl<'a> Asked<'a> {
         };
         let verbs = self.verbs.join(" and ");
         let rule = serde_json::json!({"apiGroups": [&**group], "resources": [self.plural()], "verbs": self.verbs});
-        let who = self.acts_as.map_or_else(|| "the host".to_owned(), shown);
+        let who = self.acts_as.map_or_else(|| "the host".to_owned(), |account| format!("the ServiceAccount {account}"));
         format!("{who} may not {verbs} {what}{place}; grant it with {role} that has the rule {rule}")
     }
 
     /// As whom the host may not act, and the rule that would allow it.
-    pub(crate) fn not_as(&self, user: &str) -> String {
-        let Some((namespace, name)) = account(user) else {
-            return format!("the host may not act as {user}");
-        };
+    pub(crate) fn not_as(&self, account: &ServiceAccount) -> String {
+        let ServiceAccount { namespace, name } = account;
         let rule = serde_json::json!({"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"],
             "resourceNames": [name]});
         format!(
-            "the host may not act as {}; grant it with a Role in the namespace {namespace} that has the rule {rule}",
-            shown(user)
+            "the host may not act as the ServiceAccount {account}; grant it with a Role in the namespace {namespace} that \
+             has the rule {rule}"
         )
     }
-}
-
-/// Namespace and name of a ServiceAccount.
-fn account(user: &str) -> Option<(&str, &str)> {
-    user.strip_prefix("system:serviceaccount:")?.split_once(':')
-}
-
-fn shown(user: &str) -> String {
-    account(user).map_or_else(|| user.to_owned(), |(namespace, name)| format!("the ServiceAccount {namespace}/{name}"))
 }
 
 #[cfg(test)]
@@ -139,7 +128,8 @@ mod tests {
     fn who_acts_as_another_one_is_told_what_that_one_lacks() {
         let maps = resource("", "configmaps", true);
         let key = Key::new("hub", "", "ConfigMap", Some("team"), "a");
-        let warrant = Warrant { acts_as: Some("system:serviceaccount:tools:bundler".into()), ..Warrant::default() };
+        let bundler = std::sync::Arc::new(ServiceAccount { namespace: "tools".into(), name: "bundler".into() });
+        let warrant = Warrant { acts_as: Some(bundler.clone()), ..Warrant::default() };
         let asked = Asked::of(&maps, &key, &["delete"]).by(&warrant);
         assert_eq!(
             asked.forbidden(),
@@ -148,7 +138,7 @@ mod tests {
              {\"apiGroups\":[\"\"],\"resources\":[\"configmaps\"],\"verbs\":[\"delete\"]}"
         );
         assert_eq!(
-            asked.not_as("system:serviceaccount:tools:bundler"),
+            asked.not_as(&bundler),
             "the host may not act as the ServiceAccount tools/bundler; grant it with a Role in the namespace tools that has \
              the rule {\"apiGroups\":[\"\"],\"resourceNames\":[\"bundler\"],\"resources\":[\"serviceaccounts\"],\
              \"verbs\":[\"impersonate\"]}"

@@ -13,7 +13,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGEN
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use setpoint_cluster::{Permit, Warrant};
+use setpoint_cluster::{Permit, ServiceAccount, Warrant};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
@@ -67,8 +67,8 @@ pub(crate) struct Call {
     pub(crate) fenced: bool,
     /// Asked in the place of the connection's own fence: what it is written for may be another host's meanwhile.
     pub(crate) permit: Option<Permit>,
-    /// Made as this user; none: as who the credentials are of.
-    pub(crate) acts_as: Option<Arc<str>>,
+    /// Made as this account; none: as who the credentials are of.
+    pub(crate) acts_as: Option<Arc<ServiceAccount>>,
     /// It does not wait for its turn.
     pub(crate) urgent: bool,
 }
@@ -373,8 +373,8 @@ fn request(call: &Call) -> Result<Request<Full<Bytes>>, Failure> {
         .header(ACCEPT, call.accept)
         .header(ACCEPT_ENCODING, "identity")
         .header(USER_AGENT, AGENT);
-    if let Some(user) = &call.acts_as {
-        builder = builder.header(IMPERSONATE, &**user);
+    if let Some(account) = &call.acts_as {
+        builder = builder.header(IMPERSONATE, account.user());
     }
     let mut content = Bytes::new();
     if let Some((kind, body)) = &call.body {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use setpoint_cluster::ServiceAccount;
 use setpoint_cluster::source::yaml::parse_documents;
 use setpoint_core::contract::Tuning;
 use setpoint_core::grants::{Grant, Grants};
@@ -109,7 +110,7 @@ pub struct PluginConfig {
     /// The clusters in which its kinds are reconciled; none: all.
     pub clusters: Option<Vec<String>>,
     /// The user as whom its children are written on API servers; none: as the host.
-    pub acts_as: Option<Arc<str>>,
+    pub acts_as: Option<Arc<ServiceAccount>>,
     /// Its configuration.
     pub config: Option<Value>,
     /// Digest that the component must have, `sha256:…` or hex.

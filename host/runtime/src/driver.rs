@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use setpoint_cluster::{Cluster, Permit, Sink, Warrant};
+use setpoint_cluster::{Cluster, Permit, ServiceAccount, Sink, Warrant};
 use setpoint_core::Time;
 use setpoint_core::contract::Failure;
 use setpoint_core::coverage::Scope;
@@ -49,7 +49,7 @@ pub struct Component {
     /// Limits of its calls.
     pub limits: Limits,
     /// As whom its children are written on API servers; none: as the host.
-    pub acts_as: Option<Arc<str>>,
+    pub acts_as: Option<Arc<ServiceAccount>>,
 }
 
 struct Inner {

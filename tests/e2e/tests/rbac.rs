@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use setpoint_e2e::with_plugins;
-use setpoint_test_kube::shared;
+use setpoint_test_kube::{Call, shared};
 use setpoint_test_support::host::command;
 use setpoint_test_support::{Ran, run};
 
@@ -155,6 +155,43 @@ fn an_api_server_takes_what_is_printed_and_the_account_may_that_and_no_more() {
     ] {
         assert!(!kube.may(&user, verb, group, resource, None), "{verb} {resource}");
     }
+}
+
+#[test]
+fn children_are_the_accounts_to_write_as_which_the_host_may_act() {
+    let Some(kube) = shared() else { return };
+    let dir = dir("rbac-of-an-account");
+    with_plugins(&dir, &["config-bundle", "workflow"]);
+    let (own, team, tools) = (kube.namespace(), kube.namespace(), kube.namespace());
+    let bundler = format!("config-bundle={tools}/bundler");
+    let text = rbac(&dir, &["--service-account-namespace", &own, "-n", &team, "--impersonate", &bundler]).ok();
+    for document in documents(&text) {
+        kube.api().force(&path(&document), "test", &document).ok();
+    }
+    let user = |namespace: &str, name: &str| format!("system:serviceaccount:{namespace}:{name}");
+    let (host, bundler) = (user(&own, "setpoint"), user(&tools, "bundler"));
+    for verb in ["create", "patch", "delete"] {
+        eventually(|| kube.may(&bundler, verb, "", "configmaps", Some(&team)));
+        assert!(!kube.may(&host, verb, "", "configmaps", Some(&team)), "{verb}");
+    }
+    assert!(
+        kube.may(&host, "watch", "", "configmaps", Some(&team))
+            && !kube.may(&bundler, "get", "", "configmaps", Some(&team))
+    );
+    let api = kube.api_with_token(&kube.service_account(&own, "setpoint"));
+    let review = serde_json::json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let acting_as = |user: &str| {
+        let call = Call::new("POST".parse().unwrap_or_default(), "/apis/authentication.k8s.io/v1/selfsubjectreviews");
+        api.call(call.body("application/json", &review).header("impersonate-user", user))
+    };
+    eventually(|| acting_as(&bundler).status == 201);
+    assert_eq!(acting_as(&bundler).with(201)["status"]["userInfo"]["username"], bundler.as_str());
+    acting_as(&user(&tools, "default")).with(403);
+
+    let error = rbac(&dir, &["--impersonate", "bundles=tools/bundler"]).failed(2);
+    assert!(error.contains("no plugin bundles") && error.contains("config-bundle"), "{error}");
+    let error = rbac(&dir, &["--impersonate", "config-bundle=bundler"]).failed(2);
+    assert!(error.contains("NAMESPACE/NAME"), "{error}");
 }
 
 /// The server takes a change of rights from its own watch.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap_complete::Shell;
+use setpoint_cluster::{NoServiceAccount, ServiceAccount};
 use setpoint_runtime::config::parse_duration;
 
 use super::{GivenGrants, OutputArgs};
@@ -121,6 +122,10 @@ pub(crate) struct RbacArgs {
     /// The host installs the CustomResourceDefinitions of the plugins
     #[arg(long)]
     pub(crate) install_crds: bool,
+    /// Children of a plugin are written as this ServiceAccount, as `plugins.PLUGIN.impersonate` of the configuration
+    /// says; may be given once for each plugin
+    #[arg(long, value_name = "PLUGIN=NAMESPACE/NAME", value_parser = impersonated)]
+    pub(crate) impersonate: Vec<(String, ServiceAccount)>,
 }
 
 #[derive(Args, Debug)]
@@ -148,6 +153,12 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
         None => Err("write it as 500ms, 30s, 5m or 1h".into()),
     }
+}
+
+fn impersonated(text: &str) -> Result<(String, ServiceAccount), String> {
+    let (plugin, account) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} names no plugin; write PLUGIN=NAMESPACE/NAME"))?;
+    Ok((plugin.to_owned(), account.parse().map_err(|error: NoServiceAccount| error.to_string())?))
 }
 
 fn label(text: &str) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::needs::Needs;
+use super::needs::{Needs, Rights};
 use super::rights::Rules;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -17,26 +17,49 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// The service account, its roles and their bindings.
+    /// The service account, its roles and their bindings; and those as which children are written.
     pub(crate) fn documents(&self, needs: &Needs) -> Vec<Value> {
         let (account, own) = self.account;
-        // Hosts in other namespaces may have an account of this name.
-        let shared = format!("{own}:{account}");
+        let mut documents = self.rights(&needs.host);
+        if !self.namespaces.is_empty()
+            && !self.namespaces.iter().any(|namespace| namespace == "default")
+            && !needs.default.is_empty()
+        {
+            documents.extend(self.role(Some("default"), &self.shared(), &[&needs.default]));
+        }
+        documents.extend(self.role(Some(own), &format!("{account}-host"), &[&needs.own]));
+        for (other, rights) in &needs.accounts {
+            let name = format!("{}:as-{}", self.shared(), other.name);
+            documents.extend(self.role(Some(&other.namespace), &name, &[&Needs::to_act_as(other)]));
+            let place = Place { account: (&other.name, &other.namespace), namespaces: self.namespaces };
+            documents.extend(place.rights(rights));
+        }
+        documents
+    }
+
+    /// Accounts of this name may be in other namespaces.
+    fn shared(&self) -> String {
+        let (account, own) = self.account;
+        format!("{own}:{account}")
+    }
+
+    /// The service account, and what it may do in the namespaces and in the cluster.
+    fn rights(&self, rights: &Rights) -> Vec<Value> {
+        let (account, own) = self.account;
         let mut documents = vec![json!({
             "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": own},
         })];
+        let Rights { namespaced, cluster } = rights;
         if self.namespaces.is_empty() {
-            documents.extend(self.role(None, &shared, &[&needs.cluster, &needs.namespaced]));
-        } else {
-            documents.extend(self.role(None, &shared, &[&needs.cluster]));
-            for namespace in self.namespaces {
-                documents.extend(self.role(Some(namespace), &shared, &[&needs.namespaced]));
-            }
-            if !self.namespaces.iter().any(|namespace| namespace == "default") && !needs.default.is_empty() {
-                documents.extend(self.role(Some("default"), &shared, &[&needs.default]));
-            }
+            documents.extend(self.role(None, &self.shared(), &[cluster, namespaced]));
+            return documents;
         }
-        documents.extend(self.role(Some(own), &format!("{account}-host"), &[&needs.own]));
+        if !cluster.is_empty() {
+            documents.extend(self.role(None, &self.shared(), &[cluster]));
+        }
+        for namespace in self.namespaces.iter().filter(|_| !namespaced.is_empty()) {
+            documents.extend(self.role(Some(namespace), &self.shared(), &[namespaced]));
+        }
         documents
     }
 
@@ -70,6 +93,13 @@ pub(crate) fn comments(plugins: &[&str], needs: &Needs, grants: &[String], limit
     }
     if !needs.by_name.is_empty() || !needs.guessed.is_empty() {
         lines.push(String::new());
+    }
+    for account in needs.accounts.keys() {
+        lines.push(String::new());
+        lines.push(format!(
+            "Children are written as the ServiceAccount {account}; `setpoint release` gives them up as the host,"
+        ));
+        lines.push("which takes patch on their kinds for as long.".into());
     }
     for (plugin, kind) in &needs.by_name {
         lines.push(format!(

@@ -42,8 +42,18 @@ pub(crate) fn rbac(args: &RbacArgs) -> Result<(), Failure> {
     if loaded.is_empty() {
         return Err(missing(&args.plugins));
     }
-    let plugins: Vec<Plugin<'_>> =
-        loaded.iter().map(|(plugin, definitions)| Plugin { description: plugin.description(), definitions }).collect();
+    let mut plugins = Vec::new();
+    for (plugin, definitions) in &loaded {
+        let description = plugin.description();
+        let acts_as = args.impersonate.iter().find(|(name, _)| **name == *description.name).map(|(_, account)| account);
+        plugins.push(Plugin { description, definitions, acts_as });
+    }
+    let is_here = |name: &str| plugins.iter().any(|plugin| *plugin.description.name == *name);
+    if let Some((name, _)) = args.impersonate.iter().find(|(name, _)| !is_here(name)) {
+        let names: Vec<&str> = plugins.iter().map(|plugin| &*plugin.description.name).collect();
+        let message = format!("--impersonate: no plugin {name} is in {}", args.plugins.display());
+        return Err(Failure::usage(message).hint(format!("there are {}", names.join(", "))));
+    }
     print(&text(plugins, args))
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use setpoint_cluster::ServiceAccount;
 use setpoint_core::contract::{Description, ReadScope};
 use setpoint_core::grants::{Grant, Grants};
 use setpoint_core::key::{GroupKind, GroupVersionKind, HUB};
@@ -11,7 +12,7 @@ use setpoint_schema::Crd;
 use super::kinds::{Kinds, Resource};
 use super::rights::{Rules, Verb};
 
-use Verb::{Create, Delete, Get, List, Patch, Update, Watch};
+use Verb::{Create, Delete, Get, Impersonate, List, Patch, Update, Watch};
 
 const EVENTS: &str = "events.k8s.io";
 const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
@@ -24,15 +25,32 @@ pub(crate) struct Plugin<'a> {
     pub(crate) description: &'a Description,
     /// Of the kinds that it reconciles.
     pub(crate) definitions: &'a [Crd],
+    /// As whom its children are written; none: as the host.
+    pub(crate) acts_as: Option<&'a ServiceAccount>,
+}
+
+/// What somebody may do, in all places but the host's own namespace.
+#[derive(Default, Debug)]
+pub(crate) struct Rights {
+    /// In every namespace that the host looks after.
+    pub(crate) namespaced: Rules,
+    /// Of the cluster itself, and of kinds that are in no namespace.
+    pub(crate) cluster: Rules,
+}
+
+impl Rights {
+    fn of(&mut self, resource: &Resource) -> &mut Rules {
+        if resource.namespaced { &mut self.namespaced } else { &mut self.cluster }
+    }
 }
 
 /// What a set of plugins needs.
 #[derive(Default, Debug)]
 pub(crate) struct Needs {
-    /// In every namespace that the host looks after.
-    pub(crate) namespaced: Rules,
-    /// Of the cluster itself, and of kinds that are in no namespace.
-    pub(crate) cluster: Rules,
+    /// Of the host.
+    pub(crate) host: Rights,
+    /// Of the accounts as which children are written.
+    pub(crate) accounts: BTreeMap<ServiceAccount, Rights>,
     /// In the namespace `default`, where events are about objects that are in none.
     pub(crate) default: Rules,
     /// In the namespace of the host.
@@ -50,7 +68,7 @@ impl Needs {
         let mut needs = Self::default();
         needs.host(plugins, install);
         for plugin in plugins {
-            needs.plugin(plugin.description, plugin.definitions, &kinds);
+            needs.plugin(plugin, &kinds);
         }
         needs
     }
@@ -58,33 +76,34 @@ impl Needs {
     /// What it takes whatever the plugins are.
     fn host(&mut self, plugins: &[Plugin<'_>], install: bool) {
         // Which cluster it is: the uid of this namespace (rule D9).
-        self.cluster.allow_of("", "namespaces", ["kube-system"], &[Get]);
+        self.host.cluster.allow_of("", "namespaces", ["kube-system"], &[Get]);
         let (group, definitions) = DEFINITIONS;
-        self.cluster.allow(group, definitions, &[Get, List, Watch]);
+        self.host.cluster.allow(group, definitions, &[Get, List, Watch]);
         let names: BTreeSet<String> = on_clusters(plugins).map(|crd| format!("{}.{}", crd.plural, crd.group)).collect();
         if install && !names.is_empty() {
             // What is created has no name yet that a rule could tell from others.
-            self.cluster.allow(group, definitions, &[Create]);
-            self.cluster.allow_of(group, definitions, names.iter().map(String::as_str), &[Patch]);
+            self.host.cluster.allow(group, definitions, &[Create]);
+            self.host.cluster.allow_of(group, definitions, names.iter().map(String::as_str), &[Patch]);
         }
         // Which of several hosts acts (rule D8); where work is shared they look who is there, and clean up after who is not.
         self.own.allow("coordination.k8s.io", "leases", &[Get, List, Create, Patch, Delete]);
         self.own.allow("", "configmaps", &[Create]);
         self.own.allow_of("", "configmaps", [STATE], &[Get, Patch]);
         // About objects of all kinds (rule B16).
-        self.namespaced.allow(EVENTS, "events", &[Create, Patch]);
+        self.host.namespaced.allow(EVENTS, "events", &[Create, Patch]);
         if on_clusters(plugins).any(|crd| !crd.namespaced) {
             self.default.allow(EVENTS, "events", &[Create, Patch]);
         }
     }
 
-    fn plugin(&mut self, description: &Description, definitions: &[Crd], kinds: &Kinds) {
+    fn plugin(&mut self, plugin: &Plugin<'_>, kinds: &Kinds) {
+        let Plugin { description, definitions, acts_as } = plugin;
         let writes = || description.writes.iter().filter(|kind| !description.is_local(&kind.group_kind()));
         for owned in
             description.kinds.iter().map(|owned| &owned.kind).filter(|kind| !description.is_local(&kind.group_kind()))
         {
             let resource = self.resource(owned, kinds);
-            let rules = self.rules(&resource);
+            let rules = self.host.of(&resource);
             // Finalizers and annotations are patched; status is a resource of its own (rules B2, B12, B15).
             rules.allow(&owned.group, &resource.plural, &[Get, List, Watch, Patch]);
             let same = |crd: &&Crd| crd.group == *owned.group && crd.kind == *owned.kind;
@@ -93,23 +112,39 @@ impl Needs {
             }
             if writes().next().is_some() {
                 // Children name their owner with blockOwnerDeletion: some clusters ask for this right then.
+                let rules = self.writer(*acts_as).of(&resource);
                 rules.allow(&owned.group, &format!("{}/finalizers", resource.plural), &[Update]);
             }
         }
         for child in writes() {
             let resource = self.resource(child, kinds);
+            self.host.of(&resource).allow(&child.group, &resource.plural, &[Get, List, Watch]);
             // An apply that creates takes both `create` and `patch` (decision 0012).
-            let verbs = [Get, List, Watch, Create, Patch, Delete];
-            self.rules(&resource).allow(&child.group, &resource.plural, &verbs);
+            self.writer(*acts_as).of(&resource).allow(&child.group, &resource.plural, &[Create, Patch, Delete]);
         }
         for read in description.reads.iter().filter(|read| !description.is_local(&read.kind.group_kind())) {
             let resource = self.resource(&read.kind, kinds);
             // A single object is listed and watched by its name.
-            self.rules(&resource).allow(&read.kind.group, &resource.plural, &[Get, List, Watch]);
+            self.host.of(&resource).allow(&read.kind.group, &resource.plural, &[Get, List, Watch]);
             if read.scope == ReadScope::Named {
                 self.by_name.insert((description.name.to_string(), read.kind.group_kind().to_string()));
             }
         }
+    }
+
+    /// The rights of who writes children.
+    fn writer(&mut self, acts_as: Option<&ServiceAccount>) -> &mut Rights {
+        match acts_as {
+            Some(account) => self.accounts.entry(account.clone()).or_default(),
+            None => &mut self.host,
+        }
+    }
+
+    /// What the host needs to act as an account, in that one's namespace.
+    pub(crate) fn to_act_as(account: &ServiceAccount) -> Rules {
+        let mut rules = Rules::default();
+        rules.allow_of("", "serviceaccounts", [&*account.name], &[Impersonate]);
+        rules
     }
 
     fn resource(&mut self, kind: &GroupVersionKind, kinds: &Kinds) -> Resource {
@@ -118,10 +153,6 @@ impl Needs {
             self.guessed.insert(kind.group_kind().to_string(), resource.plural.clone());
         }
         resource
-    }
-
-    fn rules(&mut self, resource: &Resource) -> &mut Rules {
-        if resource.namespaced { &mut self.namespaced } else { &mut self.cluster }
     }
 }
 

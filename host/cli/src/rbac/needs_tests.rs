@@ -66,7 +66,7 @@ impl Described {
     }
 
     fn plugin(&self) -> Plugin<'_> {
-        Plugin { description: &self.0, definitions: &self.1 }
+        Plugin { description: &self.0, definitions: &self.1, acts_as: None }
     }
 }
 
@@ -95,7 +95,7 @@ fn what_is_reconciled_is_read_and_patched_and_children_are_made_and_deleted() ->
     let bundles = bundles()?;
     let needs = Needs::of(&[bundles.plugin()], false);
     assert_eq!(
-        needs.namespaced.to_json(),
+        needs.host.namespaced.to_json(),
         [
             rule("", &["configmaps"], "get list watch create patch delete"),
             rule("a.io", &["bundles"], "get list watch patch"),
@@ -107,7 +107,7 @@ fn what_is_reconciled_is_read_and_patched_and_children_are_made_and_deleted() ->
     let mut kube_system = rule("", &["namespaces"], "get");
     kube_system["resourceNames"] = json!(["kube-system"]);
     let definitions = rule("apiextensions.k8s.io", &["customresourcedefinitions"], "get list watch");
-    assert_eq!(needs.cluster.to_json(), [kube_system, definitions]);
+    assert_eq!(needs.host.cluster.to_json(), [kube_system, definitions]);
     Ok(())
 }
 
@@ -116,7 +116,7 @@ fn children_in_local_need_no_rights() -> Result {
     let servers = servers()?;
     let needs = Needs::of(&[servers.plugin()], false);
     assert_eq!(
-        needs.namespaced.to_json(),
+        needs.host.namespaced.to_json(),
         [
             rule("", &["secrets"], "get list watch"),
             rule("events.k8s.io", &["events"], "create patch"),
@@ -150,10 +150,10 @@ fn definitions_are_written_only_if_the_host_installs_them_and_only_those_of_the_
     let group = "apiextensions.k8s.io";
     let mut patch = rule(group, &["customresourcedefinitions"], "patch");
     patch["resourceNames"] = json!(["bundles.a.io", "servers.m.io"]);
-    let rules = needs.cluster.to_json();
+    let rules = needs.host.cluster.to_json();
     assert!(rules.contains(&rule(group, &["customresourcedefinitions"], "get list watch create")), "{rules:?}");
     assert!(rules.contains(&patch), "{rules:?}");
-    let none = Needs::of(&[], true).cluster.to_json();
+    let none = Needs::of(&[], true).host.cluster.to_json();
     assert!(!none.iter().any(|rule| rule["verbs"].to_string().contains("patch")), "{none:?}");
     Ok(())
 }
@@ -163,7 +163,7 @@ fn a_kind_that_one_reconciles_and_another_reads_is_one_rule() -> Result {
     let servers = servers()?;
     let reader = Described::new("reader").reads("m.io", "Server", ReadScope::All);
     let needs = Needs::of(&[reader.plugin(), servers.plugin()], false);
-    assert!(needs.namespaced.to_json().contains(&rule("m.io", &["servers"], "get list watch patch")));
+    assert!(needs.host.namespaced.to_json().contains(&rule("m.io", &["servers"], "get list watch patch")));
     assert!(needs.guessed.is_empty(), "its definition is here");
     let alone = Needs::of(&[reader.plugin()], false);
     assert_eq!(alone.guessed.into_iter().collect::<Vec<_>>(), [("Server.m.io".to_owned(), "servers".to_owned())]);
@@ -249,6 +249,39 @@ fn rights_are_in_all_namespaces_or_in_those_that_are_named() -> Result {
             "subjects": [{"kind": "ServiceAccount", "name": "setpoint", "namespace": "system"}],
         })
     );
+    Ok(())
+}
+
+#[test]
+fn children_that_are_written_as_another_account_are_not_the_hosts_to_write() -> Result {
+    let (bundles, bundler) = (bundles()?, "tools/bundler".parse()?);
+    let needs = Needs::of(&[Plugin { acts_as: Some(&bundler), ..bundles.plugin() }], false);
+    let host = needs.host.namespaced.to_json();
+    assert_eq!(
+        host[..2],
+        [rule("", &["configmaps"], "get list watch"), rule("a.io", &["bundles"], "get list watch patch")]
+    );
+    assert!(!host.iter().any(|rule| rule.to_string().contains("finalizers")), "{host:?}");
+    assert_eq!(
+        needs.accounts[&bundler].namespaced.to_json(),
+        [rule("", &["configmaps"], "create patch delete"), rule("a.io", &["bundles/finalizers"], "update")]
+    );
+    let namespaces = ["team".to_owned()];
+    let documents = Place { account: ("setpoint", "system"), namespaces: &namespaces }.documents(&needs);
+    assert_eq!(
+        kinds_and_places(&documents)[7..],
+        [
+            "Role tools/system:setpoint:as-bundler",
+            "RoleBinding tools/system:setpoint:as-bundler",
+            "ServiceAccount tools/bundler",
+            "Role team/tools:bundler",
+            "RoleBinding team/tools:bundler",
+        ]
+    );
+    let mut may_act = rule("", &["serviceaccounts"], "impersonate");
+    may_act["resourceNames"] = json!(["bundler"]);
+    assert_eq!(documents[7]["rules"], json!([may_act]));
+    assert_eq!(documents[8]["subjects"][0]["name"], "setpoint");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub(crate) enum Verb {
     Update,
     Patch,
     Delete,
+    Impersonate,
 }
 
 impl Verb {
@@ -26,6 +27,7 @@ impl Verb {
             Verb::Update => "update",
             Verb::Patch => "patch",
             Verb::Delete => "delete",
+            Verb::Impersonate => "impersonate",
         }
     }
 }

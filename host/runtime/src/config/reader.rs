@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use setpoint_cluster::source::Spans;
+use setpoint_cluster::{NoServiceAccount, ServiceAccount};
 use setpoint_core::grants::Grant;
 use setpoint_core::shards::HEAVIEST;
 
@@ -232,20 +233,14 @@ impl Reader<'_> {
         })
     }
 
-    /// The user that a ServiceAccount is.
-    fn service_account(&self, map: &serde_json::Map<String, Value>, at: &str) -> Result<Option<Arc<str>>, ConfigError> {
+    fn service_account(
+        &self,
+        map: &serde_json::Map<String, Value>,
+        at: &str,
+    ) -> Result<Option<Arc<ServiceAccount>>, ConfigError> {
         let Some(text) = self.text(map, at, "impersonate")? else { return Ok(None) };
-        let good = |part: &str| {
-            let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-            !part.is_empty() && part.len() <= 253 && part.chars().all(known)
-        };
-        match text.split_once('/').filter(|(namespace, name)| good(namespace) && good(name)) {
-            Some((namespace, name)) => Ok(Some(format!("system:serviceaccount:{namespace}:{name}").into())),
-            None => {
-                let message = format!("impersonate: {text:?} is no ServiceAccount; write NAMESPACE/NAME");
-                Err(self.error(&format!("{at}/impersonate"), message))
-            }
-        }
+        let wrong = |error| self.error(&format!("{at}/impersonate"), format!("impersonate: {error}"));
+        text.parse().map(|account| Some(Arc::new(account))).map_err(|error: NoServiceAccount| wrong(error))
     }
 
     pub(super) fn plugin(&self, value: &Value, at: &str) -> Result<PluginConfig, ConfigError> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use setpoint_cluster::ServiceAccount;
 use setpoint_core::contract::Description;
 use setpoint_core::engine::PluginInfo;
 use setpoint_core::grants::{Grant, Grants, glob};
@@ -88,7 +89,7 @@ impl Prepared {
     }
 
     /// As whom its children are written.
-    pub(super) fn acts_as(&self) -> Option<Arc<str>> {
+    pub(super) fn acts_as(&self) -> Option<Arc<ServiceAccount>> {
         self.said.acts_as.clone()
     }
 
