@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use setpoint_core::key::group_word;
 use setpoint_runtime::http::Done;
 use setpoint_runtime::views::{Filter, KindRow};
 use ureq::http::header::AUTHORIZATION;
@@ -280,7 +281,7 @@ pub(crate) fn query(filter: &Filter) -> impl Iterator<Item = (&'static str, &str
 
 /// The group as paths and filters write it.
 pub(crate) fn group(kind: &KindRow) -> &str {
-    if kind.group.is_empty() { "core" } else { &kind.group }
+    group_word(&kind.group)
 }
 
 /// `cluster/group/kind/namespace/name` of an object, safe as part of a path.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::contract::{Capability, Description};
-use crate::key::{GroupKind, Key, LOCAL, Name};
+use crate::key::{GroupKind, Key, LOCAL, Name, group_of_word};
 use crate::native;
 use crate::selector::Selector;
 
@@ -156,8 +156,11 @@ impl Grant {
         };
         let kind = |text: &str| {
             let (group, kind) = text.rsplit_once('/').ok_or_else(|| error("GROUP/KIND expected"))?;
-            let group = if group == "core" { "" } else { group };
-            if kind.is_empty() { Err(error("the kind is missing")) } else { Ok(GroupKind::new(group, kind)) }
+            if kind.is_empty() {
+                Err(error("the kind is missing"))
+            } else {
+                Ok(GroupKind::new(group_of_word(group), kind))
+            }
         };
         let scoped = text.contains('@');
         match what.split_once(':') {

@@ -14,6 +14,17 @@ pub const LOCAL: &str = "local";
 pub const HUB: &str = "hub";
 /// What the core group, whose name is empty, is called in paths.
 const CORE: &str = "core";
+
+/// A group as paths and people write it: the core group is `core`.
+pub fn group_word(group: &str) -> &str {
+    if group.is_empty() { CORE } else { group }
+}
+
+/// The group that [`group_word`] writes.
+pub fn group_of_word(word: &str) -> &str {
+    if word == CORE { "" } else { word }
+}
+
 /// The namespace of objects that name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
@@ -34,14 +45,13 @@ impl GroupKind {
 
     /// `GROUP/KIND`, the core group written `core`.
     pub fn path(&self) -> String {
-        let group = if self.group.is_empty() { CORE } else { &self.group };
-        format!("{group}/{}", self.kind)
+        format!("{}/{}", group_word(&self.group), self.kind)
     }
 
     /// Parses what [`GroupKind::path`] writes.
     pub fn parse_path(text: &str) -> Option<Self> {
         let (group, kind) = text.split_once('/')?;
-        let group = if group == CORE { "" } else { group };
+        let group = group_of_word(group);
         (!kind.is_empty() && !kind.contains('/')).then(|| Self::new(group, kind))
     }
 
@@ -136,7 +146,7 @@ impl Key {
         if parts.next().is_some() || cluster.is_empty() || kind.is_empty() || name.is_empty() {
             return None;
         }
-        let group = if group == CORE { "" } else { group };
+        let group = group_of_word(group);
         let namespace = if namespace == "-" { None } else { Some(namespace) };
         Some(Self::new(cluster, group, kind, namespace, name))
     }
@@ -146,7 +156,7 @@ impl Key {
 /// `core`, no namespace `-`.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let group = if self.group.is_empty() { CORE } else { &self.group };
+        let group = group_word(&self.group);
         let namespace = self.namespace.as_deref().unwrap_or("-");
         write!(f, "{}/{}/{}/{}/{}", self.cluster, group, self.kind, namespace, self.name)
     }

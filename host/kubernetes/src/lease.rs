@@ -305,8 +305,7 @@ fn refused(failure: &Failure, namespace: &str, name: Option<&str>, verbs: &'stat
         namespaced: true,
         status: false,
     };
-    let asked = Asked { resource: &leases, verbs, subresource: None, namespace: Some(namespace), name, acts_as: None };
-    asked.refused(failure)
+    Asked::within(&leases, (Some(namespace), name), verbs).refused(failure)
 }
 
 /// A lease of a list.

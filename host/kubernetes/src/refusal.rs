@@ -131,14 +131,7 @@ mod tests {
             namespaced: true,
             status: false,
         };
-        let asked = Asked {
-            resource: &resource,
-            verbs: &["patch"],
-            subresource: None,
-            namespace: Some("d"),
-            name: Some("a"),
-            acts_as: None,
-        };
+        let asked = Asked::within(&resource, (Some("d"), Some("a")), &["patch"]);
         let failure = Failure::Status(Box::new(ApiStatus::read(code, None, body.as_bytes())));
         refusal(&failure, &asked, purpose)
     }

@@ -25,14 +25,16 @@ pub(crate) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Something was asked of one object.
     pub(crate) fn of(resource: &'a Resource, key: &'a Key, verbs: &'static [&'static str]) -> Self {
-        Self {
-            resource,
-            verbs,
-            subresource: None,
-            namespace: key.namespace.as_deref(),
-            name: Some(&key.name),
-            acts_as: None,
-        }
+        Self::within(resource, (key.namespace.as_deref(), Some(&key.name)), verbs)
+    }
+
+    /// Something was asked of a namespace or of all, and of all objects there or of one.
+    pub(crate) fn within(
+        resource: &'a Resource,
+        (namespace, name): (Option<&'a str>, Option<&'a str>),
+        verbs: &'static [&'static str],
+    ) -> Self {
+        Self { resource, verbs, subresource: None, namespace, name, acts_as: None }
     }
 
     /// It is asked by this right.
@@ -109,14 +111,8 @@ mod tests {
              Role in the namespace team that has the rule \
              {\"apiGroups\":[\"examples.setpoint.dev\"],\"resources\":[\"configbundles/status\"],\"verbs\":[\"patch\"]}"
         );
-        let list = Asked {
-            resource: &resource("", "secrets", true),
-            verbs: &["list", "watch"],
-            subresource: None,
-            namespace: None,
-            name: None,
-            acts_as: None,
-        };
+        let secrets = resource("", "secrets", true);
+        let list = Asked::within(&secrets, (None, None), &["list", "watch"]);
         assert_eq!(
             list.forbidden(),
             "the host may not list and watch secrets in all namespaces; grant it with a ClusterRole that has the rule \

@@ -1,17 +1,21 @@
 //! Carries attempts through: asks the engine what is next, calls plugins, performs effects.
+//!
+//! | question | module |
+//! |---|---|
+//! | what is carried through, and how | here: [`Driver`] |
+//! | which clusters take part, and where does this host act | [`clusters`] |
+//! | how does the engine hear of objects | [`sink`] |
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use setpoint_cluster::{Cluster, Permit, ServiceAccount, Sink, Warrant};
+use setpoint_cluster::{Cluster, Permit, ServiceAccount, Warrant};
 use setpoint_core::Time;
 use setpoint_core::contract::Failure;
-use setpoint_core::coverage::Scope;
-use setpoint_core::engine::{Attempt, CallResult, ClusterFacts, Engine, LiveRead, Passed, Step, Told};
-use setpoint_core::key::{Key, Name, Source};
-use setpoint_core::object::Object;
+use setpoint_core::engine::{Attempt, CallResult, Engine, LiveRead, Passed, Step};
+use setpoint_core::key::{Key, Name};
 use setpoint_core::op::{Answer, Op, Refusal};
 use setpoint_core::shards::Shard;
 use setpoint_plugin::{Call, CallFailure, CallStats, Limits, Recorder};
@@ -28,6 +32,11 @@ use crate::registry::Waiting;
 use crate::ring::{Recorded, Ring};
 use crate::views::{EventRow, StreamItem};
 
+mod clusters;
+mod sink;
+
+pub use sink::EngineSink;
+
 /// An effect has so long (rule C7).
 const OP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The effects of one attempt have so long together.
@@ -37,9 +46,6 @@ const STREAM: usize = 1_024;
 
 /// Told of versions whose first pass is over.
 pub(crate) type OnPassed = Box<dyn Fn(Vec<(Name, Passed)>) + Send + Sync>;
-
-/// Whether this host may act on a shard, looked at immediately before it does (rule D8).
-pub(crate) type Permits<'a> = &'a dyn Fn(&Shard) -> Permit;
 
 /// A loaded reconciler with the limits of its calls.
 #[derive(Clone)]
@@ -203,103 +209,9 @@ impl Driver {
         })
     }
 
-    /// This host acts on the objects of a shard from now on.
-    pub(crate) fn begin_acting(&self, shard: &Shard) {
-        self.with(|engine, now| engine.set_acting(now, shard, true));
-    }
-
-    /// Nothing more is begun in a shard. What runs there goes on.
-    pub(crate) fn begin_nothing(&self, shard: &Shard) {
-        self.with(|engine, now| engine.set_acting(now, shard, false));
-    }
-
-    /// This host does not act on the objects of a shard any more: what runs is given up. Answers what that holds on to
-    /// until it has noticed.
-    pub(crate) fn stop_acting(&self, shard: &Shard) -> Arc<()> {
-        self.work(|inner, now| {
-            inner.engine.set_acting(now, shard, false);
-            let term = inner.terms.entry(shard.clone()).or_default();
-            term.number += 1;
-            std::mem::take(&mut term.running)
-        })
-    }
-
-    /// Attempts that run in a shard, whether they are given up or not.
-    pub(crate) fn running_in(&self, shard: &Shard) -> usize {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.terms.get(shard).map_or(0, |term| Arc::strong_count(&term.running) - 1)
-    }
-
-    /// Tells clusters what is wanted of them whenever that changes, until the task is dropped.
-    pub(crate) async fn tell_wants(self: Arc<Self>) {
-        loop {
-            let moved = self.wanted.notified();
-            for cluster in self.clusters() {
-                let wants = self.look(|engine| engine.wants(cluster.name()));
-                cluster.want(wants);
-            }
-            self.has_wanted.store(true, Ordering::Release);
-            moved.await;
-        }
-    }
-
-    /// Whether clusters were told what is wanted of them: before that they have nothing to show.
-    pub(crate) fn has_wanted(&self) -> bool {
-        self.has_wanted.load(Ordering::Acquire)
-    }
-
-    /// The names of the clusters, in order.
-    pub(crate) fn cluster_names(&self) -> Vec<Name> {
-        self.look(|engine| engine.clusters().cloned().collect())
-    }
-
-    fn clusters(&self) -> Vec<Arc<dyn Cluster>> {
-        self.engaged().values().cloned().collect()
-    }
-
     /// Looks at the engine.
     pub fn look<T>(&self, look: impl FnOnce(&Engine) -> T) -> T {
         look(&self.inner.lock().unwrap_or_else(PoisonError::into_inner).engine)
-    }
-
-    /// A cluster takes part, and performs operations from now on. Where it is one of several hosts that acts on a shard,
-    /// the shard's permit is asked whether that is this one, which begins only with [`Driver::begin_acting`].
-    pub(crate) fn add_cluster(&self, cluster: Arc<dyn Cluster>, facts: ClusterFacts, permits: Option<Permits<'_>>) {
-        let name = cluster.name().clone();
-        let shards = facts.division.shards(&name);
-        self.engaged().insert(name.clone(), cluster);
-        self.work(|inner, now| {
-            inner.engine.add_cluster(now, &name, facts);
-            for shard in shards {
-                let permit = permits.map(|permit_of| permit_of(&shard));
-                let term = inner.terms.entry(shard).or_default();
-                (term.number, term.permit) = (term.number + 1, permit);
-            }
-            if permits.is_some() {
-                inner.engine.stand_by(now, &name);
-            }
-        });
-    }
-
-    /// A cluster does not take part any more: attempts on its objects are given up, and its objects are unknown. It is
-    /// told that nothing is wanted of it.
-    pub(crate) fn remove_cluster(&self, name: &Name, reason: &str) {
-        let cluster = self.engaged().remove(name);
-        self.work(|inner, now| {
-            for (_, term) in inner.terms.iter_mut().filter(|(shard, _)| shard.cluster == *name) {
-                (term.number, term.permit) = (term.number + 1, None);
-            }
-            inner.engine.remove_cluster(now, name, reason);
-        });
-        if let Some(cluster) = cluster {
-            cluster.want(Vec::new());
-        }
-        // Who waits for a source of it need not.
-        self.synced.notify_waiters();
-    }
-
-    fn engaged(&self) -> MutexGuard<'_, HashMap<Name, Arc<dyn Cluster>>> {
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A component is called for its digest from now on.
@@ -587,46 +499,4 @@ fn refusal_word(refusal: &Refusal) -> &'static str {
 pub(crate) fn unix_now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_millis() as u64)
-}
-
-/// Hands what a cluster sees to the engine. It refers to the driver weakly: clusters outlive it only
-/// while the host stops.
-pub struct EngineSink(Weak<Driver>);
-
-impl EngineSink {
-    /// A sink of this driver.
-    pub fn new(driver: &Arc<Driver>) -> Arc<Self> {
-        Arc::new(Self(Arc::downgrade(driver)))
-    }
-}
-
-impl Sink for EngineSink {
-    fn observed(&self, key: &Key, object: Option<Arc<Object>>) {
-        if let Some(driver) = self.0.upgrade() {
-            driver.with(|engine, now| engine.observed(now, key, object));
-        }
-    }
-
-    fn source_known(&self, source: &Source) {
-        if let Some(driver) = self.0.upgrade() {
-            driver.with(|engine, now| engine.source_synced(now, source));
-            driver.synced.notify_waiters();
-        }
-    }
-
-    fn source_unknown(&self, source: &Source, reason: &str) {
-        if let Some(driver) = self.0.upgrade() {
-            driver.with(|engine, now| engine.source_unknown(now, source, reason));
-            driver.synced.notify_waiters();
-        }
-    }
-
-    fn told(&self, source: &Source, scope: &Scope, told: Told) {
-        let Some(driver) = self.0.upgrade() else { return };
-        let known = matches!(told, Told::ListEnds { .. } | Told::Known | Told::Unknown { .. } | Told::Ended);
-        driver.with(|engine, now| engine.told(now, source, scope, told));
-        if known {
-            driver.synced.notify_waiters();
-        }
-    }
 }

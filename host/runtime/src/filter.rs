@@ -1,6 +1,6 @@
 //! Which objects somebody asks for.
 
-use setpoint_core::key::{GroupKind, Key};
+use setpoint_core::key::{GroupKind, Key, group_of_word};
 use setpoint_core::native;
 use setpoint_core::object::Object;
 use setpoint_core::selector::{Selector, SelectorError};
@@ -23,7 +23,7 @@ impl Wanted {
     /// The label selector does not parse.
     pub(crate) fn of(filter: &Filter, kinds: &Kinds) -> Result<Self, SelectorError> {
         let labels = filter.labels.as_deref().map(Selector::parse).transpose()?.unwrap_or_default();
-        let group = filter.group.as_deref().map(group_of);
+        let group = filter.group.as_deref().map(group_of_word);
         let named = |word: &str| -> Vec<GroupKind> {
             let found = kinds.named(word);
             let found = found.iter().map(|crd| GroupKind::new(&crd.group, &crd.kind));
@@ -51,7 +51,7 @@ impl Wanted {
     pub(crate) fn key(&self, key: &Key) -> bool {
         let filter = &self.filter;
         filter.cluster.as_deref().is_none_or(|cluster| *key.cluster == *cluster)
-            && filter.group.as_deref().is_none_or(|group| *key.group == *group_of(group))
+            && filter.group.as_deref().is_none_or(|group| *key.group == *group_of_word(group))
             && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&key.group_kind()))
             && filter.namespace.as_deref().is_none_or(|namespace| key.namespace.as_deref() == Some(namespace))
             && filter.name.as_deref().is_none_or(|name| *key.name == *name)
@@ -61,11 +61,6 @@ impl Wanted {
     pub(crate) fn labels(&self, object: Option<&Object>) -> bool {
         self.labels.matches(object.map(Object::labels).unwrap_or_default())
     }
-}
-
-/// The core group has no name; people write `core`.
-fn group_of(word: &str) -> &str {
-    if word == "core" { "" } else { word }
 }
 
 #[cfg(test)]

@@ -202,8 +202,7 @@ impl Engine {
         // Which labels a cluster has is known when it is there; until then it is waited for.
         let awaited = info.granted().is_by_label() && !self.clusters.contains_key(cluster);
         if !awaited && !info.grants.may_read(kind, cluster, namespace.flatten()) {
-            let group = if kind.group.is_empty() { "core" } else { &kind.group };
-            return Err(ReadError::NotGranted(format!("grant it with read:{group}/{}@{cluster}", kind.kind)));
+            return Err(ReadError::NotGranted(format!("grant it with read:{}@{cluster}", kind.path())));
         }
         Ok(info.mask(kind))
     }

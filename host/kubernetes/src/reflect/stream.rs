@@ -84,8 +84,7 @@ impl Selection {
 
     /// The right that it takes.
     pub(crate) fn asked<'a>(&'a self, resource: &'a Resource, verbs: &'static [&'static str]) -> Asked<'a> {
-        let name = self.name.as_deref();
-        Asked { resource, verbs, subresource: None, namespace: self.namespace.as_deref(), name, acts_as: None }
+        Asked::within(resource, (self.namespace.as_deref(), self.name.as_deref()), verbs)
     }
 }
 

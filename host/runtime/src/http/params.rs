@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
-use setpoint_core::key::{GroupKind, Key};
+use setpoint_core::key::{GroupKind, Key, group_of_word};
 
 use super::codes::Code;
 use super::error::ApiError;
@@ -10,8 +10,6 @@ use crate::config::nearest;
 use crate::handle::Handle;
 use crate::views::Filter;
 
-/// The core group in paths.
-const CORE: &str = "core";
 /// No namespace in paths.
 const NO_NAMESPACE: &str = "-";
 
@@ -51,10 +49,6 @@ pub(super) const FILTERS: [&str; 8] = ["cluster", "group", "kind", "namespace", 
 const WITH_SECRETS: &str = "with_secrets";
 const WATCH: &str = "watch";
 
-fn group(text: &str) -> &str {
-    if text == CORE { "" } else { text }
-}
-
 impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
     type Rejection = ApiError;
 
@@ -64,7 +58,7 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
                 .await
                 .map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
         let namespace = Some(namespace.as_str()).filter(|namespace| *namespace != NO_NAMESPACE);
-        Ok(Self(Key::new(&cluster, group(&kind_group), &kind, namespace, &name)))
+        Ok(Self(Key::new(&cluster, group_of_word(&kind_group), &kind, namespace, &name)))
     }
 }
 
@@ -75,7 +69,7 @@ impl<S: Send + Sync> FromRequestParts<S> for KindPath {
         let Path((kind_group, kind)) = Path::<(String, String)>::from_request_parts(parts, state)
             .await
             .map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
-        Ok(Self(GroupKind::new(group(&kind_group), &kind)))
+        Ok(Self(GroupKind::new(group_of_word(&kind_group), &kind)))
     }
 }
 
@@ -86,7 +80,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RegistryPath {
         let Path((cluster, kind_group, kind)) = Path::<(String, String, String)>::from_request_parts(parts, state)
             .await
             .map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
-        Ok(Self { cluster, kind: GroupKind::new(group(&kind_group), &kind) })
+        Ok(Self { cluster, kind: GroupKind::new(group_of_word(&kind_group), &kind) })
     }
 }
 

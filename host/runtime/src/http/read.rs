@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use setpoint_core::engine::Held;
-use setpoint_core::key::Key;
+use setpoint_core::key::{Key, group_word};
 
 use super::App;
 use super::codes::Code;
@@ -99,7 +99,7 @@ fn row(handle: &Handle, key: &Key) -> Result<ReconcileRow, ApiError> {
     // It may still be listed as waiting for a plugin.
     let filter = Filter {
         cluster: Some(key.cluster.to_string()),
-        group: Some(if key.group.is_empty() { "core".into() } else { key.group.to_string() }),
+        group: Some(group_word(&key.group).to_owned()),
         kind: Some(key.kind.to_string()),
         namespace: key.namespace.as_deref().map(str::to_owned),
         name: Some(key.name.to_string()),
