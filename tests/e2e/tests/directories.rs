@@ -127,7 +127,9 @@ fn a_required_directory_holds_readiness_up_until_it_is_known() {
     write(&host, "a", "shop.yaml", &shop("a"));
     host.wait_for("it is there", |host| host.ready().then_some(()));
     wait_for_shop(&host, "a", "a");
-    assert_eq!(host.rows("ConfigBundle").iter().filter(|row| row["state"] != "Synced").count(), 0);
+    host.wait_for("both are synced", |host| {
+        host.rows("ConfigBundle").iter().all(|row| row["state"] == "Synced").then_some(())
+    });
 
     assert!(host.terminate().0.success());
     let dir = place(&host, "a");
