@@ -14,6 +14,8 @@ pub const LOCAL: &str = "local";
 pub const HUB: &str = "hub";
 /// What the core group, whose name is empty, is called in paths.
 const CORE: &str = "core";
+/// The namespace of objects that name none.
+pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// A group as paths and people write it: the core group is `core`.
 pub fn group_word(group: &str) -> &str {
@@ -24,9 +26,6 @@ pub fn group_word(group: &str) -> &str {
 pub fn group_of_word(word: &str) -> &str {
     if word == CORE { "" } else { word }
 }
-
-/// The namespace of objects that name none.
-pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// A kind, whatever its version. The core group is the empty string.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -109,7 +109,7 @@ pub struct PluginConfig {
     pub grants: Option<Vec<Grant>>,
     /// The clusters in which its kinds are reconciled; none: all.
     pub clusters: Option<Vec<String>>,
-    /// The user as whom its children are written on API servers; none: as the host.
+    /// As whom its children are written on API servers; none: as the host.
     pub acts_as: Option<Arc<ServiceAccount>>,
     /// Its configuration.
     pub config: Option<Value>,

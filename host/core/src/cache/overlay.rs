@@ -72,10 +72,7 @@ impl Cache {
         if self.is_newer(id, &object) {
             return None;
         }
-        let known = match self.overlays.get(&id) {
-            Some(overlay) => overlay.reflected.clone(),
-            None => self.views[id.index()].clone(),
-        };
+        let known = self.reflected(id);
         let behind = known.as_ref().is_none_or(|known| {
             known.uid() != object.uid()
                 || known.resource_version() != object.resource_version()
@@ -102,10 +99,7 @@ impl Cache {
     pub fn wrote_absence(&mut self, now: Time, key: &Key) -> Option<Change> {
         let id = self.intern(key);
         let known = self.views[id.index()].clone()?;
-        let reflected = match self.overlays.remove(&id) {
-            Some(overlay) => overlay.reflected,
-            None => Some(known.clone()),
-        };
+        let reflected = self.reflected(id);
         self.cover(id, Overlay::of(&known, true, reflected, now));
         self.set_view(id, None)
     }
@@ -114,14 +108,8 @@ impl Cache {
     /// reflector has caught up with it.
     pub fn read_live(&mut self, now: Time, key: &Key, object: Option<Arc<Object>>) -> Option<Change> {
         let id = self.intern(key);
-        let known = self.views[id.index()].clone();
-        let (before, reflected) = match self.overlays.remove(&id) {
-            Some(mut overlay) => {
-                let reflected = overlay.reflected.take();
-                (Some(overlay), reflected)
-            }
-            None => (None, known.clone()),
-        };
+        let (known, reflected) = (self.views[id.index()].clone(), self.reflected(id));
+        let before = self.overlays.remove(&id);
         match (&object, &known) {
             (Some(live), _) => {
                 let overlay = Overlay::of(live, false, reflected, now);
@@ -135,11 +123,19 @@ impl Cache {
             (None, None) => {
                 let young = |before: &Overlay| now.saturating_sub(before.since) < OVERLAY_MAX_AGE;
                 if let Some(before) = before.filter(|before| reflected.is_some() || young(before)) {
-                    self.overlays.insert(id, Overlay { reflected, ..before });
+                    self.overlays.insert(id, before);
                 }
             }
         }
         self.set_view(id, object)
+    }
+
+    /// What the reflector shows, whatever was written since.
+    fn reflected(&self, id: KeyId) -> Option<Arc<Object>> {
+        match self.overlays.get(&id) {
+            Some(overlay) => overlay.reflected.clone(),
+            None => self.views[id.index()].clone(),
+        }
     }
 
     fn cover(&mut self, id: KeyId, overlay: Overlay) {

@@ -239,8 +239,9 @@ impl Reader<'_> {
         at: &str,
     ) -> Result<Option<Arc<ServiceAccount>>, ConfigError> {
         let Some(text) = self.text(map, at, "impersonate")? else { return Ok(None) };
-        let wrong = |error| self.error(&format!("{at}/impersonate"), format!("impersonate: {error}"));
-        text.parse().map(|account| Some(Arc::new(account))).map_err(|error: NoServiceAccount| wrong(error))
+        text.parse().map(|account| Some(Arc::new(account))).map_err(|error: NoServiceAccount| {
+            self.error(&format!("{at}/impersonate"), format!("impersonate: {error}"))
+        })
     }
 
     pub(super) fn plugin(&self, value: &Value, at: &str) -> Result<PluginConfig, ConfigError> {
