@@ -272,6 +272,12 @@ impl Cache {
         self.sources.get(source).is_some_and(|cache| cache.coverage.get(scope).is_some())
     }
 
+    /// Whether a scope of a source is known at present.
+    pub(crate) fn is_synced(&self, source: &Source, scope: &Scope) -> bool {
+        let watched = self.sources.get(source).and_then(|cache| cache.coverage.get(scope));
+        watched.is_some_and(|watched| watched.state == SourceState::Synced)
+    }
+
     /// All sources with their state and number of objects.
     pub fn sources(&self) -> impl Iterator<Item = (&Source, &SourceState, usize)> {
         self.sources.iter().map(|(source, cache)| (source, cache.coverage.state(), cache.objects.len()))

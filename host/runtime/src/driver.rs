@@ -319,7 +319,14 @@ impl Driver {
                 Some(Step::Perform(op)) => {
                     let until = *effects_until.get_or_insert_with(|| tokio::time::Instant::now() + EFFECTS_TIMEOUT);
                     let answer = self.perform(op, until, warrant.clone()).await;
-                    self.with(|engine, now| engine.answered(now, &mut attempt, answer));
+                    let synced = self.with(|engine, now| {
+                        let before = engine.syncs();
+                        engine.answered(now, &mut attempt, answer);
+                        engine.syncs() != before
+                    });
+                    if synced {
+                        self.synced.notify_waiters();
+                    }
                 }
                 Some(Step::Call(request)) => {
                     let call = match &component {

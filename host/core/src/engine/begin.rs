@@ -94,6 +94,10 @@ impl Engine {
             self.wait_for_list(id, source);
             return None;
         }
+        if self.is_outdated(id) {
+            self.wait_for_list(id, key.source());
+            return None;
+        }
         let version = info.version();
         let frozen = self.is_frozen(plugin);
         let finalizer = info.owns(&key.group_kind()).is_some_and(|kind| kind.finalizer);

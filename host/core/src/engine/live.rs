@@ -8,7 +8,7 @@ use super::attempt::Attempt;
 use super::{Engine, News};
 use crate::Time;
 use crate::coverage::Scope;
-use crate::key::{Key, KeyId, Source};
+use crate::key::{Key, KeyId, Name, Source};
 use crate::object::{Object, version_reached};
 use crate::op::{Answer, Op, Refusal};
 
@@ -46,6 +46,7 @@ impl Engine {
         let Some(in_flight) = self.in_flight.get_mut(&id) else { return };
         in_flight.operations -= 1;
         let mut news = std::mem::take(&mut in_flight.news);
+        let outdated = in_flight.outdated;
         if in_flight.operations == 0 {
             self.in_flight.remove(&id);
         }
@@ -91,6 +92,7 @@ impl Engine {
             // Another operation is on its way: what is left waits for its answer.
             Some(in_flight) => {
                 news.append(&mut in_flight.news);
+                in_flight.outdated = outdated && !news.is_empty();
                 in_flight.news = news;
             }
             None => {
@@ -100,6 +102,36 @@ impl Engine {
                 self.forget_if_unused(id);
             }
         }
+        if outdated && !self.is_outdated(id) {
+            self.syncs += 1;
+            self.source_changed(now, &target.source());
+        }
+    }
+
+    /// What a reflector shows of an object waits for the answer to an operation on it.
+    pub(super) fn keep_for_later(&mut self, scope: &Scope, id: KeyId, object: Option<Arc<Object>>) {
+        let synced = self.cache.is_synced(&self.cache.keys().key(id).source(), scope);
+        if let Some(in_flight) = self.in_flight.get_mut(&id) {
+            in_flight.news.push((scope.clone(), News::Seen(object)));
+            in_flight.outdated |= !synced;
+        }
+    }
+
+    /// Whether what is known of an object is of the time before its reflector knew nothing: what was shown since waits for
+    /// the answer to an operation on it. Nobody is told of it before (rule A11).
+    pub(super) fn is_outdated(&self, id: KeyId) -> bool {
+        self.in_flight.get(&id).is_some_and(|in_flight| in_flight.outdated)
+    }
+
+    /// [`Engine::is_outdated`] for a kind or one namespace of it.
+    pub(super) fn is_any_outdated(&self, source: &Source, namespace: Option<&Name>) -> bool {
+        let of = |key: &Key| key.source() == *source && (namespace.is_none() || key.namespace.as_ref() == namespace);
+        self.in_flight.iter().any(|(id, in_flight)| in_flight.outdated && of(self.cache.keys().key(*id)))
+    }
+
+    /// How often something came to be known that was not.
+    pub fn syncs(&self) -> u64 {
+        self.syncs
     }
 
     fn take_in(&mut self, now: Time, scope: &Scope, key: &Key, news: News) {
@@ -148,9 +180,7 @@ impl Engine {
             if let Some(view) = self.cache.view(id) {
                 rest.insert(key, view.clone());
             }
-            if let Some(in_flight) = self.in_flight.get_mut(&id) {
-                in_flight.news.push((Scope::All, News::Seen(listed)));
-            }
+            self.keep_for_later(&Scope::All, id, listed);
         }
         rest.into_iter().collect()
     }

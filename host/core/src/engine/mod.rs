@@ -148,6 +148,9 @@ struct InFlight {
     operations: u32,
     /// In order, with the scope of the reflector that has told it.
     news: Vec<(Scope, News)>,
+    /// Some of the news were told by a reflector while it knew nothing: what is known of the object may be older than
+    /// what was told of it before, by another host.
+    outdated: bool,
 }
 
 /// What a reflector tells of one object.

@@ -32,6 +32,9 @@ impl Engine {
         if let Err(error) = known {
             return Answered::Now(Err(error));
         }
+        if self.is_outdated(target) {
+            return self.unknown(reader, key.source(), being_written(key), wait);
+        }
         match self.cache.read(target) {
             Seen::Present(object) => Answered::Now(Ok(Some(self.deps.mask(mask).view(&object)))),
             Seen::Absent => Answered::Now(Ok(None)),
@@ -54,6 +57,10 @@ impl Engine {
             return Answered::Now(Err(error));
         }
         match self.cache.list_state(&list.source, list.namespace.as_ref()) {
+            SourceState::Synced if self.is_any_outdated(&list.source, list.namespace.as_ref()) => {
+                let why = being_written(&list.source);
+                return self.unknown(reader, list.source, why, wait);
+            }
             SourceState::Synced => {}
             SourceState::Syncing => {
                 let why = format!("{} is not synced yet", list.source);
@@ -255,6 +262,10 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn being_written(what: &dyn std::fmt::Display) -> String {
+    format!("{what} is being written, and what was shown of it before is not known yet")
 }
 
 /// A question with its index looked up.

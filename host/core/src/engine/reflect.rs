@@ -113,8 +113,8 @@ impl Engine {
 
     /// A complete list has not shown an object. If an operation on it is on its way, its answer comes first.
     fn not_listed(&mut self, now: Time, scope: &Scope, id: KeyId) {
-        if let Some(in_flight) = self.in_flight.get_mut(&id) {
-            in_flight.news.push((scope.clone(), News::Seen(None)));
+        if self.in_flight.contains_key(&id) {
+            self.keep_for_later(scope, id, None);
         } else if let Some(change) = self.cache.forgotten(id) {
             self.apply(now, change, None);
         }
@@ -122,9 +122,9 @@ impl Engine {
 
     pub(super) fn observed_in(&mut self, now: Time, scope: &Scope, key: &Key, object: Option<Arc<Object>>) {
         if let Some(id) = self.cache.keys().find(key)
-            && let Some(in_flight) = self.in_flight.get_mut(&id)
+            && self.in_flight.contains_key(&id)
         {
-            in_flight.news.push((scope.clone(), News::Seen(object)));
+            self.keep_for_later(scope, id, object);
             return self.cache.stamp(scope, id);
         }
         if let Some(change) = self.cache.observed_in(scope, key, object) {
