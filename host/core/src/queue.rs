@@ -153,13 +153,13 @@ fn limited(table: &mut Vec<Limited>, at: u32) -> &mut Limited {
 }
 
 impl Queue {
-    /// Sets how many keys of a plugin may run at a time; none: no limit; 0: it is passed over.
+    /// Sets how many keys of a plugin may be called at a time; none: no limit; 0: it is passed over.
     pub fn limit_plugin(&mut self, plugin: PluginId, limit: Option<u32>) {
         limited(&mut self.plugins, plugin.0).limit = limit;
         self.wake_pairs_of_plugin(plugin.0);
     }
 
-    /// Sets how many keys of a cluster may run at a time; none: no limit.
+    /// Sets how many keys of a cluster may run at a time, with what comes of their calls; none: no limit.
     pub fn limit_cluster(&mut self, cluster: ClusterId, limit: Option<u32>) {
         limited(&mut self.clusters, cluster.0).limit = limit;
         self.wake_pairs_of_cluster(cluster.0);
@@ -238,27 +238,27 @@ impl Queue {
         let slot = self.slots.get_mut(key.index())?;
         let State::Running(again, _) = slot.state else { return None };
         slot.state = State::Idle;
+        let cluster = self.pairs[slot.pair as usize].cluster;
         self.running -= 1;
-        again
-    }
-
-    /// The call of a running key is over: it no longer counts against the limits of its plugin and
-    /// cluster, which are limits of calls. The key stays running until [`Queue::done`].
-    pub fn free_slot(&mut self, key: KeyId) {
-        let Some(slot) = self.slots.get_mut(key.index()) else { return };
-        let State::Running(again, true) = slot.state else { return };
-        slot.state = State::Running(again, false);
-        let pair = slot.pair as usize;
-        let (plugin, cluster) = (self.pairs[pair].plugin, self.pairs[pair].cluster);
-        let was_full = self.plugins[plugin as usize].full();
-        self.plugins[plugin as usize].running -= 1;
-        if was_full {
-            self.wake_pairs_of_plugin(plugin);
-        }
         let was_full = self.clusters[cluster as usize].full();
         self.clusters[cluster as usize].running -= 1;
         if was_full {
             self.wake_pairs_of_cluster(cluster);
+        }
+        again
+    }
+
+    /// The call of a running key is over: it no longer counts against the limit of its plugin, which is one of calls. The
+    /// key stays running, and counts against the limit of its cluster, until [`Queue::done`].
+    pub fn free_slot(&mut self, key: KeyId) {
+        let Some(slot) = self.slots.get_mut(key.index()) else { return };
+        let State::Running(again, true) = slot.state else { return };
+        slot.state = State::Running(again, false);
+        let plugin = self.pairs[slot.pair as usize].plugin;
+        let was_full = self.plugins[plugin as usize].full();
+        self.plugins[plugin as usize].running -= 1;
+        if was_full {
+            self.wake_pairs_of_plugin(plugin);
         }
     }
 

@@ -66,6 +66,24 @@ fn a_plugin_that_is_passed_over_keeps_its_keys_and_can_be_tried_with_one() {
 }
 
 #[test]
+fn a_limit_of_a_cluster_is_one_of_keys_and_that_of_a_plugin_one_of_calls() {
+    let mut queue = Queue::default();
+    queue.limit_cluster(C, Some(2));
+    queue.limit_plugin(P, Some(1));
+    for key in 0..3 {
+        queue.add(KeyId(key), P, C, Lane::User, 0);
+    }
+    let next = |queue: &mut Queue| queue.pop().map(|picked| picked.key.0);
+    assert_eq!((next(&mut queue), next(&mut queue)), (Some(0), None));
+    queue.free_slot(KeyId(0));
+    assert_eq!(next(&mut queue), Some(1));
+    queue.free_slot(KeyId(1));
+    assert_eq!(next(&mut queue), None, "both still run");
+    queue.done(KeyId(0));
+    assert_eq!(next(&mut queue), Some(2));
+}
+
+#[test]
 fn a_plugin_at_its_limit_is_passed_over_and_comes_back() {
     let mut queue = Queue::default();
     queue.limit_plugin(PluginId(0), Some(1));

@@ -150,6 +150,28 @@ fn clusters_of(engine: &mut Engine, now: Time) -> Vec<String> {
 }
 
 #[test]
+fn what_comes_of_a_call_takes_a_turn_of_its_cluster_until_it_is_written() {
+    let mut engine = Engine::new(Options::default(), Arc::new(Namespaced));
+    engine.plugin_started(0, plugin("one"));
+    for cluster in ["hub", "west"] {
+        engine.add_cluster(0, &cluster.into(), ClusterFacts { at_a_time: Some(1), ..ClusterFacts::of(cluster) });
+        for name in ["a", "b"] {
+            show(&mut engine, 0, &thing(cluster, name), None);
+        }
+        complete(&mut engine, 0, cluster);
+    }
+    let first: Vec<Attempt> = std::iter::from_fn(|| engine.next(0)).collect();
+    let clusters: Vec<&str> = first.iter().map(|attempt| &*attempt.key().cluster).collect();
+    assert_eq!(clusters, ["hub", "west"], "one of each");
+    let [mut hub, _west] = <[Attempt; 2]>::try_from(first).ok().expect("two attempts");
+    let Step::Call(_) = engine.step(0, WALL, &mut hub) else { panic!("it is called first") };
+    engine.called(0, &mut hub, outcome(None));
+    assert!(engine.next(0).is_none(), "its status is not written yet");
+    carry(&mut engine, 0, &mut hub);
+    assert_eq!(clusters_of(&mut engine, 0), ["hub"]);
+}
+
+#[test]
 fn what_leaves_takes_its_queue_along_and_is_unknown_from_then_on() {
     let mut engine = engine();
     assert_eq!(engine.queue_length(), 4);
