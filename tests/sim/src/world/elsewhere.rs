@@ -2,6 +2,7 @@
 //! D8, D14). Nothing goes wrong with it, and it is as fast as it may be; what it writes reaches the watches of this host
 //! as late as everything does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -21,8 +22,10 @@ use super::types::{Event, Fate};
 use super::{LastCall, World};
 use crate::faults::within;
 use crate::kinds::{FAR, Served};
-use crate::plugin::{Answers, Question, Stop, Told as Read};
+use crate::plugin::{Answers, Plugin, Question, Stop, Told as Read};
 
+/// The other host is upgraded as much later at most.
+const BEHIND: Time = 60_000;
 /// Between looks at whether what is under way has ended.
 const LOOK_AGAIN: Time = 20;
 /// More attempts than that without a pause are no work, but a circle.
@@ -35,6 +38,8 @@ pub(super) struct Elsewhere {
     shards: Vec<Shard>,
     /// It acts.
     engine: Option<Engine>,
+    /// What is loaded there.
+    plugins: BTreeMap<String, Plugin>,
     /// What has happened since it looked last.
     changes: Vec<(Arc<Key>, Option<Arc<Object>>)>,
     /// It will look soon.
@@ -177,17 +182,31 @@ impl World {
 
     /// A plugin, or another version of it, is loaded there as well.
     pub(super) fn start_elsewhere(&mut self, name: &str) {
+        if !self.loaded.contains(name) {
+            return;
+        }
         let (Some(engine), Some(plugin)) = (&mut self.elsewhere.engine, self.plugins.get(name)) else { return };
         let config = plugin.config.as_str().into();
         let info = PluginInfo::new(&plugin.digest, plugin.description.clone(), config, plugin.grants.clone());
         if let Ok(info) = info {
             engine.plugin_started_after(self.now, info, Trial::default());
         }
+        self.elsewhere.plugins.insert(name.to_owned(), plugin.clone());
         self.wake_elsewhere(self.now);
+    }
+
+    /// The same when both hosts are upgraded: as often as not the other one is a while behind.
+    pub(super) fn upgrade_elsewhere(&mut self, name: &str) {
+        if self.elsewhere.plugins.contains_key(name) && self.now.is_multiple_of(2) {
+            let at = self.now + 1 + self.now % BEHIND;
+            return self.later(at, Event::UpgradeElsewhere { plugin: name.to_owned() });
+        }
+        self.start_elsewhere(name);
     }
 
     /// A plugin is taken away there as well.
     pub(super) fn stop_elsewhere(&mut self, name: &str) {
+        self.elsewhere.plugins.remove(name);
         if let Some(engine) = &mut self.elsewhere.engine {
             engine.plugin_stopped(name);
         }
@@ -280,7 +299,7 @@ impl World {
                     engine.answered(self.now, attempt, answer);
                 }
                 Step::Call(request) => {
-                    let Some(plugin) = self.plugins.get(&**attempt.plugin()).cloned() else { return };
+                    let Some(plugin) = self.elsewhere.plugins.get(&**attempt.plugin()).cloned() else { return };
                     let (ask, mut answers) = (ask_of(&request), Answers::default());
                     let result = loop {
                         let result = (plugin.function)(&ask, &mut answers);
@@ -330,6 +349,7 @@ impl World {
         }
         self.lives_elsewhere();
         self.elsewhere.engine = None;
+        self.elsewhere.plugins.clear();
         self.elsewhere.changes.clear();
         self.say(|| "the shards come back".into());
         if !self.up {

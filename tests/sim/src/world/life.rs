@@ -72,6 +72,7 @@ impl World {
                 | Event::Flap { .. }
                 | Event::HandOver { .. }
                 | Event::Elsewhere
+                | Event::UpgradeElsewhere { .. }
                 | Event::ShardsReturn => {
                     self.agenda.insert(at, event);
                 }
@@ -136,7 +137,7 @@ impl World {
         if self.up {
             self.start(&name, trial);
         }
-        self.start_elsewhere(&name);
+        self.upgrade_elsewhere(&name);
     }
 
     /// Every call of a component traps until a time.

@@ -411,6 +411,7 @@ impl World {
             Event::FarReturns => self.far_returns(),
             Event::HandOver { until } => self.hand_over(until),
             Event::Elsewhere => self.lives_elsewhere(),
+            Event::UpgradeElsewhere { plugin } => self.start_elsewhere(&plugin),
             Event::ShardsReturn => self.shards_return(),
             Event::Checked { host, asked, lists } if host == self.host => self.checked(asked, lists),
             Event::Act { host, found } if host == self.host => self.acts_again(found),

@@ -72,6 +72,10 @@ pub(super) enum Event {
     },
     /// Another host has something to do.
     Elsewhere,
+    /// Another host has the version of a plugin that this one has.
+    UpgradeElsewhere {
+        plugin: String,
+    },
     /// Another host stops.
     ShardsReturn,
     /// After a take-over: what is there was listed.
