@@ -2,6 +2,7 @@
 //! (rule B1). Lists are leaves: they are owned and replaced as a whole.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::{FxBuildHasher, FxHashSet};
@@ -213,6 +214,88 @@ pub fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
+/// What a document gives, in a few bytes: enough to say whether an object still has all of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outline {
+    /// Hashes of the paths of all values, objects among them, in order.
+    paths: Box<[u64]>,
+    /// Of the paths with what is there.
+    values: u64,
+}
+
+impl Outline {
+    /// The outline of a document.
+    pub fn of(document: &Value) -> Self {
+        fn walk(path: u64, value: &Value, paths: &mut Vec<u64>) -> u64 {
+            paths.push(path);
+            let below = value.as_object().into_iter().flatten();
+            below.fold(at(path, value), |sum, (key, value)| sum.wrapping_add(walk(step(path, key), value, paths)))
+        }
+        let mut paths = Vec::new();
+        let values = walk(0, document, &mut paths);
+        paths.sort_unstable();
+        Self { paths: paths.into(), values }
+    }
+
+    /// What [`covers`] says of the document.
+    pub fn is_covered_by(&self, observed: &Value) -> bool {
+        self.sum(0, observed) == self.values
+    }
+
+    fn sum(&self, path: u64, value: &Value) -> u64 {
+        if self.paths.binary_search(&path).is_err() {
+            return 0;
+        }
+        let below = value.as_object().into_iter().flatten();
+        below.fold(at(path, value), |sum, (key, value)| sum.wrapping_add(self.sum(step(path, key), value)))
+    }
+}
+
+fn step(path: u64, key: &str) -> u64 {
+    hash(|hasher| (path, key).hash(hasher))
+}
+
+/// What a value adds to the sum: nothing if it is null, which is as good as absent.
+fn at(path: u64, value: &Value) -> u64 {
+    /// Equal for what is the [`same`].
+    fn whole(value: &Value, hasher: &mut DefaultHasher) {
+        match value {
+            Value::Null => 0u8.hash(hasher),
+            Value::Bool(value) => (1u8, value).hash(hasher),
+            // Adding zero makes one zero of both.
+            Value::Number(value) => (2u8, value.as_f64().map(|value| (value + 0.0).to_bits())).hash(hasher),
+            Value::String(value) => (3u8, value).hash(hasher),
+            Value::Array(items) => {
+                (4u8, items.len()).hash(hasher);
+                items.iter().for_each(|item| whole(item, hasher));
+            }
+            Value::Object(map) => {
+                (5u8, map.len()).hash(hasher);
+                let fields: BTreeMap<&String, &Value> = map.iter().collect();
+                for (key, value) in fields {
+                    key.hash(hasher);
+                    whole(value, hasher);
+                }
+            }
+        }
+    }
+    match value {
+        Value::Null => 0,
+        // What is in it has paths of its own.
+        Value::Object(_) => hash(|hasher| (path, 5u8).hash(hasher)),
+        value => hash(|hasher| {
+            path.hash(hasher);
+            whole(value, hasher);
+        }),
+    }
+}
+
+fn hash(what: impl FnOnce(&mut DefaultHasher)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what(&mut hasher);
+    hasher.finish()
+}
+
 /// Puts each leaf of `patch` into `target`; objects are merged, all else is replaced.
 pub fn merge(target: &mut Value, patch: &Value) {
     match (target, patch) {
@@ -232,8 +315,10 @@ pub fn merge(target: &mut Value, patch: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn a_field_that_is_no_longer_given_is_left_over() {
@@ -262,6 +347,40 @@ mod tests {
         assert!(covers(&json!({"a": 1, "b": {"c": 1.0, "d": 2}}), &json!({"b": {"c": 1}})));
         assert!(!covers(&json!({"a": [1, 2]}), &json!({"a": [1]})));
         assert_eq!(differing(&json!({"a": {"b": 1, "c": 2}}), &json!({"a": {"b": 1}})), ["a.c"]);
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-2i64..3).prop_map(Value::from),
+            (-2i64..3).prop_map(|n| Value::from(n as f64)),
+            Just(json!(-0.0)),
+            Just(json!(u64::MAX)),
+            "[ab]?".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                1 => proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                3 => proptest::collection::btree_map("[abc]", inner, 0..4)
+                    .prop_map(|map| Value::from_iter(map)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_outline_says_what_the_document_itself_would(document in values(), other in values(), third in values()) {
+            let outline = Outline::of(&document);
+            prop_assert!(outline.is_covered_by(&document) == covers(&document, &document));
+            let mut more = other.clone();
+            merge(&mut more, &document);
+            let mut changed = document.clone();
+            merge(&mut changed, &third);
+            for observed in [other, more, changed, third] {
+                prop_assert_eq!(outline.is_covered_by(&observed), covers(&observed, &document), "{}", observed);
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,6 @@ use crate::contract::Cause;
 use crate::coverage::Scope;
 use crate::deps::Concerned;
 use crate::effects::{CHILD_PLACES, parse_places};
-use crate::fields::covers;
 use crate::key::{Key, KeyId, LOCAL, Source};
 use crate::object::Object;
 use crate::queue::Lane;
@@ -213,7 +212,7 @@ impl Engine {
             (Some((_, document)), Some(old), Some(new)) => {
                 old.uid() != new.uid()
                     || old.terminating() != new.terminating()
-                    || !covers(&new.value(), &tree(document))
+                    || !document.is_covered_by(&new.value())
             }
             (Some(_), ..) => true,
             // One that was not known when the last outcome was judged, such as in a source that is complete only
@@ -435,9 +434,4 @@ impl Engine {
             self.touch(now, reader, Touch { class, lane: Lane::Dependency, because, debounce, read: true });
         }
     }
-}
-
-/// A document as it was kept: as a text it takes a quarter of what it takes as a tree.
-fn tree(document: &str) -> Value {
-    serde_json::from_str(document).unwrap_or_default()
 }

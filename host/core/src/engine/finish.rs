@@ -11,7 +11,7 @@ use crate::cache::{Seen, SourceState};
 use crate::contract::{Cause, Failure, Readiness};
 use crate::deps::{MaskId, ReadSet};
 use crate::effects::{ChildReport, ChildResult, OWNER_LABEL, Report, Settled};
-use crate::fields::covers;
+use crate::fields::{Outline, covers};
 use crate::key::{GroupKind, Key, KeyId, Name};
 use crate::queue::{Lane, PluginId};
 
@@ -265,7 +265,7 @@ impl Engine {
 
     /// A child is this owner's, and nobody else's any more.
     fn keep_document(&mut self, owner: KeyId, child: KeyId, document: &serde_json::Value) {
-        let before = self.documents.insert(child, (owner, document.to_string().into()));
+        let before = self.documents.insert(child, (owner, Outline::of(document)));
         if let Some((before, _)) = before.filter(|(before, _)| *before != owner)
             && let Some(state) = self.state_mut(before)
         {

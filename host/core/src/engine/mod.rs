@@ -60,6 +60,7 @@ use crate::coverage::Scope;
 use crate::delay::{Rng, Timers};
 use crate::deps::{Deps, MaskId, Readers};
 use crate::effects::{Inventory, Settled, Shapes};
+use crate::fields::Outline;
 use crate::key::{GroupKind, Key, KeyId, LOCAL, Name, Source};
 use crate::object::Object;
 use crate::queue::{ClusterId, PluginId, Queue};
@@ -177,7 +178,7 @@ pub struct Engine {
     states: Vec<Option<Box<KeyState>>>,
     inventory: Inventory,
     /// Documents that were applied to children, to tell drift (rule A1), and who applied them.
-    documents: FxHashMap<KeyId, (KeyId, Box<str>)>,
+    documents: FxHashMap<KeyId, (KeyId, Outline)>,
     settled: FxHashMap<KeyId, Settled>,
     places: FxHashMap<Key, Vec<(Name, GroupKind)>>,
     /// Which children any owner of a kind may have, in its own cluster.
