@@ -32,6 +32,37 @@ pub(crate) fn give_back() {
     unsafe {
         libmimalloc_sys::mi_collect(true);
     }
+    #[cfg(target_os = "linux")]
+    let_go_of_code();
+}
+
+/// Of the code of this program most was needed once, to start and to compile plugins, and the kernel maps 16 pages of it
+/// for each that is needed. What is needed still is mapped again when it is, from the kernel's memory.
+#[cfg(target_os = "linux")]
+fn let_go_of_code() {
+    let Some(code) = std::fs::read_to_string("/proc/self/maps")
+        .ok()
+        .and_then(|maps| mapped_at(&maps, give_back as *const () as usize))
+    else {
+        return;
+    };
+    // SAFETY: pages of a file that can only be read and executed are the same whenever they are mapped.
+    #[allow(unsafe_code)]
+    let _or_it_stays = unsafe {
+        rustix::mm::madvise(code.start as *mut std::ffi::c_void, code.len(), rustix::mm::Advice::LinuxDontNeed)
+    };
+}
+
+/// Where the code around an address is, by `/proc/PID/maps`: only of a file, and where nothing can have been written.
+#[cfg(target_os = "linux")]
+fn mapped_at(maps: &str, address: usize) -> Option<std::ops::Range<usize>> {
+    maps.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let range = usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
+        let is_code = words.next()? == "r-xp" && words.last().is_some_and(|path| path.starts_with('/'));
+        (is_code && range.contains(&address)).then_some(range)
+    })
 }
 
 #[cfg(test)]
@@ -46,5 +77,29 @@ mod tests {
         assert_eq!(delay(), 1_000, "its default, which no option beside it has");
         keep_small();
         assert_eq!(delay(), PURGED_AFTER);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn code_is_let_go_of_and_still_there() {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("the kernel says what is mapped");
+        let code = mapped_at(&maps, give_back as *const () as usize).expect("this program's code");
+        assert!(code.len() > 1 << 20, "{code:?}");
+        assert_eq!(mapped_at(&maps, &raw const maps as usize), None, "a stack is no code");
+        assert_eq!(mapped_at("10-20 rwxp 0 0:0 0 /a\n20-30 r-xp 0 0:0 0 \n", 0x15), None, "it may have been written");
+        assert_eq!(mapped_at("10-20 r-xp 0 0:0 0 /a\n", 0x15), Some(0x10..0x20));
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssFile:")).map(str::to_owned);
+            line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok()).expect("kB")
+        };
+        // All of it is read once.
+        // SAFETY: it is mapped, and can be read.
+        #[allow(unsafe_code)]
+        let sum: u64 =
+            code.clone().step_by(4096).map(|page| u64::from(unsafe { (page as *const u8).read_volatile() })).sum();
+        let before = resident();
+        give_back();
+        assert!(resident() < before / 2, "{} of {before} kB stay mapped (sum {sum})", resident());
     }
 }

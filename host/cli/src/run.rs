@@ -100,6 +100,7 @@ async fn until_signal(options: HostOptions) -> Result<(), Failure> {
         })?,
         () = signals.next() => return Ok(()),
     };
+    memory::give_back();
     tokio::spawn(give_back_after_the_first_pass(host.handle()));
     let on = match host.handle().overview().api_server {
         Some(server) => format!("the cluster at {server}"),

@@ -190,6 +190,10 @@ fn children_are_the_accounts_to_write_as_which_the_host_may_act() {
 
     let error = rbac(&dir, &["--impersonate", "bundles=tools/bundler"]).failed(2);
     assert!(error.contains("no plugin bundles") && error.contains("config-bundle"), "{error}");
+    let error =
+        rbac(&dir, &["--impersonate", "config-bundle=tools/bundler", "--impersonate", "config-bundle=tools/other"])
+            .failed(2);
+    assert!(error.contains("config-bundle is given twice"), "{error}");
     let error = rbac(&dir, &["--impersonate", "config-bundle=bundler"]).failed(2);
     assert!(error.contains("NAMESPACE/NAME"), "{error}");
 }

@@ -54,6 +54,11 @@ pub(crate) fn rbac(args: &RbacArgs) -> Result<(), Failure> {
         let message = format!("--impersonate: no plugin {name} is in {}", args.plugins.display());
         return Err(Failure::usage(message).hint(format!("there are {}", names.join(", "))));
     }
+    let again = |at: &usize| args.impersonate[..*at].iter().any(|(name, _)| *name == args.impersonate[*at].0);
+    if let Some(at) = (0..args.impersonate.len()).find(again) {
+        let message = format!("--impersonate: {} is given twice", args.impersonate[at].0);
+        return Err(Failure::usage(message).hint("the children of a plugin are written as one ServiceAccount"));
+    }
     print(&text(plugins, args))
 }
 
