@@ -363,7 +363,7 @@ mod tests {
             prop_oneof![
                 1 => proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
                 3 => proptest::collection::btree_map("[abc]", inner, 0..4)
-                    .prop_map(|map| Value::from_iter(map)),
+                    .prop_map(Value::from_iter),
             ]
         })
     }

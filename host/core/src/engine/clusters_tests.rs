@@ -163,7 +163,7 @@ fn what_comes_of_a_call_takes_a_turn_of_its_cluster_until_it_is_written() {
     let first: Vec<Attempt> = std::iter::from_fn(|| engine.next(0)).collect();
     let clusters: Vec<&str> = first.iter().map(|attempt| &*attempt.key().cluster).collect();
     assert_eq!(clusters, ["hub", "west"], "one of each");
-    let [mut hub, _west] = <[Attempt; 2]>::try_from(first).ok().expect("two attempts");
+    let Ok([mut hub, _west]) = <[Attempt; 2]>::try_from(first) else { panic!("two attempts") };
     let Step::Call(_) = engine.step(0, WALL, &mut hub) else { panic!("it is called first") };
     engine.called(0, &mut hub, outcome(None));
     assert!(engine.next(0).is_none(), "its status is not written yet");
