@@ -16,7 +16,7 @@ const KNOWN_SERVERS: [u64; 3] = [2_709, 4_761, 12_908];
 /// Worlds with a cluster that comes and goes that once failed, beyond those that are always played.
 const KNOWN_FLEETS: [u64; 6] = [2_574, 4_659, 11_279, 28_014, 55_738, 59_103];
 /// Worlds with another host that once failed, beyond those that are always played.
-const KNOWN_SHARDS: [u64; 6] = [1_190, 1_514, 40_743, 56_165, 60_369, 74_803];
+const KNOWN_SHARDS: [u64; 7] = [1_190, 1_514, 17_800, 40_743, 56_165, 60_369, 74_803];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

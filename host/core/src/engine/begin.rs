@@ -11,6 +11,7 @@ use super::history::Trace;
 use super::plugins::PluginInfo;
 use super::state::Phase;
 use crate::Time;
+use crate::cache::SourceState;
 use crate::contract::Cause;
 use crate::deps::ReadSet;
 use crate::effects::{FINALIZER, PAUSED, Work, finalizers_with};
@@ -94,7 +95,9 @@ impl Engine {
             self.wait_for_list(id, source);
             return None;
         }
-        if self.is_outdated(id) {
+        // It was gone once; whether it still is, or another host has made children for a successor, is not known (rule A4).
+        let may_be_back = view.is_none() && self.cache.state_of(&key, false) != SourceState::Synced;
+        if may_be_back || self.is_outdated(id) {
             self.wait_for_list(id, key.source());
             return None;
         }
