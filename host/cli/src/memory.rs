@@ -22,18 +22,23 @@ pub(crate) fn keep_small() {
         libmimalloc_sys::mi_option_set(PURGE_DELAY, PURGED_AFTER);
     }
     // What waits to be given back since before waits for as long as it was told then, and all that comes after it.
-    give_back();
+    collect();
 }
 
-/// Gives back what is not needed now. The allocator does so while it is at work; a host that has come to rest is not.
+/// Gives back what is not needed now, of the heap and of the program's code.
 pub(crate) fn give_back() {
+    collect();
+    #[cfg(target_os = "linux")]
+    let_go_of_code();
+}
+
+/// The allocator gives memory back while it is at work; a host that has come to rest is not.
+fn collect() {
     // SAFETY: it may be called at any time from any thread.
     #[allow(unsafe_code)]
     unsafe {
         libmimalloc_sys::mi_collect(true);
     }
-    #[cfg(target_os = "linux")]
-    let_go_of_code();
 }
 
 /// Of the code of this program most was needed once, to start and to compile plugins, and the kernel maps 16 pages of it
